@@ -1,0 +1,78 @@
+# Two commands matter: `make demo` and `make test`. Both set up all they need in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export PATH := $(abspath $(BIN)):$(PATH)
+# The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: help demo test check lint format types imports unused spelling bench bench-start study-retrieval lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Shipway needs Python 3.11 or newer; set PYTHON=python3.12, say")'
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)"; exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml | $(VENV)/.created
+	@echo "Installing Shipway and the embedded model stack (the first time takes about five minutes)"
+	@$(PIP) install --quiet --require-hashes -r requirements/build.txt
+	@$(PIP) install --quiet --require-hashes --no-build-isolation -r requirements/runtime.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/shipway models install
+	@$(BIN)/python -m compileall -q src
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@$(PIP) install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.runtime ## Walk the main job on this machine, with a real model
+	@$(BIN)/shipway demo
+
+test: $(VENV)/.dev ## Run every test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not model"
+	@$(BIN)/python -m pytest -p no:randomly -m "e2e or model"
+
+lint: $(VENV)/.dev ## Check style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Rewrite files in the house's style
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## Check types
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## Check who imports whom
+	@$(BIN)/lint-imports
+
+unused: $(VENV)/.dev ## Find dead code and unused dependencies
+	@$(BIN)/vulture
+	@$(BIN)/deptry src
+
+spelling: $(VENV)/.dev ## Find misspelt words
+	@$(BIN)/codespell src tests docs README.md CHANGELOG.md examples Makefile
+
+check: lint types imports unused spelling test ## What CI runs
+
+bench: bench-start ## Run every benchmark
+
+bench-start: $(VENV)/.dev ## Time --help, config show, doctor and up-until-ready
+	@$(BIN)/python benchmarks/bench_start.py
+
+study-retrieval: $(VENV)/.dev ## Measure retrieval on the example's corpus
+	@$(BIN)/python benchmarks/study_retrieval.py
+
+lock: ## Resolve the requirements files again (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/build.in -o requirements/build.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line --extra local pyproject.toml -o requirements/runtime.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line --extra local pyproject.toml requirements/dev.in -o requirements/dev.txt
+
+clean: ## Remove what was built here
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

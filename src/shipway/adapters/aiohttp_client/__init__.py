@@ -1,0 +1,1 @@
+"""aiohttp as the gateway's engine client."""

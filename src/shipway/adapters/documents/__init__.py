@@ -1,0 +1,1 @@
+"""Readers of document formats; each implements `rag.ports.DocumentReader`."""

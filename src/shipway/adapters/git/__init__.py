@@ -1,0 +1,1 @@
+"""Git as the place where the commit of a project is read."""

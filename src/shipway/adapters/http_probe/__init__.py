@@ -1,0 +1,1 @@
+"""Asking a process for its health over HTTP."""

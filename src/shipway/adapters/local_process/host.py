@@ -1,0 +1,104 @@
+"""What one machine offers `up`: free ports, an exclusive lock, detached processes; implements `services.local.Host`."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from shipway.core.errors import ConflictError
+
+
+class LocalHost:
+    """This machine."""
+
+    def __init__(self) -> None:
+        self._detached: dict[int, subprocess.Popen[bytes]] = {}
+
+    def free_port(self, host: str, preferred: int = 0) -> int:
+        """Return a port nobody listens on: the preferred one when it is free, else the system's choice.
+
+        The port may be taken again before it is used; whoever binds it reports that.
+        """
+        for port in (preferred, 0) if preferred else (0,):
+            found = self._bound(host, port)
+            if found is not None:
+                return found
+        raise ConflictError(f"no free port on {host}")
+
+    def require_port(self, host: str, port: int) -> int:
+        """Return the port.
+
+        Raises:
+            ConflictError: something listens there.
+        """
+        if self._bound(host, port) is None:
+            raise ConflictError(
+                f"port {port} on {host} is in use by another program",
+                hint="stop that program, or set server.port to another port (0 takes a free one)",
+            )
+        return port
+
+    def _bound(self, host: str, port: int) -> int | None:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return None
+            return int(probe.getsockname()[1])
+
+    def lock(self, path: Path) -> int | None:
+        """Take an exclusive lock for the life of this process; None while another process holds it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def unlock(self, descriptor: int) -> None:
+        """Give a lock back."""
+        os.close(descriptor)
+
+    def start_detached(self, arguments: list[str], log_file: Path, cwd: Path) -> int:
+        """Start `shipway ARGUMENTS` in a session of its own and return its pid."""
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("ab") as log:
+            # Nobody waits for it here: it lives on after this command, that is what `up` is for.
+            process = subprocess.Popen(
+                [*self.program(), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self._detached[process.pid] = process
+        return process.pid
+
+    def exit_code(self, pid: int) -> int | None:
+        """Return how a process of `start_detached` ended, None while it runs."""
+        return self._detached[pid].poll()
+
+    def program(self) -> list[str]:
+        """Return the argv that starts this same Shipway."""
+        return [sys.executable, "-m", "shipway.entrypoints.cli.main"]
+
+    def terminate(self, pid: int) -> None:
+        """Ask a process to end; nothing happens when it already has."""
+        self._signal(pid, signal.SIGTERM)
+
+    def kill(self, pid: int) -> None:
+        """End a process; nothing happens when it already has."""
+        self._signal(pid, signal.SIGKILL)
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return

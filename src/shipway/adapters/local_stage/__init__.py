@@ -1,0 +1,1 @@
+"""Pipeline stages as processes of this machine."""

@@ -1,0 +1,1 @@
+"""Small models on onnxruntime: the sentence embedder and the cross-encoder."""

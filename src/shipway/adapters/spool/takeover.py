@@ -1,0 +1,55 @@
+"""Replay of what dead workers left in the spool; `RecordSpool.recover` calls it at start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from shipway.adapters.spool.segments import SUFFIX, Line, Segment, parse
+from shipway.core.ports import RecordStore
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a replay found: `replayed` records that the store did not have, `torn` lines that nobody can read."""
+
+    segments: int = 0
+    replayed: int = 0
+    torn: int = 0
+
+
+async def replay(directory: Path, store: RecordStore, *, batch_rows: int) -> Recovery:
+    """Commit every record of segments without a living writer, and delete these segments.
+
+    Raises:
+        StoreError: the store does not take them; the segments stay for the next attempt.
+    """
+    marks = await store.marks()
+    found = Recovery()
+    for path in await anyio.to_thread.run_sync(lambda: sorted(directory.glob(f"*{SUFFIX}"))):
+        segment = await anyio.to_thread.run_sync(Segment.take_over, path)
+        if segment is None:
+            continue
+        done = False
+        try:
+            lines = await anyio.to_thread.run_sync(_lines, segment, marks.get(segment.name, 0))
+            replayed = await _commit(segment.name, lines, store, batch_rows)
+            done = True
+        finally:
+            segment.close(remove=done)
+        torn = sum(line.record is None for line in lines)
+        found = Recovery(found.segments + 1, found.replayed + replayed, found.torn + torn)
+    return found
+
+
+def _lines(segment: Segment, offset: int) -> list[Line]:
+    return parse(segment.read(offset), offset)
+
+
+async def _commit(name: str, lines: list[Line], store: RecordStore, batch_rows: int) -> int:
+    replayed = 0
+    for start in range(0, len(lines), batch_rows):
+        batch = lines[start : start + batch_rows]
+        records = [line.record for line in batch if line.record is not None]
+        replayed += await store.append(records, marks={name: batch[-1].end})
+    return replayed

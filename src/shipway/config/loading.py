@@ -1,0 +1,159 @@
+"""From files and environment to one validated project, with the origin of every value.
+
+Order, later wins: defaults, `shipway.yaml`, `configs/<APP_ENV>.yaml`, environment variables `SHIPWAY__SECTION__KEY`.
+Mappings are merged, lists and single values replaced. Called by every command that works on a project.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from shipway.config.credentials import credentials_in
+from shipway.config.problems import problem_lines
+from shipway.config.project import Project
+from shipway.config.yaml_source import KeyPath, Place, dotted, parse_yaml_value, read_yaml
+from shipway.core.errors import ConfigError, NotFoundError
+
+PROJECT_FILE = "shipway.yaml"
+_OVERLAYS = "configs"
+_OVERRIDE_PREFIX = "SHIPWAY__"
+_DEFAULT = Place("default")
+_ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProject:
+    """A valid project: its folder, its environment's name, its settings and where each came from."""
+
+    root: Path
+    environment: str
+    project: Project
+    places: dict[KeyPath, Place]
+
+    def origin(self, path: KeyPath) -> Place:
+        """Return where the value at a key path came from; what a given mapping leaves out is a default."""
+        return self.places.get(path, _DEFAULT)
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder at or above `start` that holds a project file.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise NotFoundError(
+        f"no {PROJECT_FILE} in {start} or above it", hint="run `shipway init`, or name the folder with --project"
+    )
+
+
+def load_project(root: Path, environ: Mapping[str, str]) -> LoadedProject:
+    """Load, overlay and validate the project in `root`.
+
+    Raises:
+        ConfigError: with every problem found, one line each.
+        NotFoundError: no project file, or `APP_ENV` names an environment without an overlay file.
+    """
+    environment = environ.get("APP_ENV", "local")
+    if not _ENVIRONMENT_NAME.fullmatch(environment):
+        raise ConfigError([f"environment variable APP_ENV: {environment!r} is not a name like staging"])
+    base = read_yaml(root / PROJECT_FILE, PROJECT_FILE)
+    data, places = base.data, dict(base.places)
+    overlay = root / _OVERLAYS / f"{environment}.yaml"
+    if overlay.is_file():
+        extra = read_yaml(overlay, f"{_OVERLAYS}/{environment}.yaml")
+        _merge(data, extra.data, (), places, extra.places)
+    elif environment != "local":
+        raise NotFoundError(
+            f"APP_ENV is {environment!r}, but there is no {_OVERLAYS}/{environment}.yaml",
+            hint=f"environments here: {', '.join(_environments(root)) or 'local alone'}",
+        )
+    _override(data, places, environ)
+    _refuse_credentials(data, places)
+    try:
+        project = Project.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(problem_lines(error, data, places, PROJECT_FILE)) from None
+    return LoadedProject(root, environment, project, places)
+
+
+def flattened(section: BaseModel) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield every leaf of a section with its key path, for `shipway config show`."""
+    yield from _leaves(section.model_dump(mode="json"), ())
+
+
+def _environments(root: Path) -> list[str]:
+    return sorted({"local"} | {path.stem for path in (root / _OVERLAYS).glob("*.yaml")})
+
+
+def _merge(
+    data: dict[str, Any],
+    extra: dict[str, Any],
+    path: KeyPath,
+    places: dict[KeyPath, Place],
+    extra_places: dict[KeyPath, Place],
+) -> None:
+    for key, value in extra.items():
+        here = (*path, key)
+        if isinstance(value, dict) and isinstance(data.get(key), dict):
+            _merge(data[key], value, here, places, extra_places)
+            continue
+        _forget(here, places)
+        places.update({known: place for known, place in extra_places.items() if known[: len(here)] == here})
+        data[key] = value
+
+
+def _forget(path: KeyPath, places: dict[KeyPath, Place]) -> None:
+    for old in [known for known in places if known[: len(path)] == path]:
+        del places[old]
+
+
+def _override(data: dict[str, Any], places: dict[KeyPath, Place], environ: Mapping[str, str]) -> None:
+    for name in sorted(environ):
+        if not name.startswith(_OVERRIDE_PREFIX):
+            continue
+        source = f"environment variable {name}"
+        path = tuple(part.lower() for part in name.removeprefix(_OVERRIDE_PREFIX).split("__"))
+        target = data
+        for depth, key in enumerate(path[:-1], start=1):
+            inner = target.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise ConfigError([f"{source}: {dotted(path[:depth])} is not a mapping, so it has no {path[depth]!r}"])
+            target = inner
+        value = target[path[-1]] = parse_yaml_value(environ[name], source)
+        _forget(path, places)
+        places.update(dict.fromkeys(_paths(value, path), Place(source)))
+
+
+def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from _paths(item, (*path, key))
+
+
+def _refuse_credentials(data: dict[str, Any], places: dict[KeyPath, Place]) -> None:
+    problems = [
+        f"{places.get(path, PROJECT_FILE)}: {dotted(path)}: this looks like a credential in clear text;"
+        " write {env: NAME} or {file: path} instead, and rotate it"
+        for path in credentials_in(data)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+    else:
+        yield path, value

@@ -1,0 +1,160 @@
+"""Turning what pydantic finds into lines for a person: file, line, key, what is wrong, what was found.
+
+Called by `loading`.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from shipway.config.credentials import names_a_secret
+from shipway.config.project import BrokenReferencesError, Project
+from shipway.config.yaml_source import KeyPath, Place, dotted
+
+_LONGEST_SHOWN = 60
+_LIST, _MAPPING, _WHOLE, _NUMBER, _BOOLEAN, _TEXT = (
+    "a list",
+    "a mapping",
+    "a whole number",
+    "a number",
+    "true or false",
+    "text (put it in quotes)",
+)
+# pydantic's error type to what had to stand there; `{name}` is filled from the error's context.
+_EXPECTED = {
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": "a finite number",
+    "bool_type": _BOOLEAN,
+    "bool_parsing": _BOOLEAN,
+    "string_type": _TEXT,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "path_type": _TEXT,
+    "literal_error": "{expected}",
+    "greater_than": "greater than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "string_pattern_mismatch": "a name of lower-case letters, digits, '-' and '_' that begins with a letter",
+}
+
+
+def problem_lines(
+    error: ValidationError, data: Mapping[str, Any], places: Mapping[KeyPath, Place], source: str
+) -> list[str]:
+    """Return one line for each key that is wrong; `source` stands where no key of `places` is near."""
+    found: dict[KeyPath, list[Any]] = {}
+    for item in error.errors(include_url=False, include_input=False):
+        found.setdefault(_real_path(item, data), []).append(item)
+    problems = [problem for path, items in found.items() for problem in _at_path(path, items, data)]
+    return [f"{_place(path, places, source)}: {dotted(path)}: {message}" for path, message in problems]
+
+
+def _at_path(path: KeyPath, items: list[Any], data: Any) -> Iterable[tuple[KeyPath, str]]:
+    first = items[0]
+    if first["type"] == "extra_forbidden":
+        return [(path, "unknown key" + _suggestion(path))]
+    if first["type"] == "missing":
+        return [(path, "required key is missing")]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, BrokenReferencesError):
+        return cause.problems
+    # A value with several allowed kinds gives one item a kind.
+    expected = [text for item in items if (text := _expected(item))]
+    if not expected:
+        return [(path, first["msg"].removeprefix("Value error, "))]
+    if first["loc"] and first["loc"][-1] == "[key]":
+        return [(path, f"the key must be {expected[0]}")]
+    return [(path, f"must be {' or '.join(dict.fromkeys(expected))}{_found(path, _value(data, path))}")]
+
+
+def _expected(item: Any) -> str:
+    return _EXPECTED.get(item["type"], "").format(**item.get("ctx", {}))
+
+
+def _found(path: KeyPath, value: Any) -> str:
+    if names_a_secret(path):
+        return ""
+    if isinstance(value, dict):
+        return ", not a mapping"
+    if isinstance(value, list):
+        return ", not a list"
+    shown = json.dumps(value, ensure_ascii=False)
+    return f", not {shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '…'}"
+
+
+def _real_path(item: Any, data: Any) -> KeyPath:
+    """Return an error's path without what pydantic adds to it: the kind of a union it tried, `[key]`."""
+    path: KeyPath = tuple(item["loc"])
+    if item["type"] == "missing":
+        return path
+    while path and not _exists(data, path):
+        path = path[:-1]
+    return path
+
+
+def _exists(data: Any, path: KeyPath) -> bool:
+    try:
+        _value(data, path)
+    except (LookupError, TypeError):
+        return False
+    return True
+
+
+def _value(data: Any, path: KeyPath) -> Any:
+    for part in path:
+        if isinstance(data, str):
+            raise TypeError("text has no parts")
+        data = data[part]
+    return data
+
+
+def _place(path: KeyPath, places: Mapping[KeyPath, Place], source: str) -> Place:
+    while path and path not in places:
+        path = path[:-1]
+    return places[path] if path else Place(source)
+
+
+def _suggestion(path: KeyPath) -> str:
+    known = _known_keys(path[:-1])
+    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(sorted(known))}" if known else ""
+
+
+def _known_keys(path: KeyPath) -> list[str]:
+    schema = Project.model_json_schema()
+    definitions = schema.get("$defs", {})
+    node: dict[str, Any] = schema
+    for part in path:
+        node = _step(_resolved(node, definitions), part)
+    return list(_resolved(node, definitions).get("properties", {}))
+
+
+def _step(node: dict[str, Any], part: str | int) -> dict[str, Any]:
+    if isinstance(part, int):
+        found = node.get("items", {})
+    else:
+        patterns = iter(node.get("patternProperties", {}).values())
+        found = node.get("properties", {}).get(part) or node.get("additionalProperties") or next(patterns, {})
+    return found if isinstance(found, dict) else {}
+
+
+def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in node:
+        return _resolved(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
+    for choice in node.get("anyOf", []):
+        if "$ref" in choice:
+            return _resolved(choice, definitions)
+    return node

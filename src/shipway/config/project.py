@@ -1,0 +1,93 @@
+"""The whole project file, and whether what one section names exists in another."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from shipway.config.sections.corpus import Corpus, Retrieval
+from shipway.config.sections.evals import Evals, Gate
+from shipway.config.sections.models import Decoding, ModelEntry
+from shipway.config.sections.pipeline import Code, Stage
+from shipway.config.sections.rollout import RolloutPlan
+from shipway.config.sections.routes import Budgets, Rates, Route, Safety
+from shipway.config.sections.section import Section
+from shipway.config.sections.server import Server
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Problem = tuple[tuple[str | int, ...], str]
+"""A key path and what is wrong there."""
+
+
+class BrokenReferencesError(ValueError):
+    """Sections name what other sections do not have; `loading` turns each problem into a line with its place."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, path))}: {message}" for path, message in problems))
+        self.problems = problems
+
+
+class Project(Section):
+    """`shipway.yaml`: what one app is, how it is judged and how it is served."""
+
+    app: Name
+    """The app's name; part of every release."""
+    code: Code = Code()
+    """Which files are the app's own code."""
+    models: dict[Name, ModelEntry] = Field(default_factory=dict)
+    """What generates, by alias; routes name an alias."""
+    decoding: Decoding = Decoding()
+    """How tokens are chosen."""
+    prompts: dict[Name, str] = Field(default_factory=dict)
+    """Prompt files by name, relative to the project file."""
+    routes: dict[Name, Route]
+    """The entry points by name; OpenAI clients name one in `model`."""
+    budgets: Budgets = Budgets()
+    """Token budgets of one request."""
+    rates: Rates = Rates()
+    """Limits on requests."""
+    safety: Safety = Safety()
+    """What an answer must satisfy."""
+    corpus: Corpus | None = None
+    """The documents that rag routes answer from."""
+    retrieval: Retrieval = Retrieval()
+    """How passages are found."""
+    evals: Evals = Evals()
+    """The dataset a release is judged on."""
+    gates: tuple[Gate, ...] = ()
+    """What a release must show before users see it."""
+    rollout: RolloutPlan = RolloutPlan()
+    """How a candidate gets traffic and what is counted against it."""
+    server: Server = Server()
+    """Where the gateway listens."""
+    pipeline: dict[Name, Stage] = Field(default_factory=dict)
+    """The stages from commit to production, by name."""
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Self:
+        problems = [*self._route_problems(), *self._stage_problems()]
+        if problems:
+            raise BrokenReferencesError(problems)
+        return self
+
+    def _route_problems(self) -> Iterator[Problem]:
+        if not self.routes:
+            yield ("routes",), "an app needs at least one route"
+        for name, route in self.routes.items():
+            yield from _missing(("routes", name, "model"), route.model, self.models, "models")
+            yield from _missing(("routes", name, "prompt"), route.prompt, self.prompts, "prompts")
+            if route.kind == "rag" and self.corpus is None:
+                yield ("routes", name, "kind"), "a route of kind rag needs a corpus section"
+
+    def _stage_problems(self) -> Iterator[Problem]:
+        for name, stage in self.pipeline.items():
+            for index, need in enumerate(stage.needs):
+                yield from _missing(("pipeline", name, "needs", index), need, self.pipeline, "pipeline")
+
+
+def _missing(
+    path: tuple[str | int, ...], name: str | None, section: Mapping[str, Any], title: str
+) -> Iterator[Problem]:
+    if name is not None and name not in section:
+        known = f"it has {', '.join(sorted(section))}" if section else "it is empty"
+        yield path, f"{name!r} is not in {title} ({known})"

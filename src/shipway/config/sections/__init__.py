@@ -1,0 +1,1 @@
+"""The sections of `shipway.yaml`, one file each."""

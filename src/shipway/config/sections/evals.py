@@ -1,0 +1,73 @@
+"""`evals` and `gates`: what a release must show before users see it."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shipway.config.sections.section import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class HttpQuestion(Section):
+    """How a case is put to a route of kind http: one JSON request, one text out of the JSON reply."""
+
+    path: str = "/"
+    """The path below the service's address."""
+    body: dict[str, Any]
+    """The JSON body; `{question}` in a text is replaced by the case's question."""
+    answer: str
+    """Where the answer is in the reply, such as `label` or `result.text`."""
+
+
+class Evals(Section):
+    """The dataset a release is judged on."""
+
+    dataset: str = "evals/cases.jsonl"
+    """The cases, JSON lines, relative to the project file."""
+    split: Literal["all", "calibration", "test"] = "test"
+    """Which cases count: calibration cases tune thresholds, test cases judge."""
+    repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    """How often each case is asked; the mean counts."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 1
+    """Cases asked at the same time."""
+    case_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds after which a case is an ERROR."""
+    route: str | None = None
+    """The route that is asked; needed when the app has more than one that is not a plain chat."""
+    http: HttpQuestion | None = None
+    """How to ask a route of kind http."""
+
+
+class Gate(Section):
+    """One condition. Exactly one of min, max, non_regression, zero_tolerance."""
+
+    metric: str
+    """The metric that is judged."""
+    min: float | None = None
+    """The metric must be at least this."""
+    max: float | None = None
+    """The metric must be at most this."""
+    non_regression: float | Literal["auto"] | None = None
+    """The largest drop that is still acceptable; `auto` is the smallest that the dataset can see."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """min or max: bound this quantile of the metric, such as 0.99 of latency_ms, instead of its mean."""
+    cluster_robust: bool = False
+    """min or max: widen the bound by the design effect of the source documents."""
+    zero_tolerance: bool = False
+    """Not one case may show it."""
+    max_rate: Share | None = None
+    """zero_tolerance: the rate that must be excluded; without it the bound is only reported."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Probability of a wrong decision that is accepted."""
+    tags: tuple[str, ...] = ()
+    """Only cases with one of these tags; empty means all."""
+    reason: str = ""
+    """Why the threshold is what it is; shown beside the verdict."""
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        given = [self.min is not None, self.max is not None, self.non_regression is not None, self.zero_tolerance]
+        if sum(given) != 1:
+            raise ValueError("give exactly one of min, max, non_regression, zero_tolerance")
+        return self

@@ -1,0 +1,1 @@
+"""Values and ports that several features share; standard library only."""

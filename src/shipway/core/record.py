@@ -1,0 +1,66 @@
+"""The record of one served request: what the data plane writes and everything else reads."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+# Events that analyses count, at most one of each per conversation. "bad" ones are what a canary is judged on.
+ERROR = "error"
+TIMEOUT = "timeout"
+CLIENT_GONE = "client_gone"
+ABSTAINED = "abstained"
+UNSUPPORTED = "unsupported"
+"""The model's own words were not supported by the passages, before the repair to a quoted passage."""
+FALLBACK = "fallback"
+"""The answer shown is a quoted passage, because the model's own words could not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRequest:
+    """One served request, without any text a user wrote.
+
+    `candidate_weight` is the share that was in force, so that analysis never has to guess an assignment probability.
+    `question_hash` is keyed (HMAC), never a plain hash of the text.
+    """
+
+    id: str
+    at_s: float
+    environment: str
+    route: str
+    release: str
+    is_candidate: bool
+    candidate_weight: float
+    rollout: str | None
+    snapshot_version: int
+    conversation: str
+    conversation_source: str
+    tenant: str
+    key_id: str
+    status: int
+    latency_ms: float
+    ttft_ms: float | None = None
+    stream: bool = False
+    model: str = ""
+    prompt_version: str = ""
+    tokens_in: int = 0
+    tokens_cache_read: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+    events: tuple[str, ...] = ()
+    error_type: str = ""
+    retrieval_count: int = 0
+    documents: tuple[str, ...] = ()
+    question_hash: str = ""
+    worker: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, one line of the spool."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ServedRequest":
+        """Return the record of a JSON form; unknown keys of a newer writer are dropped."""
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        for name in ("events", "documents"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)

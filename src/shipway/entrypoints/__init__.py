@@ -1,0 +1,1 @@
+"""How Shipway is started and called: command line, control API, data plane, and the one composition root."""

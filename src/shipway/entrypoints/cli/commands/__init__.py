@@ -1,0 +1,1 @@
+"""One module a command group, imported only when the group is called."""

@@ -1,0 +1,111 @@
+"""`shipway deploy` and `shipway rollback`."""
+
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from shipway.core.errors import UsageError
+from shipway.entrypoints.cli.commands.rollout import summary_lines
+from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
+from shipway.entrypoints.cli.output import emit
+from shipway.entrypoints.failures import VERDICT_EXIT_CODES
+from shipway.entrypoints.wiring import opened
+from shipway.services.application import Application
+from shipway.services.deployments import Deployed, DeployPlan, apply_deploy, plan_deploy, roll_back, wait_rollout
+from shipway.services.http_processes import ProcessTarget
+from shipway.services.rollouts import verdict_of, view
+
+
+def deploy(
+    release: Annotated[str, typer.Argument(help="A release id or the beginning of one.")],
+    override_gate: Annotated[str, typer.Option(help="Deploy against the gate's verdict; the reason is audited.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the rollout has ended or paused.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds at most.")] = 3600.0,
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Bring a release to the environment: at once when it is the first, else by the project's rollout plan.
+
+    Only a release whose gate said PASS against what is stable now is taken. With --wait the exit code is the rollout's:
+    0 promoted, 1 rolled back, 3 failed, 4 paused.
+    """
+    del debug
+    if override_gate != override_gate.strip():
+        raise UsageError("--override-gate needs a reason in words")
+
+    async def act() -> tuple[DeployPlan, Deployed | None, dict[str, Any] | None, int]:
+        async with opened(project) as app:
+            plan = await plan_deploy(app, release, override_reason=override_gate)
+            if not as_json:
+                emit(None, plan.lines, as_json=False)
+            if dry_run:
+                return plan, None, None, 0
+            done = await apply_deploy(app, plan, _target(app))
+            if not wait or done.rollout is None:
+                return plan, done, None, 0
+            rollout = await wait_rollout(app, done.rollout, timeout_s=timeout_s)
+            return plan, done, view(rollout), VERDICT_EXIT_CODES[verdict_of(rollout)]
+
+    plan, done, rollout, code = anyio.run(act)
+    value = {
+        "release": plan.release.id,
+        "kind": plan.kind,
+        "plan": list(plan.lines),
+        "dry_run": dry_run,
+        "rollout": rollout or (done.rollout if done else None),
+        "confirmed_s": done.confirmed_s if done else None,
+    }
+    emit(value, _deploy_lines(done, rollout), as_json=as_json)
+    raise typer.Exit(code)
+
+
+def rollback(
+    to: Annotated[str, typer.Option(help="A release instead of the one before.")] = "",
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the audit log.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Return when a rollout in progress has ended.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds at most.")] = 300.0,
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Return to the release before: abort the rollout in progress, or switch all traffic back at once."""
+    del debug
+
+    async def act() -> tuple[Deployed, dict[str, Any] | None]:
+        async with opened(project) as app:
+            done = await roll_back(app, _target(app), to=to, reason=reason)
+            if done.rollout is None or not wait:
+                return done, None
+            return done, view(await wait_rollout(app, done.rollout, timeout_s=timeout_s))
+
+    done, rollout = anyio.run(act)
+    lines = _deploy_lines(done, rollout)
+    emit(
+        {"release": done.release, "kind": done.kind, "confirmed_s": done.confirmed_s, "rollout": rollout},
+        lines,
+        as_json=as_json,
+    )
+
+
+def _deploy_lines(done: Deployed | None, rollout: dict[str, Any] | None) -> list[str]:
+    if done is None:
+        return ["dry run: nothing was changed"]
+    if rollout is not None:
+        return summary_lines(rollout)
+    if done.rollout is not None:
+        return [f"rollout {done.rollout}: watch it with `shipway rollout watch`"]
+    if done.kind == "unchanged":
+        return []
+    applied = (
+        "no gateway runs" if done.confirmed_s is None else f"every gateway worker obeys after {done.confirmed_s:.3f} s"
+    )
+    return [f"{done.release} is stable; {applied}"]
+
+
+def _target(app: Application) -> ProcessTarget:
+    return ProcessTarget(app.state.documents, app.environment)

@@ -1,0 +1,108 @@
+"""`shipway key`: API keys."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from shipway.core.errors import UsageError
+from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
+from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.wiring import opened
+from shipway.services.keys import KeyRequest, NewKey, create_key, revoke_key
+
+group = command_group("Create, list and revoke API keys.")
+_UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
+
+
+@group.command()
+def create(
+    tenant: Annotated[str, typer.Option(help="Whose documents and budget the key uses.")] = "default",
+    groups: Annotated[list[str] | None, typer.Option("--group", help="Document group; may be repeated.")] = None,
+    roles: Annotated[
+        list[str] | None, typer.Option("--role", help="invoke, operate or admin; may be repeated.")
+    ] = None,
+    routes: Annotated[list[str] | None, typer.Option("--route", help="Only this route; may be repeated.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Lifetime, such as 12h or 90d.")] = None,
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Create a key and print it once."""
+    del debug
+    request = KeyRequest(
+        tenant=tenant,
+        groups=tuple(groups or ["public"]),
+        roles=tuple(roles or ["invoke"]),
+        routes=tuple(routes or []),
+        expires_in_s=_lifetime_s(expires),
+    )
+    made = anyio.run(_create, project, request)
+    lines = [made.secret, f"key {made.entry.key_id} for tenant {tenant}; it is not shown again"]
+    emit({"key_id": made.entry.key_id, "secret": made.secret, "tenant": tenant}, lines, as_json=as_json)
+
+
+@group.command("list")
+def list_keys(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the keys in force, never the keys themselves."""
+    del debug
+
+    async def read() -> list[dict[str, object]]:
+        async with opened(project) as app:
+            return [
+                {
+                    "key_id": entry.key_id,
+                    "tenant": entry.tenant,
+                    "groups": list(entry.groups),
+                    "roles": list(entry.roles),
+                    "routes": list(entry.routes),
+                    "expires": _date(entry.expires_at_s),
+                }
+                for entry in await app.state.keys.list()
+            ]
+
+    rows = anyio.run(read)
+    header = ("key_id", "tenant", "groups", "roles", "routes", "expires")
+    shown = [[",".join(v) if isinstance(v := row[name], list) else v for name in header] for row in rows]
+    emit(rows, table(header, shown), as_json=as_json)
+
+
+@group.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The id that `key list` shows.")],
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Revoke a key; the gateway refuses it within a second."""
+    del debug
+
+    async def act() -> None:
+        async with opened(project) as app:
+            await revoke_key(app, key_id)
+
+    anyio.run(act)
+    emit({"key_id": key_id, "revoked": True}, [f"{key_id} is revoked"], as_json=as_json)
+
+
+async def _create(project: Path | None, request: KeyRequest) -> NewKey:
+    async with opened(project) as app:
+        return await create_key(app, request)
+
+
+def _lifetime_s(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})([mhd])", text)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"--expires {text!r} is not a lifetime like 30m, 12h or 90d")
+    return int(match[1]) * float(_UNITS_S[match[2]])
+
+
+def _date(at_s: float | None) -> str:
+    return "never" if at_s is None else datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,138 @@
+"""`shipway up`, `down`, `status`, `logs`: one machine's processes."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from shipway.adapters.http_probe.probe import HttpProbe
+from shipway.adapters.local_process.host import LocalHost
+from shipway.core.clock import SystemClock
+from shipway.core.errors import NotFoundError
+from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
+from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.wiring import load, opened
+from shipway.services.application import Workspace
+from shipway.services.keys import KeyRequest, NewKey, create_key
+from shipway.services.local import Endpoints, Local
+
+_FIRST_KEY = KeyRequest(tenant="default", groups=("public",), roles=("invoke", "operate", "admin"))
+
+
+def local_of(project: Path | None) -> Local:
+    """Return the processes of a command's project."""
+    loaded = load(project)
+    return Local(loaded, Workspace(loaded.root), LocalHost(), HttpProbe(), SystemClock())
+
+
+def up(
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until all is ready.")] = 120.0,
+    tenant: Annotated[str, typer.Option(help="Tenant of the first key.")] = "default",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Start engine, gateway and control on this machine, wait until they are ready, print where they are.
+
+    The first call also creates a key with every role and prints it once.
+    """
+    del debug
+    local = local_of(project)
+    endpoints, key = anyio.run(_up, local, project, timeout_s, tenant, as_json)
+    value: dict[str, Any] = {"gateway": endpoints.gateway, "control": endpoints.control, "engines": endpoints.engines}
+    lines = [
+        f"gateway  {endpoints.gateway}/v1   (OpenAI-compatible; `model` names a route)",
+        f"control  {endpoints.control}",
+        *(f"engine   {url}   ({alias})" for alias, url in endpoints.engines.items()),
+    ]
+    if key is not None:
+        value["key"] = {"key_id": key.entry.key_id, "secret": key.secret}
+        lines += [f"key      {key.secret}", "         it is not shown again; `shipway key create` makes more"]
+    emit(value, lines, as_json=as_json)
+
+
+async def _up(
+    local: Local, project: Path | None, timeout_s: float, tenant: str, as_json: bool
+) -> tuple[Endpoints, NewKey | None]:
+    async with opened(project) as app:
+        endpoints = await local.up(
+            timeout_s=timeout_s, progress=lambda line: None if as_json else typer.echo(line, err=True)
+        )
+        if await app.state.keys.list():
+            return endpoints, None
+        request = KeyRequest(tenant=tenant, groups=_FIRST_KEY.groups, roles=_FIRST_KEY.roles)
+        return endpoints, await create_key(app, request)
+
+
+def down(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Stop what `up` started: requests in flight are finished first."""
+    del debug
+    stopped = anyio.run(local_of(project).down)
+    emit({"stopped": stopped}, ["stopped" if stopped else "nothing was running"], as_json=as_json)
+
+
+def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Show processes, releases and how traffic is divided."""
+    del debug
+    local = local_of(project)
+    found = local.status()
+
+    async def read() -> dict[str, Any]:
+        async with opened(project) as app:
+            snapshot = await app.state.snapshots.read(app.environment)
+            workers = await app.state.snapshots.workers(app.environment, seen_after_s=app.clock.now_s() - 10)
+            return {"environment": app.environment, "snapshot": snapshot, "workers": workers}
+
+    state = anyio.run(read)
+    snapshot = state["snapshot"]
+    value = {
+        "running": found.running,
+        "endpoints": found.endpoints if found.running else None,
+        "processes": found.processes,
+        "environment": state["environment"],
+        "routes": list(snapshot.routes),
+        "rollout": snapshot.rollout,
+        "snapshot_version": snapshot.version,
+        "workers": state["workers"],
+    }
+    lines = [f"{local.loaded.project.app} in {state['environment']}: {'running' if found.running else 'not running'}"]
+    if found.running and found.endpoints:
+        lines += [f"gateway {found.endpoints.gateway}/v1, control {found.endpoints.control}"]
+    if found.processes:
+        rows = [
+            (process["name"], process["pid"] or "-", process["restarts"], process["problem"] or "running")
+            for process in found.processes
+        ]
+        lines += table(("process", "pid", "restarts", "state"), rows)
+    if snapshot.routes:
+        rows = [
+            (route.route, route.stable, route.candidate or "-", f"{route.candidate_weight:.0%}")
+            for route in snapshot.routes
+        ]
+        lines += ["", *table(("route", "stable", "candidate", "weight"), rows)]
+    else:
+        lines += ["no release is deployed; `shipway release create`, `eval run`, `deploy`"]
+    emit(value, lines, as_json=as_json)
+
+
+def logs(
+    process: Annotated[str, typer.Argument(help="gateway, control, supervisor, engine-ALIAS.")] = "gateway",
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000)] = 50,
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show the end of a process's log."""
+    del debug
+    local = local_of(project)
+    known = sorted(path.stem for path in local.workspace.logs.glob("*.log"))
+    if process not in known:
+        raise NotFoundError(f"no log of {process!r}", hint=f"there are: {', '.join(known) or 'none yet'}")
+    path = local.workspace.logs / f"{process}.log"
+    tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    emit({"process": process, "written": written, "lines": tail}, tail, as_json=as_json)

@@ -1,0 +1,177 @@
+"""`shipway rollout`: watch and steer a rollout."""
+
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from shipway.core.verdicts import Verdict
+from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
+from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.failures import VERDICT_EXIT_CODES
+from shipway.entrypoints.wiring import opened
+from shipway.rollouts.model import CommandKind
+from shipway.services.rollouts import command_rollout, find_rollout, rollout_views, view
+
+group = command_group("Watch and steer a rollout.")
+RolloutArgument = Annotated[str, typer.Argument(help="A rollout's id; by default the newest.")]
+ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the audit log.")]
+_WATCH_S = 0.5
+
+
+@group.command()
+def status(
+    rollout: RolloutArgument = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show where a rollout is, on what evidence, and what it did."""
+    del debug
+    found = anyio.run(_read, project, rollout)
+    emit(found, [*summary_lines(found), *history_lines(found)], as_json=as_json)
+
+
+@group.command("list")
+def list_rollouts(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List rollouts, newest first."""
+    del debug
+
+    async def read() -> list[dict[str, Any]]:
+        async with opened(project) as app:
+            return await rollout_views(app)
+
+    found = anyio.run(read)
+    header = ("rollout", "state", "verdict", "stable", "candidate", "weight")
+    rows = [[f"{item[name]:.0%}" if name == "weight" else item[name] for name in header] for item in found]
+    emit(found, table(header, rows), as_json=as_json)
+
+
+@group.command()
+def watch(
+    rollout: RolloutArgument = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Follow a rollout until it ends or pauses.
+
+    Exit code: 0 promoted, 1 rolled back, 3 failed, 4 paused.
+    """
+    del debug
+    found = anyio.run(_watch, project, rollout, as_json)
+    emit(found, summary_lines(found), as_json=as_json)
+    raise typer.Exit(VERDICT_EXIT_CODES[Verdict(found["verdict"])])
+
+
+@group.command()
+def pause(
+    rollout: RolloutArgument = "",
+    reason: ReasonOption = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Hold the weights where they are."""
+    del debug
+    _command(project, rollout, CommandKind.PAUSE, reason, as_json=as_json)
+
+
+@group.command()
+def resume(
+    rollout: RolloutArgument = "",
+    reason: ReasonOption = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Go on from where it was paused."""
+    del debug
+    _command(project, rollout, CommandKind.RESUME, reason, as_json=as_json)
+
+
+@group.command()
+def promote(
+    rollout: RolloutArgument = "",
+    reason: ReasonOption = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Give everybody the candidate now, without further evidence; audited."""
+    del debug
+    _command(project, rollout, CommandKind.PROMOTE, reason, as_json=as_json)
+
+
+@group.command()
+def abort(
+    rollout: RolloutArgument = "",
+    reason: ReasonOption = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Give everybody the stable release again."""
+    del debug
+    _command(project, rollout, CommandKind.ABORT, reason, as_json=as_json)
+
+
+def summary_lines(found: dict[str, Any]) -> list[str]:
+    """Return the lines that say how a rollout stands."""
+    served, bad = found["conversations"], found["bad_conversations"]
+    arms = [f"{arm}: {bad[arm]} of {served[arm]} conversations bad" for arm in ("candidate", "stable")]
+    lines = [
+        f"rollout {found['rollout']}: {found['state']} ({found['verdict']}) {found['reason']}".rstrip(),
+        f"  {found['stable']} -> {found['candidate']}",
+        f"  step {found['step']} of {found['steps']}, weight {found['weight']:.0%}; {'; '.join(arms)}",
+    ]
+    if found["override"]:
+        lines.append(f"  the gate was overridden: {found['override']}")
+    if found["first_bad_event_to_decision_s"] is not None:
+        lines.append(f"  first bad event -> decision: {found['first_bad_event_to_decision_s']:.1f} s")
+    if found["decision_to_last_assignment_s"] is not None and found["state"] == "rolled_back":
+        lines.append(f"  decision -> last conversation assigned to it: {found['decision_to_last_assignment_s']:.3f} s")
+    return lines
+
+
+def history_lines(found: dict[str, Any]) -> list[str]:
+    """Return the lines of what a rollout did."""
+    start_s = found["created_at_s"]
+    return [
+        f"  +{entry['at_s'] - start_s:7.1f} s  {entry['actor']:<20} {entry['action']}" for entry in found["history"]
+    ]
+
+
+async def _read(project: Any, rollout: str) -> dict[str, Any]:
+    async with opened(project) as app:
+        return view(await find_rollout(app, rollout))
+
+
+async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
+    async with opened(project) as app:
+        name, shown = (await find_rollout(app, rollout)).id, 0
+        while True:
+            found = await find_rollout(app, name)
+            described = view(found)
+            if not as_json:
+                for line in history_lines(described)[shown:]:
+                    typer.echo(line)
+            shown = len(described["history"])
+            if found.finished or found.state.value == "paused":
+                return described
+            await anyio.sleep(_WATCH_S)
+
+
+def _command(project: Any, rollout: str, kind: CommandKind, reason: str, *, as_json: bool) -> None:
+    async def act() -> dict[str, Any]:
+        async with opened(project) as app:
+            return await command_rollout(app, rollout, kind, reason=reason)
+
+    found = anyio.run(act)
+    emit(found, [f"{kind.value} was handed to the controller", *summary_lines(found)], as_json=as_json)

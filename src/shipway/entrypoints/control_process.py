@@ -1,0 +1,84 @@
+"""The control process: the API and the rollout controller. Of several, one leads and the others wait."""
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import uvicorn
+
+from shipway.core.errors import ConflictError
+from shipway.entrypoints.api.app import control_app
+from shipway.entrypoints.dataplane.server import bind
+from shipway.entrypoints.wiring import opened
+from shipway.rollouts.controller import RolloutController, Timing
+from shipway.rollouts.ports import Ports
+from shipway.services.application import Application
+from shipway.services.http_processes import ProcessTarget
+from shipway.services.local import LOOPBACK, Endpoints
+from shipway.services.rollouts import RegistryLabels
+from shipway.telemetry.logs import configure, logger
+
+# A decision is worth a second; a look costs two small reads.
+_TIMING = Timing(interval_s=0.25, lease_ttl_s=5.0)
+
+
+async def run_control(project: Path | None, stop: anyio.Event) -> None:
+    """Serve the API and lead rollouts until `stop`."""
+    configure(sys.stdout)
+    async with opened(project, as_actor="control") as app:
+        controller = controller_of(app)
+        listener = _listen(app)
+        api = control_app(app, leading=lambda: controller.leads)
+        server = _Server(uvicorn.Config(api, log_config=None, lifespan="off"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(controller.run, stop)
+            group.start_soon(_serve, server, listener)
+            await stop.wait()
+            server.should_exit = True
+
+
+def controller_of(app: Application) -> RolloutController:
+    """Return the rollout controller of an environment."""
+    state = app.state
+    ports = Ports(
+        documents=state.documents,
+        leases=state.leases,
+        audit=state.audit,
+        traffic=state.snapshots,
+        evidence=state.records,
+        target=ProcessTarget(state.documents, app.environment),
+        labels=RegistryLabels(app.releases, app.clock.now_s),
+    )
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return RolloutController(ports, app.clock, environment=app.environment, holder=holder, timing=_TIMING)
+
+
+def _listen(app: Application) -> socket.socket:
+    endpoints = Endpoints.read(app.workspace)
+    port = urlsplit(endpoints.control).port if endpoints else 0
+    try:
+        return bind(LOOPBACK, port or 0)
+    except ConflictError:
+        # A second control process is a spare, not a mistake: it waits for the lease and answers on a port of its own.
+        listener = bind(LOOPBACK, 0)
+        logger("shipway.control").info("control_port_taken", wanted=port, taken=listener.getsockname()[1])
+        return listener
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+    await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: the command owns signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield

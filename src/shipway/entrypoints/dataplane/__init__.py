@@ -1,0 +1,1 @@
+"""The data plane's front: the gateway application on uvicorn."""

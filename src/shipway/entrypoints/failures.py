@@ -1,0 +1,70 @@
+"""The one table from error and verdict to exit code and HTTP status.
+
+Exit codes: 0 done or PASS; 1 a gate's FAIL; 2 usage or configuration; 3 ERROR, any unexpected exception too;
+4 INCONCLUSIVE or NO_DATA; 128+n ended by signal n. Commands that carry no gate use 0, 2 and 3.
+"""
+
+from dataclasses import dataclass
+
+from shipway.core.errors import (
+    ConflictError,
+    DeadlineError,
+    FencedError,
+    ForbiddenError,
+    GateRefusedError,
+    IntegrityError,
+    NotFoundError,
+    NotYetError,
+    RateLimitedError,
+    ShipwayError,
+    StoreError,
+    UnauthorizedError,
+    UnavailableError,
+    UsageError,
+)
+from shipway.core.verdicts import Verdict
+
+UNEXPECTED_EXIT_CODE = 3
+USAGE_EXIT_CODE = 2
+
+VERDICT_EXIT_CODES: dict[Verdict, int] = {
+    Verdict.PASS: 0,
+    Verdict.FAIL: 1,
+    Verdict.ERROR: 3,
+    Verdict.INCONCLUSIVE: 4,
+    Verdict.NO_DATA: 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a class of error means outside."""
+
+    exit_code: int
+    http_status: int
+
+
+# The first class that an error is an instance of decides, so narrow classes stand before wide ones.
+FAILURES: tuple[tuple[type[ShipwayError], Failure], ...] = (
+    (NotFoundError, Failure(2, 404)),
+    (ConflictError, Failure(2, 409)),
+    (UsageError, Failure(2, 400)),
+    (UnauthorizedError, Failure(2, 401)),
+    (ForbiddenError, Failure(2, 403)),
+    (RateLimitedError, Failure(3, 429)),
+    (GateRefusedError, Failure(1, 409)),
+    (IntegrityError, Failure(3, 500)),
+    (FencedError, Failure(3, 409)),
+    (StoreError, Failure(3, 503)),
+    (DeadlineError, Failure(3, 504)),
+    (UnavailableError, Failure(3, 503)),
+    (NotYetError, Failure(2, 501)),
+    (ShipwayError, Failure(3, 500)),
+)
+
+
+def failure_of(error: ShipwayError) -> Failure:
+    """Return what an error means outside; a refused gate exits with its verdict's code."""
+    if isinstance(error, GateRefusedError):
+        return Failure(VERDICT_EXIT_CODES[error.verdict], 409)
+    return next(failure for kind, failure in FAILURES if isinstance(error, kind))

@@ -1,0 +1,132 @@
+"""The gateway process: one worker of the data plane."""
+
+import hashlib
+import os
+import random
+import secrets
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+
+from shipway.adapters.aiohttp_client.engine import AiohttpEngineClient
+from shipway.adapters.spool.spool import RecordSpool
+from shipway.core.snapshot import Snapshot
+from shipway.entrypoints.dataplane.server import ServerOptions, run, serve
+from shipway.entrypoints.runtime_factory import LocalRuntimeFactory
+from shipway.entrypoints.wiring import opened
+from shipway.gateway.app import Gateway, GatewayParts
+from shipway.gateway.model import GatewaySettings, ModelPrice
+from shipway.gateway.serving import Serving
+from shipway.gateway.watch import SnapshotWatcher
+from shipway.services.application import Application
+from shipway.services.local import Endpoints
+from shipway.services.runtimes import ReleaseRuntimes
+from shipway.telemetry.logs import configure, logger
+from shipway.telemetry.metrics import DataPlaneMetrics
+
+_HASH_KEY_FILE = "question-hash.key"
+
+
+def run_gateway(project: Path | None, host: str | None, port: int | None, worker: int) -> None:
+    """Serve until SIGTERM, then finish the requests in flight."""
+    run(_serve(project, host, port, worker))
+
+
+async def _serve(project: Path | None, host: str | None, port: int | None, worker: int) -> None:
+    configure(sys.stdout)
+    note = logger("shipway.gateway")
+    async with opened(project, as_actor="gateway") as app:
+        name = f"gateway-{worker}-{os.getpid()}"
+        settings = gateway_settings(app, name)
+        address = _address(app, host, port)
+        engines, factory = AiohttpEngineClient(), LocalRuntimeFactory(app)
+        metrics = DataPlaneMetrics(CollectorRegistry())
+        spool = RecordSpool(
+            app.workspace.spool, app.state.records, worker=name, clock=app.clock, count=metrics.count_records
+        )
+        serving = Serving(note.info)
+        metrics.records_pending.set_function(lambda: spool.pending)
+        metrics.snapshot_version.set_function(lambda: serving.current.snapshot.version if serving.current else 0)
+        watcher = SnapshotWatcher(
+            EnvironmentSnapshots(app),
+            ReleaseRuntimes(app, factory),
+            app.state.snapshots,
+            serving,
+            worker=name,
+            clock=app.clock,
+            note=note.info,
+        )
+        parts = GatewayParts(
+            engines=engines,
+            records=spool,
+            metrics=metrics,
+            log=lambda record: note.info("request", **record.to_dict()),
+            note=note.info,
+            clock=app.clock,
+            uniform=random.Random(secrets.randbits(64)).random,  # noqa: S311 - jitter, not a secret
+        )
+        options = ServerOptions(workers=app.project.server.workers, drain_s=app.project.server.drain_s)
+        try:
+            gateway = Gateway(parts, serving, settings)
+            beside = (watcher.run, spool.run)
+            await serve(gateway, *address, options=options, beside=beside, flush=spool.close)
+        finally:
+            await serving.close()
+            await engines.close()
+            await factory.close()
+
+
+class EnvironmentSnapshots:
+    """The newest snapshot of the application's environment; implements `gateway.ports.SnapshotSource`."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def read(self) -> Snapshot:
+        """Return the snapshot."""
+        return await self._app.state.snapshots.read(self._app.environment)
+
+    async def read_heartbeat(self) -> int | None:
+        """Return the rollout leader's beat."""
+        lease = await self._app.state.leases.read(f"rollouts/{self._app.environment}")
+        return lease.beat if lease else None
+
+
+def gateway_settings(app: Application, worker: str) -> GatewaySettings:
+    """Return the gateway's settings from the project file."""
+    server, rates = app.project.server, app.project.rates
+    prices = {
+        entry.model: ModelPrice(entry.price.input, entry.price.cache_read, entry.price.output)
+        for entry in app.project.models.values()
+    }
+    return GatewaySettings(
+        worker=worker,
+        max_body_bytes=server.max_body_bytes,
+        deadline_s=server.request_timeout_s,
+        llm_deadline_s=server.llm_timeout_s,
+        requests_per_min=rates.per_key_min,
+        rate_burst=max(1, rates.per_key_min // 2),
+        question_hash_key=_hash_key(app.workspace.home / _HASH_KEY_FILE),
+        prices=prices,
+        deployment={"environment": app.environment, "app": app.project.app},
+    )
+
+
+def _address(app: Application, host: str | None, port: int | None) -> tuple[str, int]:
+    endpoints = Endpoints.read(app.workspace)
+    chosen = urlsplit(endpoints.gateway).port if endpoints else None
+    return host or app.project.server.host, port if port is not None else chosen or app.project.server.port
+
+
+def _hash_key(path: Path) -> bytes:
+    """Return this installation's key for hashing questions: an unkeyed hash could be guessed from a list of questions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return hashlib.sha256(path.read_bytes()).digest()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return hashlib.sha256(path.read_bytes()).digest()

@@ -1,0 +1,78 @@
+"""The technical parts of serving a release on this machine; implements `services.runtimes.RuntimeFactory`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from shipway.adapters.openai_http.generator import OpenAiGenerator
+from shipway.config.environment import process_environment
+from shipway.config.secrets import resolve_secret
+from shipway.core.errors import NotFoundError
+from shipway.core.ids import Digest
+from shipway.entrypoints.rag_parts import embedder, index_formats, reranker
+from shipway.rag.answer import Generator
+from shipway.rag.index import OpenCorpus, open_corpus
+from shipway.rag.ports import Embedder, PassageSource, Reranker
+from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
+from shipway.services.application import Application
+from shipway.services.local import EMBEDDED_ENGINES, Endpoints
+from shipway.services.runtimes import Engine
+
+
+class LocalRuntimeFactory:
+    """Shares corpora, models and connections between releases: what has the same digest is opened once."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._lock = anyio.Lock()
+        self._corpora: dict[Digest, OpenCorpus] = {}
+        self._embedders: dict[str, Embedder] = {}
+        self._rerankers: dict[str | None, Reranker | None] = {}
+        self._generators: dict[Engine, OpenAiGenerator] = {}
+
+    async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
+        """Open a corpus for questions."""
+        async with self._lock:
+            if corpus not in self._corpora:
+                self._corpora[corpus] = await open_corpus(self._app.workspace.corpora, corpus, index_formats())
+            opened = self._corpora[corpus]
+            name = opened.manifest.embedding
+            if name not in self._embedders:
+                self._embedders[name] = await anyio.to_thread.run_sync(embedder, name)
+        models = RetrievalModels(self._embedders[name], await self.reranker(retrieval["reranker"]))
+        return Retriever(opened, models, RetrievalPolicy.from_dict(retrieval), self._app.clock)
+
+    async def reranker(self, name: str | None) -> Reranker | None:
+        """Return a cross-encoder; it is loaded once."""
+        async with self._lock:
+            if name not in self._rerankers:
+                self._rerankers[name] = await anyio.to_thread.run_sync(reranker, name)
+        return self._rerankers[name]
+
+    def engine(self, alias: str, model: Mapping[str, Any]) -> Engine:
+        """Return where a model alias is served."""
+        entry = self._app.project.models.get(alias)
+        if entry is None:
+            raise NotFoundError(f"this environment has no model {alias!r}", hint=f"add models.{alias} to shipway.yaml")
+        if model["engine"] in EMBEDDED_ENGINES:
+            endpoints = Endpoints.read(self._app.workspace)
+            url = endpoints.engines.get(alias) if endpoints else None
+            if url is None:
+                raise NotFoundError(f"engine {alias!r} is not running", hint="start it with `shipway up`")
+            return Engine(url, model["model"], health_url=url.removesuffix("/v1") + "/health")
+        key = entry.api_key
+        secret = resolve_secret(key, root=self._app.loaded.root, environ=process_environment()) if key else None
+        return Engine(str(entry.base_url).rstrip("/"), model["model"], secret)
+
+    def generator(self, engine: Engine, decoding: Mapping[str, Any]) -> Generator:
+        """Return a generator over an engine; releases share its connections."""
+        del decoding  # the answerer sends decoding with every call
+        if engine not in self._generators:
+            self._generators[engine] = OpenAiGenerator(engine.base_url, engine.model, api_key=engine.api_key)
+        return self._generators[engine]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for generator in self._generators.values():
+            await generator.close()

@@ -1,0 +1,1 @@
+"""Datasets, metrics, runs and gates: what decides whether a release may go on."""

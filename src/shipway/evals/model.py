@@ -1,0 +1,149 @@
+"""The values of an evaluation: what is asked, what came back, how it scored.
+
+Services build them, `metrics` and `gates` read them, `report` renders them. Nothing here does I/O.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from shipway.core.canonical import digest_json
+from shipway.core.errors import UsageError
+from shipway.core.ids import Digest
+
+Split = Literal["calibration", "test"]
+Term = str | tuple[str, ...]
+"""A text that must occur, or several of which one must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question and what a right answer to it looks like.
+
+    `assertions` are the entries of the dataset's `assert` list. Cases of split `calibration` tune thresholds and are
+    never judged by a gate.
+    """
+
+    id: str
+    question: str
+    tenant: str = ""
+    groups: tuple[str, ...] = ()
+    expected_sources: tuple[str, ...] = ()
+    must_contain: tuple[Term, ...] = ()
+    must_not_contain: tuple[str, ...] = ()
+    reference: str | None = None
+    unanswerable: bool = False
+    tags: tuple[str, ...] = ()
+    cluster: str = ""
+    split: Split = "test"
+    assertions: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+
+    @property
+    def cluster_name(self) -> str:
+        """What the case shares with others: its cluster, else its first source in name order, else only itself."""
+        return self.cluster or min(self.expected_sources, default="") or self.id
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the dataset's JSON form with every field present."""
+        body = asdict(self)
+        body["assert"] = list(body.pop("assertions"))
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Cases under a name; two datasets with equal cases are the same whatever their file, format or order."""
+
+    name: str
+    cases: tuple[Case, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the parsed cases, sorted by id; the name is not part of it."""
+        return digest_json([case.to_dict() for case in sorted(self.cases, key=lambda case: case.id)])
+
+    def only(self, split: Split) -> "Dataset":
+        """Return the dataset of one split, which has a digest of its own."""
+        return Dataset(self.name, tuple(case for case in self.cases if case.split == split))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a target returned for one case, or why it returned nothing.
+
+    `model_text` is what the model wrote before any repair, None when nothing was generated. `citations` and
+    `retrieved` are document ids, best first. `events` are those of `core.record`. None for latency or cost means that
+    nobody measured it. `error` set means that there is no answer to judge.
+    """
+
+    answer: str = ""
+    model_text: str | None = None
+    citations: tuple[str, ...] = ()
+    retrieved: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    latency_ms: float | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of a target: a case, the repeat (from 0) and what came back."""
+
+    case_id: str
+    repeat: int
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """The scores of one attempt.
+
+    `scores` holds None where a metric does not apply. A metric that applies but could not be computed is in `errors`
+    with the reason and not in `scores`.
+    """
+
+    case_id: str
+    repeat: int
+    scores: Mapping[str, float | None] = field(hash=False)
+    errors: Mapping[str, str] = field(default_factory=dict, hash=False)
+    output: Output = field(default_factory=Output)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What scores depend on beside the release; runs with different bindings measure different things."""
+
+    dataset: Digest
+    corpus: Digest
+    judge: Digest
+    metrics: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """All results of one target over one dataset.
+
+    Raises:
+        UsageError: `repeats` below 1, or the binding names another dataset.
+    """
+
+    target: str
+    target_digest: str
+    dataset: Dataset
+    repeats: int
+    results: tuple[CaseResult, ...]
+    binding: Binding
+
+    def __post_init__(self) -> None:
+        """Refuse a run that does not describe its own dataset."""
+        if self.repeats < 1:
+            raise UsageError(f"run of {self.target!r}: repeats must be at least 1, got {self.repeats}")
+        if self.binding.dataset != self.dataset.digest:
+            raise UsageError(
+                f"run of {self.target!r}: bound to dataset {self.binding.dataset}, but its cases have digest "
+                f"{self.dataset.digest}",
+                hint="Build the binding from the dataset that was run.",
+            )

@@ -1,0 +1,219 @@
+"""The gateway as an ASGI application: one exchange in, one reply, one record, one log line.
+
+`entrypoints/dataplane` serves it with uvicorn; the wiring builds it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from shipway.core import record as events
+from shipway.core.clock import Clock
+from shipway.core.errors import StoreError
+from shipway.core.ids import ulid
+from shipway.core.record import ServedRequest
+from shipway.gateway.accounting import CLIENT_GONE_STATUS, Account
+from shipway.gateway.admission import Admission
+from shipway.gateway.answer_route import AnswerDesk
+from shipway.gateway.attempts import EngineCalls
+from shipway.gateway.auth import OPERATE
+from shipway.gateway.exchange import Exchange, Message, Receive, Send
+from shipway.gateway.http_route import PREFIX, HttpProxy
+from shipway.gateway.model import GatewaySettings
+from shipway.gateway.model_api import ModelApi
+from shipway.gateway.ports import EngineClient, EventNote, RecordSink, RequestMetrics
+from shipway.gateway.relay import ChatRelay
+from shipway.gateway.replies import RefusedError, Reply, error_event, error_reply, refusal_of
+from shipway.gateway.serving import Serving
+from shipway.gateway.status import StatusPages
+from shipway.gateway.validate import Endpoint
+
+Handler = Callable[[Exchange, Account], Awaitable[None]]
+
+_MODELS = "/v1/models"
+_TOO_LARGE = 413
+_SERVER_ERROR = 500
+_LAST_WORD_S = 1.0
+_LINGER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What the gateway works with; `log` writes one line for each request, `note` any other event."""
+
+    engines: EngineClient
+    records: RecordSink
+    metrics: RequestMetrics
+    log: Callable[[ServedRequest], None]
+    note: EventNote
+    clock: Clock
+    uniform: Callable[[], float]
+
+
+class Gateway:
+    """The application."""
+
+    def __init__(self, parts: GatewayParts, serving: Serving, settings: GatewaySettings) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._serving = serving
+        calls = EngineCalls(parts.engines, settings, parts.clock, uniform=parts.uniform)
+        self._admission = Admission(serving, parts.records, settings, parts.clock)
+        self._pages = StatusPages(serving, calls, parts.metrics, settings, parts.clock)
+        self._proxy = HttpProxy(self._admission, calls, parts.records, settings)
+        models = ModelApi(
+            self._admission,
+            ChatRelay(calls, parts.records, settings),
+            AnswerDesk(parts.records, settings),
+            parts.records,
+            settings,
+        )
+        self._routes: Mapping[str, tuple[str, Handler]] = {
+            **{f"/v1/{endpoint}": ("POST", partial(models.openai, endpoint=endpoint)) for endpoint in Endpoint},
+            "/generate": ("POST", models.generate),
+            "/rag_answer": ("POST", models.rag_answer),
+            "/health": ("GET", self._health),
+            "/ready": ("GET", self._ready),
+            "/metrics": ("GET", self._metrics),
+            "/version": ("GET", self._version),
+            _MODELS: ("GET", self._models),
+        }
+
+    def drain(self) -> None:
+        """Answer `/ready` with 503 from now on; requests are still served."""
+        self._serving.draining = True
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection scope; only `http` is known."""
+        if scope["type"] != "http":
+            raise RefusedError(400, f"the gateway serves http, not {scope['type']}")
+        request_id = f"req_{ulid(self._parts.clock.now_s(), secrets.randbits)}"
+        await Exchange(scope, receive, send, request_id).run(self._serve)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        account = Account.opened(exchange.request_id, self._parts.clock, self._settings)
+        status = _SERVER_ERROR
+        try:
+            await self._handler(exchange)(exchange, account)
+            status = account.record.status if account.record else 200
+        except asyncio.CancelledError:
+            status = self._abort(account, gone=exchange.gone)
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: every failure becomes a reply in our shape
+            status = await self._fail(exchange, account, error)
+        finally:
+            self._publish(exchange, account, status)
+
+    def _handler(self, exchange: Exchange) -> Handler:
+        if exchange.path.startswith(PREFIX):
+            return self._proxy.serve
+        if exchange.path.startswith(f"{_MODELS}/"):
+            method, handler = "GET", cast("Handler", self._model)
+        elif exchange.path in self._routes:
+            method, handler = self._routes[exchange.path]
+        else:
+            return self._unknown
+        if exchange.method == method or (exchange.method, method) == ("HEAD", "GET"):
+            return handler
+        return partial(self._wrong_method, allowed=method)
+
+    async def _fail(self, exchange: Exchange, account: Account, error: Exception) -> int:
+        """Say what went wrong in the way that is still possible, after the record is written."""
+        refusal = refusal_of(error)
+        if refusal.status == _SERVER_ERROR:
+            self._parts.note("request_failed", request_id=account.id, error=repr(error))
+        account.blame(refusal)
+        self._commit(account, refusal.status)
+        if exchange.complete:
+            return refusal.status
+        try:
+            async with asyncio.timeout(_LAST_WORD_S if exchange.started else self._settings.deadline_s):
+                await self._say(exchange, account, refusal)
+        except TimeoutError:
+            self._parts.note("client_not_reading", request_id=account.id)
+        return refusal.status
+
+    async def _say(self, exchange: Exchange, account: Account, refusal: RefusedError) -> None:
+        if not exchange.started:
+            await self._refuse(exchange, error_reply(refusal, account.id))
+        elif account.stream:
+            await exchange.finish(error_event(refusal, account.id))
+        # Else a service's reply is cut: leaving it unfinished makes the server close the connection.
+
+    async def _refuse(self, exchange: Exchange, reply: Reply) -> None:
+        if reply.status != _TOO_LARGE:
+            await exchange.start(reply.status, reply.headers)
+            await exchange.finish(reply.body)
+            return
+        length = ("content-length", str(len(reply.body)))
+        await exchange.start(reply.status, (*reply.headers, length, ("connection", "close")))
+        await exchange.write(reply.body)
+        await exchange.linger(4 * self._settings.max_body_bytes, _LINGER_S)
+        await exchange.finish()
+
+    def _abort(self, account: Account, *, gone: bool) -> int:
+        if gone:
+            account.note(events.CLIENT_GONE)
+            account.error_type = "client_gone"
+            status = CLIENT_GONE_STATUS
+        else:
+            account.blame(RefusedError(503, "the worker stops", code="stopped"))
+            status = 503
+        self._commit(account, status)
+        return status
+
+    def _commit(self, account: Account, status: int) -> None:
+        try:
+            account.commit(status, self._parts.records)
+        except StoreError as error:
+            # The caller learns of a failure already; there is nothing left to hold back.
+            self._parts.note("record_not_written", request_id=account.id, error=error.message)
+
+    def _publish(self, exchange: Exchange, account: Account, status: int) -> None:
+        if exchange.path in {"/health", "/ready"}:
+            return
+        record = account.unwritten(status)
+        self._parts.metrics.observe(record)
+        self._parts.log(record)
+
+    async def _health(self, exchange: Exchange, _account: Account) -> None:
+        await _send(exchange, self._pages.health())
+
+    async def _ready(self, exchange: Exchange, _account: Account) -> None:
+        await _send(exchange, await self._pages.ready())
+
+    async def _metrics(self, exchange: Exchange, account: Account) -> None:
+        if not self._settings.metrics_public:
+            self._admission.caller(exchange, account).require(OPERATE)
+        await _send(exchange, self._pages.metrics())
+
+    async def _version(self, exchange: Exchange, account: Account) -> None:
+        self._admission.caller(exchange, account).require(OPERATE)
+        await _send(exchange, self._pages.version())
+
+    async def _models(self, exchange: Exchange, account: Account) -> None:
+        caller = self._admission.caller(exchange, account)
+        await _send(exchange, self._pages.models(self._admission.state(), caller))
+
+    async def _model(self, exchange: Exchange, account: Account) -> None:
+        caller = self._admission.caller(exchange, account)
+        name = exchange.path.removeprefix(f"{_MODELS}/")
+        await _send(exchange, self._pages.model(self._admission.state(), caller, name))
+
+    async def _unknown(self, exchange: Exchange, account: Account) -> None:
+        self._admission.caller(exchange, account)
+        raise RefusedError(404, f"nothing is served at {exchange.path[:100]!r}", code="unknown_path")
+
+    async def _wrong_method(self, exchange: Exchange, account: Account, *, allowed: str) -> None:
+        self._admission.caller(exchange, account)
+        exchange.stamp.append(("allow", allowed))
+        raise RefusedError(405, f"use {allowed} here, not {exchange.method}", code="method_not_allowed")
+
+
+async def _send(exchange: Exchange, reply: Reply) -> None:
+    length: tuple[Any, ...] = ("content-length", str(len(reply.body)))
+    await exchange.start(reply.status, (*reply.headers, length))
+    await exchange.finish(b"" if exchange.method == "HEAD" else reply.body)

@@ -1,0 +1,141 @@
+"""Sending to an engine with breaker and retries, all of it before the first byte of a reply is passed on.
+
+Source for the waits: full jitter, uniform in [0, min(cap, first · 2^n)] (Brooker, "Exponential Backoff And Jitter").
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from shipway.core.clock import Clock
+from shipway.core.errors import DeadlineError, UnavailableError
+from shipway.gateway.breaker import CircuitBreaker
+from shipway.gateway.model import GatewaySettings
+from shipway.gateway.patience import Patience
+from shipway.gateway.ports import EngineBrokenError, EngineClient, EngineConnectError, EngineRequest, EngineResponse
+from shipway.gateway.replies import RefusedError, retry_after
+
+# 429 is not here: asking the same engine again is what it complains about.
+_PASSING = frozenset({502, 503, 504})
+_SERVER_ERROR = 500
+
+
+class EngineCalls:
+    """The gateway's only way to an engine; one breaker for each engine address."""
+
+    def __init__(
+        self,
+        client: EngineClient,
+        settings: GatewaySettings,
+        clock: Clock,
+        *,
+        uniform: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._uniform = uniform
+        self._sleep = sleep
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    def breaker(self, engine: str) -> CircuitBreaker:
+        """Return the breaker of an engine address."""
+        if engine not in self._breakers:
+            self._breakers[engine] = CircuitBreaker(
+                self._clock, failures=self._settings.breaker_failures, open_s=self._settings.breaker_open_s
+            )
+        return self._breakers[engine]
+
+    async def send(self, engine: str, request: EngineRequest, *, replayable: bool = True) -> EngineResponse:
+        """Return the first reply worth passing on; the caller closes it and settles the breaker.
+
+        Raises:
+            EngineConnectError: the last attempt found no engine.
+            EngineBrokenError: the last attempt's connection ended without a reply.
+            RefusedError: 503, the breaker is open.
+        """
+        breaker = self.breaker(engine)
+        last = self._settings.max_attempts if replayable else 1
+        for attempt in range(1, last + 1):
+            self._admit(breaker)
+            try:
+                response = await self._client.send(request)
+            except (EngineConnectError, EngineBrokenError):
+                breaker.failed()
+                if attempt >= last:
+                    raise
+            except BaseException:
+                breaker.abandoned()
+                raise
+            else:
+                if attempt >= last or not self._again(response):
+                    return response
+                breaker.failed()
+                await response.close()
+            await self._sleep(self._pause_s(attempt))
+        raise UnavailableError("no attempt was made; set max_attempts to 1 or more")
+
+    @asynccontextmanager
+    async def reply(
+        self, engine: str, request: EngineRequest, patience: Patience, *, replayable: bool = True
+    ) -> AsyncIterator[EngineResponse]:
+        """Hold a reply within `patience`, close it, and settle the breaker by how it ended."""
+        breaker = self.breaker(engine)
+        response: EngineResponse | None = None
+        try:
+            async with patience:
+                response = await self.send(engine, request, replayable=replayable)
+                yield response
+        except DeadlineError:
+            breaker.failed()
+            raise
+        except EngineBrokenError:
+            # Without a reply `send` has counted the failure already.
+            if response is not None:
+                breaker.failed()
+            raise
+        except BaseException:
+            if response is not None:
+                self._settle(breaker, response.status)
+            raise
+        else:
+            self._settle(breaker, response.status)
+        finally:
+            if response is not None:
+                await response.close()
+
+    async def healthy(self, url: str, *, timeout_s: float) -> bool:
+        """Return whether a health address answers 2xx in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._client.send(EngineRequest("GET", url, connect_timeout_s=timeout_s))
+                await response.close()
+        except (UnavailableError, TimeoutError):
+            return False
+        return response.status // 100 == 2  # noqa: PLR2004
+
+    @staticmethod
+    def _settle(breaker: CircuitBreaker, status: int) -> None:
+        """Count a 5xx as the engine's failure, all else that it answered as its success."""
+        if status >= _SERVER_ERROR:
+            breaker.failed()
+        else:
+            breaker.succeeded()
+
+    def _admit(self, breaker: CircuitBreaker) -> None:
+        wait_s = breaker.wait_s()
+        if wait_s:
+            message = "the engine has failed repeatedly and is left alone for a moment; try again"
+            raise RefusedError(503, message, code="engine_resting", retry_after=retry_after(wait_s))
+
+    def _again(self, response: EngineResponse) -> bool:
+        if response.status not in _PASSING:
+            return False
+        asked = dict(response.headers).get("retry-after", "")
+        # An engine that names a time beyond our patience is passed on, so that the caller learns it.
+        return not asked.isdigit() or float(asked) <= self._settings.backoff_cap_s
+
+    def _pause_s(self, attempt: int) -> float:
+        longest_s = min(self._settings.backoff_cap_s, self._settings.backoff_first_s * 2.0 ** (attempt - 1))
+        return self._uniform() * longest_s

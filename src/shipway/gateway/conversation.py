@@ -1,0 +1,89 @@
+"""Which conversation a request belongs to: the unit of assignment and of counting.
+
+The header comes first, then `metadata.conversation_id`, then `previous_response_id`, else a hash of key, system prompt
+and first user message, which stays the same while the conversation grows. The record keeps the source, because only the
+first three are sure.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from shipway.core.ids import ConversationId
+from shipway.gateway.replies import RefusedError
+
+HEADER = "x-shipway-conversation"
+
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """An identity; `source` is `header`, `metadata`, `previous_response_id`, `hash` or `request`."""
+
+    id: ConversationId
+    source: str
+
+
+def identify(header: str | None, body: Mapping[str, Any], *, key_id: str) -> Conversation:
+    """Return the conversation of a model request.
+
+    Raises:
+        RefusedError: an identity that is given but is no text of 1 to 200 printable characters.
+    """
+    metadata = body.get("metadata")
+    named = metadata.get("conversation_id") if isinstance(metadata, dict) else None
+    given = (
+        ("header", HEADER, header or None),
+        ("metadata", "metadata.conversation_id", named),
+        ("metadata", "conversation_id", body.get("conversation_id")),
+        ("previous_response_id", "previous_response_id", body.get("previous_response_id")),
+    )
+    for source, param, value in given:
+        if value is not None:
+            return Conversation(_checked(value, param), source)
+    return Conversation(_hashed(key_id, body), "hash")
+
+
+def identify_call(header: str | None, *, request_id: str) -> Conversation:
+    """Return the conversation of a request whose body is not read (route kind http).
+
+    Without the header each request counts as a conversation of its own: a hash of the key alone would send all of a
+    key's traffic to one release.
+    """
+    if header:
+        return Conversation(_checked(header, HEADER), "header")
+    return Conversation(ConversationId(request_id), "request")
+
+
+def _checked(value: Any, param: str) -> ConversationId:
+    if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST or not value.isprintable():
+        raise RefusedError(400, f"{param} must be text of 1 to {_LONGEST} printable characters", param=param)
+    return ConversationId(value)
+
+
+def _hashed(key_id: str, body: Mapping[str, Any]) -> ConversationId:
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        system = _first(messages, ("system", "developer"))
+        user = _first(messages, ("user",))
+    else:
+        system, user = None, next((body[name] for name in ("prompt", "question", "input") if name in body), None)
+    # JSON keeps the three apart: no two different triples give the same bytes.
+    return ConversationId("h_" + hashlib.sha256(_bytes([key_id, system, user])).hexdigest()[:32])
+
+
+def _first(messages: Sequence[Any], roles: tuple[str, ...]) -> Any:
+    return next(
+        (item.get("content") for item in messages if isinstance(item, dict) and item.get("role") in roles), None
+    )
+
+
+def _bytes(value: list[Any]) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        raise RefusedError(400, "the request is nested too deeply", param="messages") from None

@@ -1,0 +1,139 @@
+"""The POST endpoints that call a model: OpenAI's three, `/generate` and `/rag_answer`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shipway.gateway.accounting import Account
+from shipway.gateway.admission import Admission, Admitted
+from shipway.gateway.answer_route import AnswerDesk
+from shipway.gateway.auth import Caller
+from shipway.gateway.conversation import HEADER, identify
+from shipway.gateway.exchange import Exchange
+from shipway.gateway.model import GatewaySettings
+from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
+from shipway.gateway.relay import ChatRelay, reply_text
+from shipway.gateway.replies import RefusedError, json_reply
+from shipway.gateway.validate import Endpoint, ModelCall, json_object, model_call, text_field
+
+_OK = 200
+
+
+class ModelApi:
+    """Reads a request, lets it in, and hands it to the route's own way of serving."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        relay: ChatRelay,
+        desk: AnswerDesk,
+        records: RecordSink,
+        settings: GatewaySettings,
+    ) -> None:
+        self._admission = admission
+        self._relay = relay
+        self._desk = desk
+        self._records = records
+        self._settings = settings
+
+    async def openai(self, exchange: Exchange, account: Account, endpoint: Endpoint) -> None:
+        """Serve one of the OpenAI endpoints."""
+        caller = self._admission.invoker(exchange, account)
+        call = model_call(endpoint, await self._body(exchange))
+        async with self._admitted(exchange, account, caller, call.route, call.body) as admitted:
+            match admitted.runtime:
+                case ChatRoute():
+                    await self._relay.serve(exchange, account, call, admitted.runtime)
+                case AnswerRoute() if endpoint is Endpoint.CHAT:
+                    await self._desk.serve(exchange, account, call, admitted.runtime, caller)
+                case AnswerRoute():
+                    message = (
+                        f"the route {call.route!r} answers from documents; use /v1/chat/completions or /rag_answer"
+                    )
+                    raise RefusedError(400, message, code="wrong_endpoint", param="model")
+                case _:
+                    raise _service_route(call.route)
+
+    async def generate(self, exchange: Exchange, account: Account) -> None:
+        """Serve `/generate`: a route and a prompt in, plain JSON out."""
+        caller = self._admission.invoker(exchange, account)
+        call = _generation(await self._body(exchange))
+        async with self._admitted(exchange, account, caller, call.route, call.body) as admitted:
+            match admitted.runtime:
+                case ChatRoute():
+                    _, reply = await self._relay.ask(account, call, admitted.runtime)
+                    answer: dict[str, Any] = {"text": reply_text(reply)}
+                case AnswerRoute():
+                    result = await self._desk.answered(account, admitted.runtime, call.body["messages"], caller)
+                    answer = {"text": result.text, "citations": list(result.citations)}
+                case _:
+                    raise _service_route(call.route)
+            answer["usage"] = account.usage.to_openai()
+            await self._send(exchange, account, {**answer, "route": call.route})
+
+    async def rag_answer(self, exchange: Exchange, account: Account) -> None:
+        """Serve `/rag_answer`: a question in, a checked answer with its citations out."""
+        caller = self._admission.invoker(exchange, account)
+        body = await self._body(exchange)
+        question = text_field(body, "question")
+        route = text_field(body, "route") if body.get("route") is not None else self._only_answer_route(caller)
+        async with self._admitted(exchange, account, caller, route, body) as admitted:
+            if not isinstance(admitted.runtime, AnswerRoute):
+                message = f"the route {route!r} does not answer from documents; use /v1/chat/completions"
+                raise RefusedError(400, message, code="wrong_endpoint", param="route")
+            messages = [{"role": "user", "content": question}]
+            result = await self._desk.answered(account, admitted.runtime, messages, caller)
+            await self._send(exchange, account, {"answer": result.text, "citations": list(result.citations)})
+
+    async def _body(self, exchange: Exchange) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self._settings.deadline_s):
+                raw = await exchange.read_body(self._settings.max_body_bytes)
+        except TimeoutError:
+            raise RefusedError(408, "the body did not arrive in time", code="body_timeout") from None
+        return json_object(exchange.headers, raw)
+
+    @asynccontextmanager
+    async def _admitted(
+        self, exchange: Exchange, account: Account, caller: Caller, route: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[Admitted]:
+        conversation = identify(exchange.headers.get(HEADER), body, key_id=caller.key.key_id)
+        async with self._admission.admitted(exchange, account, caller, route, conversation) as admitted:
+            yield admitted
+
+    async def _send(self, exchange: Exchange, account: Account, value: dict[str, Any]) -> None:
+        reply = json_reply({**value, "release": account.release, "request_id": account.id})
+        account.commit(_OK, self._records)
+        await exchange.start(_OK, reply.headers)
+        await exchange.finish(reply.body)
+
+    def _only_answer_route(self, caller: Caller) -> str:
+        state = self._admission.state()
+        names = [
+            traffic.route
+            for traffic in state.served.routes
+            if caller.may_use(traffic.route)
+            and isinstance(state.releases[traffic.stable].runtime.routes.get(traffic.route), AnswerRoute)
+        ]
+        if len(names) != 1:
+            known = ", ".join(names) or "none"
+            raise RefusedError(400, f"name the route; those that answer from documents: {known}", param="route")
+        return names[0]
+
+
+def _generation(body: dict[str, Any]) -> ModelCall:
+    """Return `/generate`'s body as the chat request that it stands for."""
+    if body.get("stream"):
+        raise RefusedError(400, "/generate does not stream; use /v1/chat/completions", param="stream")
+    messages = body.get("messages")
+    if messages is None:
+        messages = [{"role": "user", "content": text_field(body, "prompt")}]
+    rest = {name: value for name, value in body.items() if name not in {"route", "prompt", "stream", "stream_options"}}
+    return model_call(Endpoint.CHAT, {**rest, "model": text_field(body, "route"), "messages": messages})
+
+
+def _service_route(route: str) -> RefusedError:
+    return RefusedError(
+        400, f"the route {route!r} is a service; call /svc/{route}/...", code="wrong_endpoint", param="model"
+    )

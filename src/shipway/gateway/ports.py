@@ -1,0 +1,205 @@
+"""What the gateway needs from outside.
+
+Above: the ASGI application and the snapshot watcher. Below: `adapters/aiohttp_client` (engines), `adapters/spool`
+(records), `adapters/sql` (snapshots), the wiring (releases become runtimes), `telemetry.metrics`.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from shipway.core.errors import UnavailableError
+from shipway.core.ids import ReleaseId
+from shipway.core.ports import WorkerState
+from shipway.core.principal import Principal
+from shipway.core.record import ServedRequest
+from shipway.core.snapshot import Snapshot
+from shipway.gateway.model import AnswerResult, RouteLimits
+
+
+class EngineConnectError(UnavailableError):
+    """No connection was made, so nothing was sent: trying again is always safe."""
+
+
+class EngineBrokenError(UnavailableError):
+    """The connection ended before the reply was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One HTTP request to an engine or a service; `url` is sent as it is, without requoting."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | AsyncIterator[bytes] = b""
+    connect_timeout_s: float = 2.0
+
+
+class EngineResponse(Protocol):
+    """A reply whose headers have arrived."""
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers in order, names in lower case, repeated ones repeated."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, still encoded as the engine sent it.
+
+        Raises:
+            EngineBrokenError: the connection ended before the body was whole.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give the connection back, or cut it when the body was not read to its end."""
+        ...
+
+
+class EngineClient(Protocol):
+    """The engine side of the gateway. Sends once: retries, deadlines and breakers are the gateway's."""
+
+    async def send(self, request: EngineRequest) -> EngineResponse:
+        """Send a request and return when the reply's headers are there; cancelling closes the connection.
+
+        Raises:
+            EngineConnectError: no connection within `connect_timeout_s`.
+            EngineBrokenError: the connection ended before the headers.
+        """
+        ...
+
+
+class RecordSink(Protocol):
+    """Where served requests go before the client sees the final byte."""
+
+    def append(self, record: ServedRequest) -> None:
+        """Make the record survive this process.
+
+        Raises:
+            StoreError: it cannot be written; the answer must not be acknowledged.
+        """
+        ...
+
+    async def wait_for_room(self) -> None:
+        """Return when another record can be taken (back pressure)."""
+        ...
+
+
+class SnapshotSource(Protocol):
+    """The newest data-plane snapshot of this environment."""
+
+    async def read(self) -> Snapshot:
+        """Return it; version 0 when control has written none."""
+        ...
+
+    async def read_heartbeat(self) -> int | None:
+        """Return the leader's beat counter, None without a leader."""
+        ...
+
+
+class WorkerReporter(Protocol):
+    """How control learns what this worker obeys."""
+
+    async def report(self, state: WorkerState) -> None:
+        """Record what was applied."""
+        ...
+
+
+class RequestMetrics(Protocol):
+    """The data plane's metrics."""
+
+    def observe(self, record: ServedRequest) -> None:
+        """Count a finished request."""
+        ...
+
+    def render(self) -> bytes:
+        """Return the Prometheus text exposition."""
+        ...
+
+
+class EventNote(Protocol):
+    """One structured log line."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Write the line."""
+        ...
+
+
+class Answerer(Protocol):
+    """Answers a question from documents the caller may see."""
+
+    async def answer(self, question: str, history: Sequence[Mapping[str, Any]], principal: Principal) -> AnswerResult:
+        """Return a checked answer; abstaining is an answer.
+
+        `history` are the messages before the question, oldest first, each with `role` and `content`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRoute:
+    """A route that an OpenAI-compatible engine serves.
+
+    `engine_base_url` ends where `/chat/completions` begins (`http://127.0.0.1:8080/v1`). `prefix_messages` go before
+    the caller's; `decoding` holds for what the caller did not set. `health_url` None: the engine is not probed.
+    """
+
+    engine_base_url: str
+    upstream_model: str
+    api_key: str | None = field(default=None, repr=False)
+    prefix_messages: tuple[Mapping[str, Any], ...] = ()
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    limits: RouteLimits = field(default_factory=RouteLimits)
+    prompt_version: str = ""
+    health_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRoute:
+    """A route that answers from documents."""
+
+    answerer: Answerer
+    limits: RouteLimits = field(default_factory=RouteLimits)
+    health_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """A route served by a process of the user's own; its address is in the snapshot."""
+
+    timeout_s: float = 30.0
+    health_path: str = ""
+
+
+RouteRuntime = ChatRoute | AnswerRoute | HttpRoute
+
+
+class ReleaseRuntime(Protocol):
+    """A release ready to serve."""
+
+    @property
+    def routes(self) -> Mapping[str, RouteRuntime]:
+        """Return the routes by name."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return parts, digests and the corpus manifest, for `/version`."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the release holds; called once, after its last request."""
+        ...
+
+
+class ReleaseLoader(Protocol):
+    """Makes a release ready, off the request path."""
+
+    async def load(self, release: ReleaseId) -> ReleaseRuntime:
+        """Return the runtime; any `ShipwayError` says why it cannot serve here."""
+        ...

@@ -1,0 +1,241 @@
+"""Passing a model request to an OpenAI-compatible engine and its reply back.
+
+Streams go through event by event as they came. `[DONE]` is the last thing that a client sees, and it sees it only when
+the engine said it and the record is written; every other end of a stream is an error event.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+
+from shipway.core import record as events
+from shipway.gateway.accounting import Account
+from shipway.gateway.attempts import EngineCalls
+from shipway.gateway.exchange import Exchange
+from shipway.gateway.model import GatewaySettings, Usage
+from shipway.gateway.patience import Patience
+from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink
+from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError
+from shipway.gateway.stream import DONE_EVENT, ChatStream, usage_of
+from shipway.gateway.validate import Endpoint, ModelCall, encoded, last_user_text, text_of
+
+_OK = 200
+_BAD_REQUEST = 400
+_SERVER_ERROR = 500
+_NOT_THE_CALLERS = frozenset({401, 403, 407})
+_CHARS_PER_TOKEN = 4
+_TAIL_WAIT_S = 0.1
+_ERROR_BODY_BYTES = 1 << 20
+
+
+class ChatRelay:
+    """Relays for routes of kind chat."""
+
+    def __init__(self, calls: EngineCalls, records: RecordSink, settings: GatewaySettings) -> None:
+        self._calls = calls
+        self._records = records
+        self._settings = settings
+
+    async def serve(self, exchange: Exchange, account: Account, call: ModelCall, route: ChatRoute) -> None:
+        """Answer a request on the engine's terms: its bytes, its error if it has one."""
+        if not call.stream:
+            raw, _ = await self.ask(account, call, route)
+            account.commit(_OK, self._records)
+            await exchange.start(_OK, (JSON_TYPE, ("content-length", str(len(raw)))))
+            await exchange.finish(raw)
+            return
+        patience = self._patience(route, stream=True)
+        request = self._request(account, call, route)
+        async with self._calls.reply(route.engine_base_url, request, patience) as response:
+            await _refuse_errors(response, account)
+            _require_kind(response, "text/event-stream")
+            await self._stream(exchange, account, ChatStream(keep_usage=call.wants_usage), response, patience)
+
+    async def ask(self, account: Account, call: ModelCall, route: ChatRoute) -> tuple[bytes, dict[str, Any]]:
+        """Return a whole reply as bytes and as a value; usage goes into the account."""
+        patience = self._patience(route, stream=False)
+        request = self._request(account, call, route)
+        async with self._calls.reply(route.engine_base_url, request, patience) as response:
+            await _refuse_errors(response, account)
+            raw = await _whole(response, self._settings.max_reply_bytes)
+        try:
+            reply = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            reply = None
+        if not isinstance(reply, dict):
+            raise EngineBrokenError("the engine's reply is not a JSON object")
+        account.usage = usage_of(reply) or Usage(output=-(-len(reply_text(reply)) // _CHARS_PER_TOKEN), estimated=True)
+        return raw, reply
+
+    async def _stream(
+        self, exchange: Exchange, account: Account, stream: ChatStream, response: EngineResponse, patience: Patience
+    ) -> None:
+        chunks = response.chunks()
+        try:
+            await self._pass_events(exchange, account, stream, chunks, patience)
+            stream.end()
+        finally:
+            # What was generated before a cut, or before the client left, is billed too.
+            account.usage = stream.usage
+        account.commit(_OK, self._records)
+        patience.for_client()
+        if not exchange.started:
+            await exchange.start(_OK, EVENT_STREAM)
+        await exchange.finish(DONE_EVENT)
+        # The end of the chunked body usually lies in the same packet; reading it keeps the connection for another call.
+        with contextlib.suppress(TimeoutError, EngineBrokenError):
+            async with asyncio.timeout(_TAIL_WAIT_S):
+                async for _ in chunks:
+                    pass
+
+    @staticmethod
+    async def _pass_events(
+        exchange: Exchange, account: Account, stream: ChatStream, chunks: AsyncIterator[bytes], patience: Patience
+    ) -> None:
+        async for data in chunks:
+            before = stream.data_events
+            forward = stream.feed(data)
+            if stream.has_data:
+                account.first_token()
+            if forward:
+                patience.for_client()
+                if not exchange.started:
+                    await exchange.start(_OK, EVENT_STREAM)
+                await exchange.write(forward)
+            if stream.data_events > before:
+                patience.heard()
+            patience.for_engine()
+            if stream.done or stream.failed:
+                return
+
+    def _patience(self, route: ChatRoute, *, stream: bool) -> Patience:
+        own, limits = self._settings, route.limits
+        deadline_s = limits.deadline_s or own.llm_deadline_s
+        # A reply in one piece comes when all is generated: only the deadline can bound it.
+        first_s = (limits.first_token_s or own.first_token_s) if stream else deadline_s
+        return Patience(deadline_s=deadline_s, first_s=first_s, idle_s=limits.stream_idle_s or own.stream_idle_s)
+
+    def _request(self, account: Account, call: ModelCall, route: ChatRoute) -> EngineRequest:
+        limit = route.limits.max_input_chars or self._settings.max_input_chars
+        if call.input_chars > limit:
+            message = f"the input has {call.input_chars} characters, the limit is {limit}; send less"
+            raise RefusedError(400, message, code="context_length_exceeded", param=_input_field(call.endpoint))
+        account.stream = call.stream
+        account.model = route.upstream_model
+        account.prompt_version = route.prompt_version
+        account.ask(last_user_text(call.body))
+        headers = [
+            JSON_TYPE,
+            ("accept", "text/event-stream" if call.stream else "application/json"),
+            ("accept-encoding", "identity"),
+            ("x-request-id", account.id),
+            ("x-shipway-release", account.release),
+        ]
+        if route.api_key:
+            headers.append(("authorization", f"Bearer {route.api_key}"))
+        return EngineRequest(
+            "POST",
+            f"{route.engine_base_url.rstrip('/')}/{call.endpoint}",
+            tuple(headers),
+            encoded(engine_body(call, route)),
+            connect_timeout_s=self._settings.connect_timeout_s,
+        )
+
+
+def engine_body(call: ModelCall, route: ChatRoute) -> dict[str, Any]:
+    """Return what the engine is asked: the release's prompt and decoding around the caller's request."""
+    if call.endpoint is Endpoint.EMBEDDINGS:
+        return {**call.body, "model": route.upstream_model}
+    set_by_caller = {name: value for name, value in call.body.items() if value is not None}
+    body = {**route.decoding, **set_by_caller, "model": route.upstream_model}
+    if "max_completion_tokens" in set_by_caller and "max_tokens" not in set_by_caller:
+        body.pop("max_tokens", None)
+    _cap_output(body, route.limits.max_output_tokens)
+    # These named the conversation for us; engines refuse or misread them.
+    for name in ("previous_response_id", "conversation_id", "metadata"):
+        body.pop(name, None)
+    if call.endpoint is Endpoint.CHAT:
+        body["messages"] = [*route.prefix_messages, *call.body["messages"]]
+    if call.stream:
+        body["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    return body
+
+
+def reply_text(reply: Mapping[str, Any]) -> str:
+    """Return the text of a reply's first choice, whatever shape an engine gave it."""
+    choices = reply.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict):
+        return ""
+    message = first.get("message")
+    return text_of(message.get("content")) if isinstance(message, dict) else text_of(first.get("text"))
+
+
+def _cap_output(body: dict[str, Any], limit: int | None) -> None:
+    if limit is None:
+        return
+    name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+    body[name] = min(body.get(name, limit), limit)
+
+
+def _input_field(endpoint: Endpoint) -> str:
+    return {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}[endpoint]
+
+
+async def _refuse_errors(response: EngineResponse, account: Account) -> None:
+    """Raise what a caller may know of an engine's error; a 429 and a 4xx are passed on with their words."""
+    status = response.status
+    if status == _OK:
+        return
+    after = dict(response.headers).get("retry-after")
+    if status >= _SERVER_ERROR or status < _BAD_REQUEST:
+        shown = status if status in {503, 504} else 502
+        raise RefusedError(
+            shown, f"the engine answered {status}; try again", code=f"upstream_{status}", retry_after=after
+        )
+    if status in _NOT_THE_CALLERS:
+        message = f"the engine refused the gateway's own credentials ({status}); tell the operator"
+        raise RefusedError(502, message, code=f"upstream_{status}")
+    if status != 429:  # noqa: PLR2004
+        # Both arms send the same share of bad requests, so a release that makes more of them is worse.
+        account.note(events.ERROR)
+    told = _told(await _whole(response, _ERROR_BODY_BYTES))
+    said, code, param = told.get("message"), told.get("code"), told.get("param")
+    raise RefusedError(
+        status,
+        said if isinstance(said, str) and said else f"the engine answered {status}",
+        code=code if isinstance(code, str) and code else f"upstream_{status}",
+        param=param if isinstance(param, str) else None,
+        retry_after=after,
+    )
+
+
+def _told(raw: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return {}
+    error = value.get("error") if isinstance(value, dict) else None
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
+
+
+def _require_kind(response: EngineResponse, kind: str) -> None:
+    found = dict(response.headers).get("content-type", "")
+    if not found.lower().startswith(kind):
+        raise EngineBrokenError(f"the engine answered with {found!r}, not {kind}")
+
+
+async def _whole(response: EngineResponse, limit_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for data in response.chunks():
+        size += len(data)
+        if size > limit_bytes:
+            raise EngineBrokenError(f"the engine's reply is larger than {limit_bytes} bytes")
+        parts.append(data)
+    return b"".join(parts)

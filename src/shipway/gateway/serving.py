@@ -1,0 +1,103 @@
+"""What this worker serves at this moment: one value, swapped whole.
+
+The watcher writes it, requests read it. A request keeps the release it was assigned to until it ends; a release that
+left the snapshot is closed after its last request.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from shipway.core.ids import ReleaseId
+from shipway.core.snapshot import Snapshot
+from shipway.gateway.auth import KeyRing
+from shipway.gateway.ports import EventNote, ReleaseRuntime
+
+
+class LoadedRelease:
+    """A runtime and the requests that use it."""
+
+    def __init__(self, release: ReleaseId, runtime: ReleaseRuntime) -> None:
+        self.release = release
+        self.runtime = runtime
+        self._users = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def used(self) -> Iterator[ReleaseRuntime]:
+        """Keep the runtime open while a request runs."""
+        self._users += 1
+        self._idle.clear()
+        try:
+            yield self.runtime
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._idle.set()
+
+    async def close(self) -> None:
+        """Close the runtime when nobody uses it any more."""
+        await self._idle.wait()
+        await self.runtime.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One state of the worker.
+
+    `served` is what requests obey: `snapshot`, or the same without candidates while control is silent.
+    """
+
+    snapshot: Snapshot
+    served: Snapshot
+    keys: KeyRing
+    releases: Mapping[ReleaseId, LoadedRelease]
+    dead_man_tripped: bool = False
+
+
+class Serving:
+    """The holder of the present state; `draining` once the worker is told to stop."""
+
+    def __init__(self, note: EventNote) -> None:
+        self.current: Applied | None = None
+        self.draining = False
+        self.store_reachable = False
+        self._note = note
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def apply(self, snapshot: Snapshot, releases: Mapping[ReleaseId, LoadedRelease], *, silent: bool) -> None:
+        """Swap to a snapshot whose releases are all loaded, and let go of those it no longer names."""
+        before = self.current.releases if self.current else {}
+        self.current = Applied(
+            snapshot=snapshot,
+            served=snapshot.without_candidates() if silent else snapshot,
+            keys=KeyRing(snapshot.keys),
+            releases=dict(releases),
+            dead_man_tripped=silent,
+        )
+        for release, loaded in before.items():
+            if release not in releases:
+                self.retire(loaded)
+
+    def retire(self, loaded: LoadedRelease) -> None:
+        """Close a release after its last request."""
+        task = asyncio.ensure_future(self._close(loaded))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close every release after its last request."""
+        for loaded in self.current.releases.values() if self.current else ():
+            self.retire(loaded)
+        self.current = None
+        await asyncio.gather(*self._closing)
+
+    async def _close(self, loaded: LoadedRelease) -> None:
+        try:
+            await loaded.close()
+        except Exception as error:  # noqa: BLE001 - the edge of somebody else's code; serving goes on
+            self._note("release_not_closed", release=loaded.release, error=str(error))
+        else:
+            self._note("release_closed", release=loaded.release)

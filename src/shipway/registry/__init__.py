@@ -1,0 +1,1 @@
+"""Releases and what they are made of: manifests, ids, differences, labels."""

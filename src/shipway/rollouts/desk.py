@@ -1,0 +1,171 @@
+"""Where services start rollouts, read them and hand users' commands to the controller.
+
+An index document per environment names the rollouts that are not settled; it is also what keeps an environment to one
+rollout at a time.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from shipway.core.clock import Clock
+from shipway.core.errors import ConflictError, NotFoundError, UsageError
+from shipway.core.ids import ReleaseId, RolloutId
+from shipway.core.ports import DocumentStore
+from shipway.rollouts.evidence import CanaryEvidence
+from shipway.rollouts.model import Command, CommandKind, Division, Phase, Rollout, RolloutState, Times
+from shipway.rollouts.plan import Plan, problems
+from shipway.rollouts.transitions import recorded
+
+KIND = "rollout"
+INDEX_KIND = "rollout_index"
+_ATTEMPTS = 20
+
+
+def new_rollout(
+    rollout_id: RolloutId,
+    environment: str,
+    routes: tuple[str, ...],
+    *,
+    releases: tuple[ReleaseId, ReleaseId],
+    plan: Plan,
+    now_s: float,
+) -> Rollout:
+    """Return the row of a rollout from `releases[0]` (stable) to `releases[1]` (candidate).
+
+    Raises:
+        UsageError: the plan cannot run, the releases are the same or there is no route.
+    """
+    stable, candidate = releases
+    faults = problems(plan)
+    if stable == candidate:
+        faults.append(f"candidate: {candidate!r} is the stable release of {environment!r} already")
+    if not routes:
+        faults.append("routes: the list is empty, so no traffic would move")
+    if faults:
+        raise UsageError("\n".join(faults), hint="correct the rollout plan and start again")
+    return Rollout(
+        id=rollout_id,
+        environment=environment,
+        routes=routes,
+        stable=stable,
+        candidate=candidate,
+        plan=plan,
+        evidence=CanaryEvidence.start(harm_ratio=plan.harm_ratio),
+        times=Times(created_s=now_s),
+        applied=Division(stable),
+        intent=Division(stable),
+        state=RolloutState.PENDING,
+        phase=Phase.APPLIED,
+    )
+
+
+async def start(documents: DocumentStore, rollout: Rollout, *, actor: str) -> Rollout:
+    """Store a new rollout for the controller to find.
+
+    Raises:
+        ConflictError: another rollout of the environment has not finished.
+    """
+    index, version = await _index(documents, rollout.environment)
+    unsettled = []
+    for known in index:
+        other = await find(documents, known)
+        if other is not None and not other[0].finished:
+            raise ConflictError(
+                f"rollout {known} of {rollout.environment!r} is {other[0].state}",
+                hint=f"wait for it, or abort it: shipway rollout abort {known}",
+            )
+        if other is not None:
+            unsettled.append(known)
+    # The index first: a crash in between leaves the name of a rollout that never was, which the next start drops.
+    body = {"rollouts": [*unsettled, rollout.id]}
+    await documents.put(INDEX_KIND, rollout.environment, body, expected_version=version)
+    details: dict[str, Any] = {
+        "stable": rollout.stable,
+        "candidate": rollout.candidate,
+        "plan": rollout.plan.to_dict(),
+        "override": rollout.override,
+    }
+    started = recorded(rollout, rollout.times.created_s, "started", actor=actor, details=details)
+    await documents.put(KIND, rollout.id, started.to_dict(), expected_version=0)
+    if rollout.id not in (await _index(documents, rollout.environment))[0]:
+        await documents.delete(KIND, rollout.id)
+        raise ConflictError(f"another rollout of {rollout.environment!r} was started at the same moment")
+    return started
+
+
+async def submit(
+    documents: DocumentStore, clock: Clock, rollout_id: RolloutId, kind: CommandKind, *, actor: str, reason: str = ""
+) -> Rollout:
+    """Leave a command for the controller; a finished rollout stays as it is, whatever is asked.
+
+    Raises:
+        NotFoundError: no such rollout.
+        ConflictError: an abort is waiting already, or the row changed too often.
+    """
+    for _ in range(_ATTEMPTS):
+        rollout, version = await load(documents, rollout_id)
+        commanded = with_command(rollout, Command(kind, actor, reason, clock.now_s()))
+        if commanded is rollout:
+            return rollout
+        try:
+            await documents.put(KIND, rollout_id, commanded.to_dict(), expected_version=version)
+        except ConflictError:
+            continue
+        return commanded
+    raise ConflictError(f"rollout {rollout_id} changed {_ATTEMPTS} times while {kind} was written", hint="try again")
+
+
+def with_command(rollout: Rollout, command: Command) -> Rollout:
+    """Return the row with a command waiting; abort is accepted in every state and never replaced.
+
+    Raises:
+        ConflictError: an abort is waiting and the new command is another one.
+    """
+    if rollout.finished:
+        return rollout
+    waiting = rollout.command
+    if waiting is not None and waiting.kind is CommandKind.ABORT:
+        if command.kind is CommandKind.ABORT:
+            return rollout
+        raise ConflictError(f"rollout {rollout.id}: {waiting.actor} aborted it, {command.kind} comes too late")
+    return replace(rollout, command=command)
+
+
+async def find(documents: DocumentStore, rollout_id: RolloutId) -> tuple[Rollout, int] | None:
+    """Return a rollout and its row's version, or None."""
+    stored = await documents.get(KIND, rollout_id)
+    return None if stored is None else (Rollout.from_dict(stored[0]), stored[1])
+
+
+async def load(documents: DocumentStore, rollout_id: RolloutId) -> tuple[Rollout, int]:
+    """Return a rollout and its row's version.
+
+    Raises:
+        NotFoundError: no such rollout.
+    """
+    found = await find(documents, rollout_id)
+    if found is None:
+        raise NotFoundError(f"no rollout {rollout_id!r}", hint="list them: shipway rollout list")
+    return found
+
+
+async def unsettled(documents: DocumentStore, environment: str) -> list[RolloutId]:
+    """Return the rollouts of an environment that the controller still has to look at, oldest first."""
+    return (await _index(documents, environment))[0]
+
+
+async def forget_settled(documents: DocumentStore, environment: str, rollout_id: RolloutId) -> None:
+    """Take a settled rollout off the index.
+
+    Raises:
+        ConflictError: the index changed meanwhile; the next tick tries again.
+    """
+    index, version = await _index(documents, environment)
+    if rollout_id in index:
+        left = [known for known in index if known != rollout_id]
+        await documents.put(INDEX_KIND, environment, {"rollouts": left}, expected_version=version)
+
+
+async def _index(documents: DocumentStore, environment: str) -> tuple[list[RolloutId], int]:
+    stored = await documents.get(INDEX_KIND, environment)
+    return ([], 0) if stored is None else ([RolloutId(known) for known in stored[0]["rollouts"]], stored[1])

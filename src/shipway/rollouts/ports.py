@@ -1,0 +1,86 @@
+"""All that strategies and the controller know of the outside world.
+
+Above: `controller` alone calls these. Below: `core.ports.SnapshotStore` is a `Traffic`, `core.ports.RecordStore` an
+`Evidence`; `Target` is the supervisor of processes (or a cluster), `Labels` the registry. Every method is idempotent:
+after a crash the next controller calls it again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from shipway.core.ids import ReleaseId
+from shipway.core.ports import AuditLog, DocumentStore, LeaseStore, StoredRecord, WorkerState
+from shipway.core.snapshot import Snapshot
+
+
+class Traffic(Protocol):
+    """Where traffic is divided."""
+
+    async def read(self, environment: str) -> Snapshot:
+        """Return what the data plane was last told."""
+        ...
+
+    async def write(self, snapshot: Snapshot, *, expected_version: int) -> Snapshot:
+        """Tell the data plane.
+
+        Raises:
+            FencedError: a leader with a higher epoch has written.
+            ConflictError: the snapshot is no longer `expected_version`.
+        """
+        ...
+
+    async def workers(self, environment: str, *, seen_after_s: float) -> list[WorkerState]:
+        """Return the workers that reported since `seen_after_s` (Unix time)."""
+        ...
+
+
+class Target(Protocol):
+    """What serves a release; releases without a process of their own are always healthy."""
+
+    async def start(self, release: ReleaseId) -> None:
+        """Start what serves a release; nothing happens when it runs."""
+        ...
+
+    async def stop(self, release: ReleaseId) -> None:
+        """Stop what serves a release; nothing happens when it does not run."""
+        ...
+
+    async def healthy(self, release: ReleaseId) -> bool:
+        """Tell whether a release can take traffic now."""
+        ...
+
+    async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:
+        """Return the base URL of the process that serves each route of kind http."""
+        ...
+
+
+class Evidence(Protocol):
+    """What was served."""
+
+    async def after(
+        self, position: int, *, environment: str, rollout: str | None = None, limit: int = 5000
+    ) -> list[StoredRecord]:
+        """Return records committed after `position`, oldest first; only those of `rollout` when given."""
+        ...
+
+
+class Labels(Protocol):
+    """The names that point at releases."""
+
+    async def set(self, environment: str, release: ReleaseId) -> None:
+        """Make `release` the stable release of an environment."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world of a controller."""
+
+    documents: DocumentStore
+    leases: LeaseStore
+    audit: AuditLog
+    traffic: Traffic
+    evidence: Evidence
+    target: Target
+    labels: Labels

@@ -1,0 +1,249 @@
+"""What an action makes of the rollout's row. Pure; `controller` saves the result with compare-and-swap.
+
+Each recorded action adds exactly one entry, to the history and to the outbox, from where it reaches the audit log.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from shipway.core.verdicts import Verdict
+from shipway.rollouts.actions import (
+    Action,
+    Advance,
+    Complete,
+    Confirm,
+    DetectForeign,
+    Fail,
+    FinishRollBack,
+    Hold,
+    Ignore,
+    Observed,
+    Pause,
+    Promote,
+    Restamp,
+    Resume,
+    ReturnFromDeadMan,
+    RollBack,
+    SetWeights,
+    StartServices,
+    StopServices,
+    TakeOver,
+)
+from shipway.rollouts.analysis import Judgement
+from shipway.rollouts.model import CONTROLLER, Code, Division, Entry, Phase, Rollout, RolloutState
+
+_HISTORY = 200
+
+
+def recorded(
+    rollout: Rollout, now_s: float, action: str, *, actor: str = CONTROLLER, details: dict[str, Any] | None = None
+) -> Rollout:
+    """Return the row with one more entry."""
+    number = rollout.actions + 1
+    entry = Entry(f"{rollout.id}/{number}", now_s, actor, f"rollout.{action}", details or {})
+    return replace(
+        rollout,
+        actions=number,
+        history=(*rollout.history, entry)[-_HISTORY:],
+        outbox=(*rollout.outbox, entry),
+    )
+
+
+def transition(rollout: Rollout, action: Action, judgement: Judgement, observed: Observed) -> Rollout:
+    """Return the row after an action; the same row when the action leaves no trace in it."""
+    match action:
+        case Hold() | Restamp() | SetWeights():
+            return rollout
+        case Advance() | Confirm() | Promote() | Complete() | RollBack() | FinishRollBack():
+            return _moved(rollout, action, judgement, observed.now_s)
+        case Pause() | DetectForeign() | Resume() | ReturnFromDeadMan() | Ignore():
+            return _held(rollout, action, observed)
+        case TakeOver() | StartServices() | StopServices() | Fail():
+            return _kept(rollout, action, observed)
+
+
+def _moved(
+    rollout: Rollout,
+    action: Advance | Confirm | Promote | Complete | RollBack | FinishRollBack,
+    judgement: Judgement,
+    now_s: float,
+) -> Rollout:
+    match action:
+        case Advance(step):
+            return _advanced(rollout, step, judgement, now_s)
+        case Confirm():
+            return _confirmed(rollout, now_s)
+        case Promote():
+            return _promoted(rollout, action, judgement, now_s)
+        case RollBack():
+            return _rolled_back(rollout, action, judgement, now_s)
+        case Complete():
+            return _ended(rollout, RolloutState.COMPLETED, "completed", now_s)
+        case FinishRollBack():
+            return _ended(rollout, RolloutState.ROLLED_BACK, "rolled_back", now_s)
+
+
+def _held(
+    rollout: Rollout, action: Pause | DetectForeign | Resume | ReturnFromDeadMan | Ignore, observed: Observed
+) -> Rollout:
+    now_s = observed.now_s
+    match action:
+        case Pause(code, reason, verdict, actor):
+            paused = _paused(rollout, code, reason, verdict)
+            return recorded(paused, now_s, "paused", actor=actor, details={"code": code.value, "reason": reason})
+        case DetectForeign(found):
+            reason = f"somebody else changed the weights: {found}; resume puts the rollout's back, abort gives up"
+            return recorded(_paused(rollout, Code.FOREIGN, reason, None), now_s, Code.FOREIGN, details={"found": found})
+        case Resume():
+            return _resumed(rollout, action, now_s)
+        case ReturnFromDeadMan(workers):
+            times = replace(rollout.times, dead_man_s=now_s)
+            again = _rewritten(replace(rollout, times=times), observed.snapshot.version + 1)
+            return recorded(again, now_s, "returned_from_dead_man", details={"workers": list(workers)})
+        case Ignore(reason):
+            return recorded(replace(rollout, command=None), now_s, "command_ignored", details={"reason": reason})
+
+
+def _kept(rollout: Rollout, action: TakeOver | StartServices | StopServices | Fail, observed: Observed) -> Rollout:
+    now_s = observed.now_s
+    match action:
+        case TakeOver():
+            return _taken_over(rollout, observed)
+        case StartServices():
+            started = replace(rollout, times=replace(rollout.times, services_s=now_s))
+            return recorded(started, now_s, "services_started", details={"release": rollout.candidate})
+        case StopServices(release, needed):
+            # The memory of conversations is of no more use; the sums stay for the report.
+            settled = replace(rollout, settled=True, evidence=replace(rollout.evidence, seen={}))
+            return recorded(settled, now_s, "settled", details={"release": release, "stopped": not needed})
+        case Fail(reason):
+            failed = replace(rollout, reason=reason, verdict=Verdict.ERROR)
+            return _ended(failed, RolloutState.FAILED, "failed", now_s)
+
+
+def _taken_over(rollout: Rollout, observed: Observed) -> Rollout:
+    tripped = sorted(worker.worker for worker in observed.workers if worker.dead_man_tripped)
+    led = replace(rollout, epoch=observed.epoch)
+    if tripped and rollout.applied.weight:
+        # Nobody served the candidate meanwhile: the confirmed step bakes afresh.
+        led = replace(led, times=replace(led.times, step_s=observed.now_s, dead_man_s=observed.now_s))
+    return recorded(led, observed.now_s, "taken_over", details={"epoch": observed.epoch, "dead_man": tripped})
+
+
+def _advanced(rollout: Rollout, step: int, judgement: Judgement, now_s: float) -> Rollout:
+    weight = rollout.plan.steps[step].weight
+    times = rollout.times if step else replace(rollout.times, clock_s=now_s)
+    advanced = replace(
+        rollout,
+        state=RolloutState.PROGRESSING,
+        step=step,
+        phase=Phase.INTENT,
+        intent=Division(rollout.stable, rollout.candidate, weight),
+        times=times,
+        reason="; ".join(judgement.reasons) if step else "",
+    )
+    return recorded(advanced, now_s, "advanced", details={"step": step, "weight": weight, **_figures(judgement)})
+
+
+def _confirmed(rollout: Rollout, now_s: float) -> Rollout:
+    confirmed = replace(
+        rollout,
+        phase=Phase.APPLIED,
+        applied=rollout.intent,
+        overwrite="",
+        min_version=0,
+        times=replace(rollout.times, step_s=now_s),
+    )
+    return recorded(confirmed, now_s, "confirmed", details={"step": rollout.step, "weight": rollout.intent.weight})
+
+
+def _promoted(rollout: Rollout, action: Promote, judgement: Judgement, now_s: float) -> Rollout:
+    promoted = replace(
+        rollout,
+        state=RolloutState.PROMOTING,
+        phase=Phase.INTENT,
+        intent=Division(rollout.candidate),
+        command=None,
+        verdict=action.verdict,
+        code=Code.ENOUGH if action.verdict else Code.USER,
+        reason=action.reason,
+        overwrite=action.overwrite,
+        times=replace(rollout.times, promoting_s=now_s, decided_s=now_s),
+    )
+    details = {"reason": action.reason, **_figures(judgement)}
+    return recorded(promoted, now_s, "promoted", actor=action.actor, details=details)
+
+
+def _rolled_back(rollout: Rollout, action: RollBack, judgement: Judgement, now_s: float) -> Rollout:
+    rolled_back = replace(
+        rollout,
+        state=RolloutState.ROLLING_BACK,
+        phase=Phase.INTENT,
+        intent=Division(rollout.stable),
+        command=None,
+        verdict=action.verdict,
+        code=action.code,
+        reason=action.reason,
+        overwrite="",
+        times=replace(rollout.times, decided_s=now_s),
+    )
+    details = {"code": action.code.value, "reason": action.reason, **_figures(judgement)}
+    return recorded(rolled_back, now_s, "roll_back", actor=action.actor, details=details)
+
+
+def _ended(rollout: Rollout, state: RolloutState, action: str, now_s: float) -> Rollout:
+    ended = replace(
+        rollout,
+        state=state,
+        phase=Phase.APPLIED,
+        applied=rollout.intent,
+        overwrite="",
+        min_version=0,
+        command=None,
+        times=replace(rollout.times, confirmed_s=now_s),
+    )
+    return recorded(ended, now_s, action, details={"reason": ended.reason, "stable": ended.applied.stable})
+
+
+def _paused(rollout: Rollout, code: Code, reason: str, verdict: Verdict | None) -> Rollout:
+    resume_to = rollout.resume_to if rollout.state is RolloutState.PAUSED else rollout.state
+    return replace(
+        rollout,
+        state=RolloutState.PAUSED,
+        resume_to=resume_to,
+        command=None,
+        code=code,
+        reason=reason,
+        verdict=verdict,
+    )
+
+
+def _resumed(rollout: Rollout, action: Resume, now_s: float) -> Rollout:
+    foreign = rollout.code is Code.FOREIGN
+    resumed = replace(
+        rollout,
+        state=rollout.resume_to,
+        command=None,
+        acknowledged=tuple(dict.fromkeys((*rollout.acknowledged, rollout.code))),
+        code=Code.NONE,
+        reason="",
+        verdict=None,
+        times=replace(rollout.times, clock_s=now_s, step_s=now_s),
+    )
+    if foreign:
+        resumed = replace(_rewritten(resumed, 0), overwrite=action.overwrite)
+    return recorded(resumed, now_s, "resumed", actor=action.actor, details={"reason": action.reason})
+
+
+def _rewritten(rollout: Rollout, min_version: int) -> Rollout:
+    """Return the row that puts its division in force once more; an intent under way stays the intent."""
+    return replace(rollout, phase=Phase.INTENT, min_version=min_version)
+
+
+def _figures(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "harm_e": judgement.harm_e,
+        "no_harm_e": judgement.no_harm_e,
+        "sample_ratio_e": judgement.sample_ratio_e,
+        "events": judgement.events_seen,
+    }

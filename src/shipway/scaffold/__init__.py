@@ -1,0 +1,1 @@
+"""What `shipway init` writes: projects that run at once, planned before anything is written."""

@@ -1,0 +1,324 @@
+"""Bringing a release to an environment, and back: the gate is asked, the plan is shown, then it is applied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import anyio
+
+from shipway.core.errors import (
+    ConflictError,
+    GateRefusedError,
+    NotFoundError,
+    NotYetError,
+    UnavailableError,
+    UsageError,
+)
+from shipway.core.ids import ReleaseId, RolloutId, RouteName, ulid
+from shipway.core.snapshot import RouteTraffic, Snapshot
+from shipway.core.verdicts import Verdict
+from shipway.registry.model import Release
+from shipway.rollouts import desk
+from shipway.rollouts.model import CommandKind, Rollout
+from shipway.rollouts.plan import Guardrails, Plan, Step, printable
+from shipway.services.application import Application
+from shipway.services.evaluations import latest_evaluation
+from shipway.services.rollouts import list_rollouts
+
+_WRITE_ATTEMPTS = 20
+_POLL_S = 0.05
+_WORKER_ALIVE_S = 5.0
+_START_TIMEOUT_S = 120.0
+_CONFIRM_TIMEOUT_S = 15.0
+
+
+class Target(Protocol):
+    """What serves a release."""
+
+    async def start(self, release: ReleaseId) -> None:
+        """Start it."""
+        ...
+
+    async def stop(self, release: ReleaseId) -> None:
+        """Stop it."""
+        ...
+
+    async def healthy(self, release: ReleaseId) -> bool:
+        """Tell whether it can take traffic."""
+        ...
+
+    async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:
+        """Return where its http routes listen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeployPlan:
+    """What a deploy will do; nothing has been changed yet."""
+
+    release: Release
+    kind: Literal["first", "rollout", "unchanged"]
+    stable: ReleaseId | None
+    plan: Plan
+    gate: str
+    override: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What a deploy or rollback did; `rollout` is None when traffic was moved at once."""
+
+    release: str
+    kind: str
+    rollout: str | None
+    confirmed_s: float | None = None
+
+
+def rollout_plan(app: Application) -> Plan:
+    """Return the plan of the project's `rollout` section."""
+    section = app.project.rollout
+    return Plan(
+        steps=tuple(Step(s.weight, s.min_conversations, s.min_bake_s, s.max_s) for s in section.steps),
+        strategy=section.strategy,
+        alpha=section.alpha,
+        promote_alpha=section.promote_alpha,
+        harm_ratio=section.harm_ratio,
+        events=section.events,
+        guardrails=Guardrails(section.guardrails.max_error_rate, section.guardrails.min_samples),
+        drain_s=section.drain_s,
+        dead_man_s=section.dead_man_s,
+        on_no_data=section.on_no_data,
+        deadline_s=section.deadline_s,
+    )
+
+
+async def plan_deploy(app: Application, name: str, *, override_reason: str = "") -> DeployPlan:
+    """Ask the gate and say what a deploy would do.
+
+    Raises:
+        NotFoundError: no such release.
+        GateRefusedError: it was not evaluated against what is stable now, or its verdict is not PASS.
+        ConflictError: a rollout is in progress.
+    """
+    release = await app.releases.get(name)
+    await _refuse_second_rollout(app)
+    stable = await app.releases.label(app.environment)
+    plan = rollout_plan(app)
+    if stable == release.id:
+        return DeployPlan(
+            release, "unchanged", stable, plan, "", "", (f"{release.id} is stable in {app.environment} already",)
+        )
+    gate = await _gate(app, release, stable, override_reason)
+    if stable is None:
+        first = (gate, f"first release of {app.environment}: {release.id} gets all traffic of {_routes(release)}")
+        return DeployPlan(release, "first", None, plan, gate, override_reason, first)
+    _refuse_route_changes(release, await app.releases.get(stable))
+    lines = (gate, f"{stable} -> {release.id} on {_routes(release)}", *printable(plan))
+    return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines)
+
+
+async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> Deployed:
+    """Do what a plan says.
+
+    Raises:
+        UnavailableError: the release's process does not get healthy.
+        ConflictError: a rollout was started meanwhile.
+    """
+    release = plan.release
+    if plan.override:
+        statement = {
+            "statement": "gate overridden",
+            "by": app.actor,
+            "at_s": app.clock.now_s(),
+            "reason": plan.override,
+        }
+        await app.releases.sign_off(release.id, statement)
+        await app.audit("gate.overridden", release.id, reason=plan.override, gate=plan.gate)
+    if plan.kind == "unchanged":
+        return Deployed(release.id, "unchanged", None)
+    if plan.kind == "first" or plan.stable is None:
+        await app.audit("deployment.started", release.id, environment=app.environment, kind="first")
+        return await _switch(app, release, target, "deployment.completed", kind="first")
+    rollout = desk.new_rollout(
+        RolloutId(f"ro_{ulid(app.clock.now_s()).lower()}"),
+        app.environment,
+        tuple(release.manifest["policy"]["routes"]),
+        releases=(plan.stable, release.id),
+        plan=plan.plan,
+        now_s=app.clock.now_s(),
+    )
+    # Evidence begins where the records end now: earlier rollouts' requests say nothing about this one.
+    cursor = await app.state.records.last_position()
+    started = replace(rollout, override=plan.override, evidence=replace(rollout.evidence, cursor=cursor))
+    await desk.start(app.state.documents, started, actor=app.actor)
+    return Deployed(release.id, "rollout", rollout.id)
+
+
+async def roll_back(app: Application, target: Target, *, to: str = "", reason: str = "") -> Deployed:
+    """Return to the release before, or to a named one: a rollout in progress is aborted, else traffic is switched.
+
+    Raises:
+        NotFoundError: there is no release before, or no such release.
+    """
+    active = [rollout for rollout in await list_rollouts(app) if not rollout.finished]
+    if active and not to:
+        await desk.submit(
+            app.state.documents, app.clock, active[-1].id, CommandKind.ABORT, actor=app.actor, reason=reason
+        )
+        return Deployed(active[-1].stable, "abort", active[-1].id)
+    if active:
+        raise ConflictError(
+            f"rollout {active[-1].id} is {active[-1].state.value}", hint="abort it first: `shipway rollout abort`"
+        )
+    stable = await app.releases.label(app.environment)
+    release = await (app.releases.get(to) if to else _before(app, stable))
+    if release.id == stable:
+        raise UsageError(f"{release.id} is stable in {app.environment} already")
+    await app.audit("rollback.started", release.id, environment=app.environment, from_release=stable, reason=reason)
+    done = await _switch(app, release, target, "rollback.completed", kind="rollback")
+    if stable is not None:
+        await target.stop(stable)
+    return done
+
+
+async def wait_rollout(app: Application, rollout: str, *, timeout_s: float) -> Rollout:
+    """Return a rollout once it has finished or paused.
+
+    Raises:
+        UnavailableError: neither happened in time; the rollout goes on.
+    """
+    with anyio.move_on_after(timeout_s):
+        while True:
+            found, _ = await desk.load(app.state.documents, RolloutId(rollout))
+            if found.finished or found.state.value == "paused":
+                return found
+            await anyio.sleep(_POLL_S * 4)
+    raise UnavailableError(
+        f"rollout {rollout} did not finish within {timeout_s:g} s", hint="it goes on: `shipway rollout watch`"
+    )
+
+
+async def _switch(app: Application, release: Release, target: Target, action: str, *, kind: str) -> Deployed:
+    await target.start(release.id)
+    with anyio.move_on_after(_START_TIMEOUT_S) as waited:
+        while not await target.healthy(release.id):  # noqa: ASYNC110 - another process makes it healthy
+            await anyio.sleep(_POLL_S * 4)
+    if waited.cancelled_caught:
+        await target.stop(release.id)
+        raise UnavailableError(
+            f"{release.id} did not get healthy within {_START_TIMEOUT_S:g} s", hint="`shipway status`, `shipway logs`"
+        )
+    endpoints = await target.endpoints(release.id)
+    decided_s = app.clock.now_s()
+    snapshot = await _write_stable(app, release, endpoints)
+    await app.releases.set_label(app.environment, release.id, at_s=app.clock.now_s(), actor=app.actor)
+    confirmed_s = await _wait_applied(app, snapshot.version, decided_s)
+    deployment = {"release": release.id, "at_s": app.clock.now_s(), "actor": app.actor, "kind": kind}
+    await app.state.documents.put("deployment", f"{app.environment}/{ulid(app.clock.now_s())}", deployment)
+    await app.audit(action, release.id, environment=app.environment, snapshot=snapshot.version, confirmed_s=confirmed_s)
+    return Deployed(release.id, kind, None, confirmed_s)
+
+
+async def _write_stable(app: Application, release: Release, endpoints: Mapping[str, str]) -> Snapshot:
+    for _ in range(_WRITE_ATTEMPTS):
+        snapshot = await app.state.snapshots.read(app.environment)
+        changed = replace(
+            snapshot,
+            rollout=None,
+            keys=tuple(await app.state.keys.list()),
+            dead_man_s=app.project.rollout.dead_man_s,
+            routes=tuple(
+                RouteTraffic(
+                    RouteName(name), release.id, endpoints=((release.id, endpoints[name]),) if name in endpoints else ()
+                )
+                for name in release.manifest["policy"]["routes"]
+            ),
+        )
+        try:
+            return await app.state.snapshots.write(changed, expected_version=snapshot.version)
+        except ConflictError:
+            continue
+    raise ConflictError("the snapshot kept changing; try again")
+
+
+async def _wait_applied(app: Application, version: int, decided_s: float) -> float | None:
+    """Return seconds from the decision until every living worker obeyed, None when no worker runs."""
+    with anyio.move_on_after(_CONFIRM_TIMEOUT_S):
+        while True:
+            alive = await app.state.snapshots.workers(app.environment, seen_after_s=app.clock.now_s() - _WORKER_ALIVE_S)
+            if not alive:
+                return None
+            if all(worker.version >= version for worker in alive):
+                return round(max(worker.at_s for worker in alive) - decided_s, 3)
+            await anyio.sleep(_POLL_S)
+    raise UnavailableError(
+        f"not every gateway worker obeys snapshot {version} after {_CONFIRM_TIMEOUT_S:g} s",
+        hint="`shipway logs gateway` says why",
+    )
+
+
+async def _gate(app: Application, release: Release, stable: ReleaseId | None, override_reason: str) -> str:
+    found = await latest_evaluation(app, release.id)
+    refused = _refusal(release, stable, found)
+    if refused is None:
+        return f"gate: PASS against {stable or 'thresholds alone (first release)'}"
+    if override_reason:
+        return f"gate: {refused.verdict.value}, overridden: {override_reason}"
+    raise refused
+
+
+def _refusal(release: Release, stable: ReleaseId | None, found: dict[str, Any] | None) -> GateRefusedError | None:
+    again = f"`shipway eval run {release.id}`"
+    if found is None:
+        return GateRefusedError(
+            Verdict.NO_DATA, f"release {release.id} has not been evaluated", hint=f"run {again} first"
+        )
+    verdict = Verdict(found["verdict"])
+    if verdict is not Verdict.PASS:
+        return GateRefusedError(
+            verdict,
+            f"the gate says {verdict.value} for release {release.id}",
+            hint="change the release, or deploy with --override-gate REASON, which is audited",
+        )
+    if found["baseline"] != stable:
+        return GateRefusedError(
+            Verdict.NO_DATA,
+            f"release {release.id} was evaluated against {found['baseline'] or 'no baseline'},"
+            f" but {stable or 'nothing'} is stable now",
+            hint=f"evaluate it again: {again}",
+        )
+    return None
+
+
+async def _refuse_second_rollout(app: Application) -> None:
+    for rollout in await list_rollouts(app):
+        if not rollout.finished:
+            raise ConflictError(
+                f"rollout {rollout.id} of {rollout.candidate} is {rollout.state.value} in {app.environment}",
+                hint=f"wait for it, or `shipway rollout abort {rollout.id}`",
+            )
+
+
+def _refuse_route_changes(release: Release, stable: Release) -> None:
+    before, after = set(stable.manifest["policy"]["routes"]), set(release.manifest["policy"]["routes"])
+    if before != after:
+        changed = ", ".join(sorted(before ^ after))
+        raise NotYetError(
+            f"routes {changed} are added or removed by {release.id}; a canary over a changed set of routes comes later",
+            hint="keep the routes of the stable release in this one",
+        )
+
+
+async def _before(app: Application, stable: ReleaseId | None) -> Release:
+    history = await app.releases.label_history(app.environment)
+    earlier = [release for release in history if release != stable]
+    if stable is None or not earlier:
+        raise NotFoundError(
+            f"there is no release before in {app.environment}", hint="`shipway release list` shows the releases"
+        )
+    return await app.releases.get(earlier[-1])
+
+
+def _routes(release: Release) -> str:
+    return ", ".join(release.manifest["policy"]["routes"])

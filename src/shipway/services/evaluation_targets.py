@@ -1,0 +1,179 @@
+"""A release as the target of an evaluation: the runtime that the gateway serves, asked without the gateway's limits."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+
+from shipway.config.sections.evals import HttpQuestion
+from shipway.core.errors import UnavailableError, UpstreamError, UsageError
+from shipway.core.ids import Digest, TenantId
+from shipway.core.principal import Principal
+from shipway.evals.metrics import DocumentAccess
+from shipway.evals.model import Case, Output
+from shipway.evals.ports import Target
+from shipway.rag.answer import Answerer
+from shipway.registry.model import Release
+from shipway.services.application import Application
+from shipway.services.corpora import BuiltCorpora
+from shipway.services.http_processes import ProcessTarget
+from shipway.services.runtimes import ReleaseRuntimes
+
+_START_TIMEOUT_S = 60.0
+_POLL_S = 0.2
+_SUBJECT = "evaluation"
+
+
+class JsonPoster(Protocol):
+    """What sends one JSON request."""
+
+    async def post(self, url: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+        """Return (status, parsed JSON reply)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTargets:
+    """Implements `services.evaluations.EvaluationTargets`."""
+
+    app: Application
+    runtimes: ReleaseRuntimes
+    corpora: BuiltCorpora
+    poster: JsonPoster
+
+    @asynccontextmanager
+    async def opened(self, release: Release) -> AsyncIterator[Target]:
+        """Open a release; an http release's process is started for it and stopped again unless users are on it."""
+        name = self.route(release)
+        route = release.manifest["policy"]["routes"][name]
+        if route["kind"] != "http":
+            answerer = await self.runtimes.answerer(release, name)
+            yield AnswererTarget(release.id, answerer, self.app.clock.monotonic_s)
+            return
+        question = self.app.project.evals.http
+        if question is None:
+            raise UsageError("evals.http is missing", hint="say how a case is put to the service: path, body, answer")
+        target = ProcessTarget(self.app.state.documents, self.app.environment)
+        await target.start(release.id)
+        try:
+            await self._wait_healthy(target, release)
+            url = (await target.endpoints(release.id))[name] + question.path
+            yield HttpTarget(release.id, url, question, self.poster, self.app.clock.monotonic_s)
+        finally:
+            snapshot = await self.app.state.snapshots.read(self.app.environment)
+            if release.id not in snapshot.releases():
+                await target.stop(release.id)
+
+    async def access(self, release: Release) -> Mapping[str, DocumentAccess] | None:
+        """Return who may see which document of the release's corpus."""
+        corpus = release.manifest["data"]["corpus"]
+        return await self.corpora.access(self.app, Digest(corpus["manifest"])) if corpus else None
+
+    def route(self, release: Release) -> str:
+        """Return the route that is evaluated.
+
+        Raises:
+            UsageError: the project does not say which of several.
+        """
+        routes = release.manifest["policy"]["routes"]
+        wanted = self.app.project.evals.route
+        if wanted is not None:
+            if wanted not in routes:
+                raise UsageError(
+                    f"evals.route: release {release.id} has no route {wanted!r} (it has {', '.join(routes)})"
+                )
+            return wanted
+        candidates = [name for name, route in routes.items() if route["kind"] != "chat"] or list(routes)
+        if len(candidates) != 1:
+            raise UsageError(f"evals.route is missing: the app has {', '.join(candidates)}; say which one is evaluated")
+        return candidates[0]
+
+    async def _wait_healthy(self, target: ProcessTarget, release: Release) -> None:
+        with anyio.move_on_after(_START_TIMEOUT_S):
+            while not await target.healthy(release.id):  # noqa: ASYNC110 - another process makes it healthy
+                await anyio.sleep(_POLL_S)
+            return
+        raise UnavailableError(
+            f"the process of {release.id} did not get healthy within {_START_TIMEOUT_S:g} s",
+            hint="is `shipway up` running? `shipway status` and `shipway logs` say more",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswererTarget:
+    """A rag release."""
+
+    name: str
+    answerer: Answerer
+    monotonic_s: Callable[[], float]
+
+    @property
+    def digest(self) -> str:
+        """Return the release id."""
+        return self.name
+
+    async def ask(self, case: Case, *, repeat: int) -> Output:
+        """Answer a case as its asker."""
+        del repeat
+        principal = Principal(TenantId(case.tenant), frozenset(case.groups), _SUBJECT)
+        started_s = self.monotonic_s()
+        answer = await self.answerer.answer(case.question, principal)
+        return Output(
+            answer=answer.text,
+            model_text=answer.model_text,
+            citations=tuple(citation.document for citation in answer.citations),
+            retrieved=answer.retrieved,
+            events=answer.events,
+            latency_ms=(self.monotonic_s() - started_s) * 1000,
+            tokens_in=answer.usage.tokens_in,
+            tokens_out=answer.usage.tokens_out,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget:
+    """A release that runs as a process of the user's own."""
+
+    name: str
+    url: str
+    question: HttpQuestion
+    poster: JsonPoster
+    monotonic_s: Callable[[], float]
+
+    @property
+    def digest(self) -> str:
+        """Return the release id."""
+        return self.name
+
+    async def ask(self, case: Case, *, repeat: int) -> Output:
+        """Post a case and read the answer out of the reply.
+
+        Raises:
+            UpstreamError: the service answers with an error or without the answer.
+        """
+        started_s = self.monotonic_s()
+        headers = {"X-Shipway-Release": self.name, "X-Shipway-Conversation": f"eval-{case.id}-{repeat}"}
+        status, reply = await self.poster.post(self.url, _filled(self.question.body, case.question), headers)
+        if status >= 400:  # noqa: PLR2004 - HTTP's first error status
+            raise UpstreamError(f"{self.url} answers {status}", status=status)
+        return Output(answer=_picked(reply, self.question.answer), latency_ms=(self.monotonic_s() - started_s) * 1000)
+
+
+def _filled(value: Any, question: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{question}", question)
+    if isinstance(value, dict):
+        return {key: _filled(item, question) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, question) for item in value]
+    return value
+
+
+def _picked(reply: Any, path: str) -> str:
+    for part in path.split("."):
+        if not isinstance(reply, dict) or part not in reply:
+            raise UpstreamError(f"the reply has no {path!r}", status=200)
+        reply = reply[part]
+    return reply if isinstance(reply, str) else str(reply)

@@ -1,0 +1,207 @@
+"""Processes of the user's own service: which should run, which do, and where they listen.
+
+A release's process is a row: the rollout controller (through `ProcessTarget`) and the first deploy say what is wanted,
+the supervisor makes it so and writes back what is healthy. Both sides are level-triggered, so either may be restarted
+at any time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from shipway.core.errors import ConflictError
+from shipway.core.ids import ReleaseId
+from shipway.core.ports import DocumentStore
+from shipway.operations.supervision import ProcessSpec
+from shipway.registry.model import Release
+from shipway.registry.store import ReleaseRegistry
+from shipway.services.application import Application
+from shipway.services.local import LOOPBACK, Host, Probe
+from shipway.services.releases import verified_blob
+
+_KIND = "process"
+_OK = 200
+_STOP_ORDER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """One process of a release and route; `url` is empty until it has been given a port."""
+
+    environment: str
+    route: str
+    release: str
+    command: tuple[str, ...]
+    health: str
+    wanted: bool = True
+    healthy: bool = False
+    port: int = 0
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the row's key."""
+        return f"{self.environment}/{self.route}/{self.release}"
+
+    @property
+    def url(self) -> str:
+        """Return where it listens."""
+        return f"http://{LOOPBACK}:{self.port}" if self.port else ""
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> "ProcessRow":
+        """Return the row of a JSON form."""
+        return cls(**{**body, "command": tuple(body["command"])})
+
+
+def http_routes(release: Release) -> dict[str, dict[str, Any]]:
+    """Return the routes of kind http of a release, by name."""
+    return {name: route for name, route in release.manifest["policy"]["routes"].items() if route["kind"] == "http"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTarget:
+    """The rollout controller's `Target` on one machine."""
+
+    documents: DocumentStore
+    environment: str
+
+    async def start(self, release: ReleaseId) -> None:
+        """Want the release's processes."""
+        for name, route in (await self._routes(release)).items():
+            if route["command"]:
+                row = ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"])
+                await self._change(row, wanted=True)
+
+    async def stop(self, release: ReleaseId) -> None:
+        """No longer want them."""
+        for name, route in (await self._routes(release)).items():
+            if route["command"]:
+                row = ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"])
+                await self._change(row, wanted=False)
+
+    async def healthy(self, release: ReleaseId) -> bool:
+        """Tell whether every process answers its health path."""
+        for name, route in (await self._routes(release)).items():
+            if route["command"]:
+                found = await self.documents.get(_KIND, f"{self.environment}/{name}/{release}")
+                if found is None or not (found[0]["wanted"] and found[0]["healthy"]):
+                    return False
+        return True
+
+    async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:
+        """Return where each http route of the release listens."""
+        found: dict[str, str] = {}
+        for name, route in (await self._routes(release)).items():
+            if route["url"]:
+                found[name] = str(route["url"]).rstrip("/")
+                continue
+            row = await self.documents.get(_KIND, f"{self.environment}/{name}/{release}")
+            if row is not None and row[0]["port"]:
+                found[name] = ProcessRow.from_dict(row[0]).url
+        return found
+
+    async def _routes(self, release: ReleaseId) -> dict[str, dict[str, Any]]:
+        return http_routes(await ReleaseRegistry(self.documents).get(release))
+
+    async def _change(self, row: ProcessRow, *, wanted: bool) -> None:
+        found = await self.documents.get(_KIND, row.key)
+        if found is None:
+            if wanted:
+                await self.documents.put(_KIND, row.key, asdict(row), expected_version=0)
+            return
+        known = ProcessRow.from_dict(found[0])
+        if known.wanted != wanted:
+            body = asdict(replace(known, wanted=wanted, healthy=False, problem=""))
+            await self.documents.put(_KIND, row.key, body, expected_version=found[1])
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProcesses:
+    """The supervisor's side: from rows to process specs, and from health checks back to rows."""
+
+    app: Application
+    host: Host
+    probe: Probe
+
+    async def specs(self) -> list[ProcessSpec]:
+        """Return the processes that are wanted, with a port and their code laid out."""
+        specs = []
+        for row in await self._rows():
+            if row.wanted:
+                placed = await self._placed(row)
+                specs.append(await self._spec(placed))
+        return specs
+
+    async def check_health(self) -> None:
+        """Ask every wanted process for its health and store what changed."""
+        for row in await self._rows():
+            if not row.wanted or not row.port:
+                continue
+            answer = await self.probe.status(row.url + row.health)
+            healthy = answer is not None and answer[0] == _OK
+            problem = "" if healthy else "does not answer" if answer is None else f"{row.health} answers {answer[0]}"
+            if (healthy, problem) != (row.healthy, row.problem):
+                await self._store(replace(row, healthy=healthy, problem=problem))
+
+    async def _rows(self) -> list[ProcessRow]:
+        found = await self.app.state.documents.list(_KIND, prefix=f"{self.app.environment}/")
+        return [ProcessRow.from_dict(body) for _, body, _ in found]
+
+    async def _placed(self, row: ProcessRow) -> ProcessRow:
+        if row.port:
+            return row
+        placed = replace(row, port=self.host.free_port(LOOPBACK))
+        await self._store(placed)
+        return placed
+
+    async def _store(self, row: ProcessRow) -> None:
+        found = await self.app.state.documents.get(_KIND, row.key)
+        if found is None:
+            return
+        # `wanted` is the other side's word; only what this side knows is written.
+        body = found[0] | {"port": row.port, "healthy": row.healthy and found[0]["wanted"], "problem": row.problem}
+        try:
+            await self.app.state.documents.put(_KIND, row.key, body, expected_version=found[1])
+        except ConflictError:
+            return  # the other side wrote meanwhile; the next round sees its word
+
+    async def _spec(self, row: ProcessRow) -> ProcessSpec:
+        folder = await self._laid_out(ReleaseId(row.release))
+        argv = tuple(part.replace("{port}", str(row.port)) for part in row.command)
+        environment = {
+            "PORT": str(row.port),
+            "SHIPWAY_RELEASE": row.release,
+            "SHIPWAY_ROUTE": row.route,
+            "SHIPWAY_ENVIRONMENT": row.environment,
+        }
+        log_file = self.app.workspace.logs / f"{row.route}-{row.release}.log"
+        return ProcessSpec(f"{row.route}-{row.release}", argv, log_file, folder, environment, stop_order=_STOP_ORDER)
+
+    async def _laid_out(self, release: ReleaseId) -> Path:
+        folder = self.app.workspace.services / release
+        if folder.is_dir():
+            return folder
+        manifest = (await self.app.releases.get(release)).manifest
+        files = {
+            path: await verified_blob(self.app, digest, f"release {release}: {path}")
+            for path, digest in manifest["code"]["files"].items()
+        }
+        await anyio.to_thread.run_sync(_write_tree, folder, files)
+        return folder
+
+
+def _write_tree(folder: Path, files: dict[str, bytes]) -> None:
+    partial = folder.with_suffix(".partial")
+    for path, data in files.items():
+        target = partial / path
+        if not target.resolve().is_relative_to(partial.resolve()):
+            raise ConflictError(f"release code names a path outside its folder: {path!r}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    partial.mkdir(parents=True, exist_ok=True)
+    partial.rename(folder)

@@ -1,0 +1,110 @@
+"""Reading and steering rollouts; starting one is `services/deployments.py`."""
+
+from dataclasses import asdict
+from typing import Any
+
+from shipway.core.errors import NotFoundError
+from shipway.core.ids import ReleaseId, RolloutId
+from shipway.core.verdicts import Verdict
+from shipway.registry.store import ReleaseRegistry
+from shipway.rollouts import desk
+from shipway.rollouts.model import CommandKind, Rollout, RolloutState
+from shipway.services.application import Application
+
+CONTROLLER_ACTOR = "rollout-controller"
+
+STATE_VERDICTS: dict[RolloutState, Verdict] = {
+    RolloutState.COMPLETED: Verdict.PASS,
+    RolloutState.ROLLED_BACK: Verdict.FAIL,
+    RolloutState.FAILED: Verdict.ERROR,
+}
+"""What a finished rollout says; one that has not finished is INCONCLUSIVE."""
+
+
+class RegistryLabels:
+    """The rollout controller's `Labels`."""
+
+    def __init__(self, registry: ReleaseRegistry, now_s: Any) -> None:
+        self._registry = registry
+        self._now_s = now_s
+
+    async def set(self, environment: str, release: ReleaseId) -> None:
+        """Make a release the stable one of an environment."""
+        await self._registry.set_label(environment, release, at_s=self._now_s(), actor=CONTROLLER_ACTOR)
+
+
+async def list_rollouts(app: Application) -> list[Rollout]:
+    """Return the rollouts of the environment, oldest first."""
+    found = [Rollout.from_dict(body) for _, body, _ in await app.state.documents.list(desk.KIND)]
+    return [rollout for rollout in found if rollout.environment == app.environment]
+
+
+async def find_rollout(app: Application, name: str = "") -> Rollout:
+    """Return a rollout by its id, or the newest one.
+
+    Raises:
+        NotFoundError: no such rollout, or none at all.
+    """
+    if name:
+        return (await desk.load(app.state.documents, RolloutId(name)))[0]
+    rollouts = await list_rollouts(app)
+    if not rollouts:
+        raise NotFoundError(f"no rollout in {app.environment}", hint="`shipway deploy RELEASE` starts one")
+    return rollouts[-1]
+
+
+async def command_rollout(
+    app: Application, name: str, kind: CommandKind, *, reason: str = "", actor: str | None = None
+) -> dict[str, Any]:
+    """Leave a command for the controller and return the rollout's view."""
+    rollout = await find_rollout(app, name)
+    await desk.submit(app.state.documents, app.clock, rollout.id, kind, actor=actor or app.actor, reason=reason)
+    return view(await find_rollout(app, rollout.id))
+
+
+async def rollout_views(app: Application) -> list[dict[str, Any]]:
+    """Return every rollout's view, newest first."""
+    return [view(rollout) for rollout in reversed(await list_rollouts(app))]
+
+
+def verdict_of(rollout: Rollout) -> Verdict:
+    """Return what a rollout says so far."""
+    return STATE_VERDICTS.get(rollout.state, Verdict.INCONCLUSIVE)
+
+
+def view(rollout: Rollout) -> dict[str, Any]:
+    """Return what people and programs want to know of a rollout, as JSON values."""
+    evidence, times = rollout.evidence, rollout.times
+    total = evidence.total()
+    decided, last = times.decided_s, evidence.last_candidate_assignment_at_s
+    return {
+        "rollout": rollout.id,
+        "environment": rollout.environment,
+        "state": rollout.state.value,
+        "verdict": verdict_of(rollout).value,
+        "stable": rollout.stable,
+        "candidate": rollout.candidate,
+        "routes": list(rollout.routes),
+        "step": rollout.step + 1,
+        "steps": len(rollout.plan.steps),
+        "weight": rollout.applied.weight,
+        "phase": rollout.phase.value,
+        "code": rollout.code.value,
+        "reason": rollout.reason,
+        "override": rollout.override,
+        "conversations": {"candidate": total.candidate.conversations, "stable": total.stable.conversations},
+        "bad_conversations": {"candidate": total.candidate.bad, "stable": total.stable.bad},
+        "events": [{"event": name, "candidate": c, "stable": s} for name, c, s in evidence.events],
+        "created_at_s": times.created_s,
+        "first_bad_event_at_s": evidence.first_bad_event_at_s,
+        "decided_at_s": decided,
+        "confirmed_at_s": times.confirmed_s,
+        "last_candidate_assignment_at_s": last,
+        "decision_to_last_assignment_s": _elapsed(decided, last),
+        "first_bad_event_to_decision_s": _elapsed(evidence.first_bad_event_at_s, decided),
+        "history": [asdict(entry) for entry in rollout.history],
+    }
+
+
+def _elapsed(start_s: float | None, end_s: float | None) -> float | None:
+    return None if start_s is None or end_s is None else round(max(0.0, end_s - start_s), 3)

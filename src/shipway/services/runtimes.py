@@ -1,0 +1,186 @@
+"""Releases made ready to serve: from a manifest to routes that answer. The gateway and the evaluation both use this."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shipway.core.ids import Digest, ReleaseId
+from shipway.core.principal import Principal
+from shipway.gateway.model import AnswerResult, RouteLimits
+from shipway.gateway.ports import AnswerRoute, ChatRoute, HttpRoute, RouteRuntime
+from shipway.rag.answer import Answer, Answerer, AnswerSettings, Generator
+from shipway.rag.compose import Prompt, parse_prompt
+from shipway.rag.ports import PassageSource, Reranker
+from shipway.registry.model import Release
+from shipway.services.application import Application
+from shipway.services.releases import verified_blob
+
+
+class RuntimeFactory(Protocol):
+    """What builds the technical parts of a runtime; they are shared between releases that need the same."""
+
+    async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
+        """Open a corpus for questions."""
+        ...
+
+    async def reranker(self, name: str | None) -> Reranker | None:
+        """Return a cross-encoder by its catalogue id, None for none."""
+        ...
+
+    def engine(self, alias: str, model: Mapping[str, Any]) -> "Engine":
+        """Return where a model alias is served in this environment.
+
+        Raises:
+            NotFoundError: the environment does not have this alias.
+        """
+        ...
+
+    def generator(self, engine: "Engine", decoding: Mapping[str, Any]) -> Generator:
+        """Return a generator over an engine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where a model is served; `base_url` ends where `/chat/completions` begins."""
+
+    base_url: str
+    model: str
+    api_key: str | None = None
+    health_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRuntime:
+    """A release ready to serve; implements `gateway.ports.ReleaseRuntime`."""
+
+    release: Release
+    routes: Mapping[str, RouteRuntime]
+
+    def describe(self) -> dict[str, Any]:
+        """Return parts, digests and the corpus manifest."""
+        provenance = self.release.provenance
+        return {
+            "parts": self.release.part_digests(),
+            "prompts": {name: entry["digest"] for name, entry in self.release.manifest["prompts"].items()},
+            "models": {alias: entry["model"] for alias, entry in self.release.manifest["models"].items()},
+            "corpus": self.release.manifest["data"]["corpus"],
+            "commit": provenance.commit,
+            "created_at_s": provenance.created_at_s,
+        }
+
+    async def close(self) -> None:
+        """Free nothing: corpora, models and connections are shared and belong to the factory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRuntimes:
+    """Implements `gateway.ports.ReleaseLoader`."""
+
+    app: Application
+    factory: RuntimeFactory
+
+    async def load(self, release: ReleaseId) -> LoadedRuntime:
+        """Make a release ready."""
+        found = await self.app.releases.get(release)
+        routes = {name: await self._route(found, route) for name, route in found.manifest["policy"]["routes"].items()}
+        return LoadedRuntime(found, routes)
+
+    async def answerer(self, release: Release, route_name: str) -> Answerer:
+        """Return the answerer of a rag route."""
+        return await self._answerer(release, release.manifest["policy"]["routes"][route_name])
+
+    async def _route(self, release: Release, route: Mapping[str, Any]) -> RouteRuntime:
+        policy = release.manifest["policy"]
+        if route["kind"] == "http":
+            return HttpRoute(timeout_s=route["timeout_s"], health_path=route["health"])
+        entry = release.manifest["models"][route["model"]]
+        engine = self.factory.engine(route["model"], entry)
+        max_out = min(entry["max_out"], policy["budgets"]["max_new"])
+        limits = RouteLimits(deadline_s=None, max_output_tokens=max_out)
+        if route["kind"] == "rag":
+            answerer = await self._answerer(release, route)
+            served = RouteAnswerer(answerer, entry["model"], _prompt_version(release, route["prompt"]))
+            return AnswerRoute(served, limits, health_url=engine.health_url)
+        prompt = await self._prompt(release, route["prompt"]) if route["prompt"] else None
+        return ChatRoute(
+            engine_base_url=engine.base_url,
+            upstream_model=engine.model,
+            api_key=engine.api_key,
+            prefix_messages=prompt.prefix_messages() if prompt else (),
+            decoding=openai_decoding(policy["decoding"]) | {"max_tokens": max_out},
+            limits=limits,
+            prompt_version=_prompt_version(release, route["prompt"]) if route["prompt"] else "",
+            health_url=engine.health_url,
+        )
+
+    async def _answerer(self, release: Release, route: Mapping[str, Any]) -> Answerer:
+        policy = release.manifest["policy"]
+        entry = release.manifest["models"][route["model"]]
+        corpus = Digest(release.manifest["data"]["corpus"]["manifest"])
+        engine = self.factory.engine(route["model"], entry)
+        settings = AnswerSettings(
+            refusal=policy["safety"]["refusal"],
+            top_k=policy["retrieval"]["top_k"],
+            max_prompt_tokens=policy["budgets"]["max_prompt"],
+            max_new_tokens=min(entry["max_out"], policy["budgets"]["max_new"]),
+            temperature=policy["decoding"]["temperature"],
+            seed=policy["decoding"]["seed"],
+            stop=tuple(policy["decoding"]["stop"]),
+        )
+        passages = await self.factory.passages(corpus, policy["retrieval"])
+        generator = self.factory.generator(engine, policy["decoding"])
+        reranker = await self.factory.reranker(policy["retrieval"]["reranker"])
+        prompt = await self._prompt(release, route["prompt"])
+        return Answerer(passages, generator, prompt, settings, reranker, monotonic_s=self.app.clock.monotonic_s)
+
+    async def _prompt(self, release: Release, name: str) -> Prompt:
+        entry = release.manifest["prompts"][name]
+        data = await verified_blob(self.app, entry["digest"], f"release {release.id}: prompt {name}")
+        return parse_prompt(data, entry["path"])
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAnswerer:
+    """`rag`'s answerer behind the gateway's port; implements `gateway.ports.Answerer`."""
+
+    answerer: Answerer
+    model: str
+    prompt_version: str
+
+    async def answer(self, question: str, history: Sequence[Mapping[str, Any]], principal: Principal) -> AnswerResult:
+        """Answer the question; what was said before is not used yet, because retrieval is by the question alone."""
+        del history
+        return self._result(await self.answerer.answer(question, principal))
+
+    def _result(self, answer: Answer) -> AnswerResult:
+        citations = tuple(
+            {"index": c.index, "document": c.document, "title": c.title, "start": c.start, "end": c.end}
+            for c in answer.citations
+        )
+        return AnswerResult(
+            text=answer.text,
+            citations=citations,
+            events=answer.events,
+            tokens_in=answer.usage.tokens_in - answer.usage.tokens_cached,
+            tokens_cached=answer.usage.tokens_cached,
+            tokens_out=answer.usage.tokens_out,
+            model=self.model,
+            prompt_version=self.prompt_version,
+            retrieval_count=len(answer.retrieved),
+            documents=tuple(dict.fromkeys(c.document for c in answer.citations)),
+            timings_ms=answer.timings_ms,
+        )
+
+
+def openai_decoding(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the decoding section in the words of the OpenAI API."""
+    values = {"temperature": decoding["temperature"], "top_p": decoding["top_p"], "seed": decoding["seed"]}
+    if decoding["stop"]:
+        values["stop"] = list(decoding["stop"])
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _prompt_version(release: Release, name: str) -> str:
+    digest = str(release.manifest["prompts"][name]["digest"])
+    return f"{name}@{digest.removeprefix('sha256:')[:12]}"

@@ -1,0 +1,85 @@
+"""The life of the supervisor: hold the lock, keep the processes, stop them when told."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import anyio
+from anyio.abc import TaskGroup
+
+from shipway.core.errors import ConflictError, ShipwayError
+from shipway.operations.supervision import ProcessSpec, ProcessState, Spawner, Supervisor
+from shipway.services.http_processes import HttpProcesses
+from shipway.services.local import Local, write_json
+
+_TICK_S = 0.25
+_LOCK_ATTEMPTS = 20
+_LOCK_RETRY_S = 0.02
+
+
+async def supervise(local: Local, spawner: Spawner, http: HttpProcesses | None, stop: anyio.Event) -> None:
+    """Keep everything running until `stop` is set.
+
+    Raises:
+        ConflictError: another supervisor has the lock.
+    """
+    lock = await _lock(local)
+    supervisor = Supervisor(spawner, local.clock, _Publisher(local))
+    try:
+        async with anyio.create_task_group() as group:
+            try:
+                await _keep_wanted(local, http, supervisor, group, stop)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await supervisor.stop_all()
+    finally:
+        local.host.unlock(lock)
+
+
+async def _lock(local: Local) -> int:
+    # `shipway status` holds the lock for an instant to see whether it is free, so one refusal proves nothing.
+    for _ in range(_LOCK_ATTEMPTS):
+        lock = local.host.lock(local.lock_file)
+        if lock is not None:
+            return lock
+        await local.sleep(_LOCK_RETRY_S)
+    raise ConflictError("already running", hint="`shipway status` shows it, `shipway down` stops it")
+
+
+async def _keep_wanted(
+    local: Local, http: HttpProcesses | None, supervisor: Supervisor, group: TaskGroup, stop: anyio.Event
+) -> None:
+    await supervisor.set_wanted(local.specs(), group)
+    while not stop.is_set():
+        services = await _http_specs(http) if http is not None else None
+        if services is not None:
+            await supervisor.set_wanted([*local.specs(), *services], group)
+        with anyio.move_on_after(_TICK_S):
+            await stop.wait()
+
+
+async def _http_specs(http: HttpProcesses) -> Iterable[ProcessSpec] | None:
+    try:
+        await http.check_health()
+        return await http.specs()
+    except ShipwayError:
+        # The store may be locked or restored for a moment. What runs keeps running; the next tick asks again.
+        return None
+
+
+class _Publisher:
+    """Writes what runs where `status` and `down` read it, when it has changed."""
+
+    def __init__(self, local: Local) -> None:
+        self._path = local.workspace.run / "processes.json"
+        self._written: dict[str, object] = {}
+
+    def __call__(self, states: list[ProcessState]) -> None:
+        body = {"supervisor": os.getpid(), "processes": [asdict(state) for state in states]}
+        if body == self._written:
+            return
+        # A full disk must not end what runs; the next tick writes it again.
+        with contextlib.suppress(OSError):
+            write_json(self._path, body)
+            self._written = body

@@ -1,0 +1,1 @@
+"""Log lines and metrics; masking sits in front of every line."""

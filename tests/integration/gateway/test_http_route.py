@@ -1,0 +1,136 @@
+"""Services of the user's own behind the gateway."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from yarl import URL
+
+AUTH = {"authorization": "Bearer swk_invoke"}
+
+
+async def test_method_query_body_and_headers_go_through_with_the_release_on_top(bench):
+    bench.upstream.play(lambda wire: wire.json({"ok": True}, 201, set_cookie="a=1", x_shipway_release="forged"))
+    headers = {
+        **AUTH,
+        "x-shipway-conversation": "c1",
+        "x-shipway-tenant": "forged",
+        "x-own": "kept",
+        "connection": "x-secret-hop",
+        "x-secret-hop": "1",
+    }
+    async with bench.client.put(
+        bench.url + "/svc/fixer/items/a%2Fb?q=1&q=2", data=b"\x00\x01", headers=headers
+    ) as reply:
+        assert (reply.status, await reply.json()) == (201, {"ok": True})
+        assert reply.headers.getall("X-Shipway-Release") == ["rel_a"]
+        assert reply.headers["Set-Cookie"] == "a=1"
+    (heard,) = bench.upstream.heard
+    assert (heard.method, heard.target, heard.body) == ("PUT", "/items/a%2Fb?q=1&q=2", b"\x00\x01")
+    assert heard.headers["x-shipway-release"] == "rel_a"
+    assert heard.headers["x-shipway-conversation"] == "c1"
+    assert heard.headers["x-shipway-tenant"] == "acme"
+    assert heard.headers["x-own"] == "kept"
+    assert heard.headers["x-request-id"].startswith("req_")
+    assert "authorization" not in heard.headers
+    assert "x-secret-hop" not in heard.headers
+    (record,) = bench.sink.records
+    assert (record.status, record.route, record.conversation_source) == (201, "fixer", "header")
+
+
+async def test_a_request_body_is_streamed_in_both_directions(bench):
+    async def parts():
+        for index in range(3):
+            yield b"part%d" % index
+
+    async def echo(wire: Any) -> None:
+        await wire.head(kind="application/octet-stream")
+        await wire.chunk(wire.heard.body)
+        await wire.end()
+
+    bench.upstream.play(echo)
+    async with bench.client.post(bench.url + "/svc/fixer/", data=parts(), headers=AUTH) as reply:
+        assert await reply.read() == b"part0part1part2"
+    assert bench.upstream.heard[0].headers["transfer-encoding"] == "chunked"
+
+
+async def test_each_chunk_of_a_reply_arrives_before_the_service_sends_the_next(bench):
+    seen = asyncio.Event()
+
+    async def wait_for_the_reader(wire: Any) -> None:
+        await wire.head()
+        await wire.chunk(b"one")
+        await seen.wait()
+        await wire.chunk(b"two")
+        await wire.end()
+
+    bench.upstream.play(wait_for_the_reader)
+    async with bench.client.get(bench.url + "/svc/fixer/events", headers=AUTH) as reply:
+        assert await asyncio.wait_for(reply.content.readany(), 5) == b"one"
+        seen.set()
+        assert await reply.content.read() == b"two"
+
+
+async def test_a_service_that_breaks_off_breaks_the_clients_reply_too(bench):
+    async def cut(wire: Any) -> None:
+        await wire.head()
+        await wire.chunk(b"one")
+        wire.cut()
+
+    bench.upstream.play(cut)
+    async with bench.client.get(bench.url + "/svc/fixer/", headers=AUTH) as reply:
+        with pytest.raises(Exception, match=r"(?i)payload|closed"):
+            await reply.read()
+    assert bench.sink.records[0].status == 502
+    assert "error" in bench.sink.records[0].events
+
+
+async def test_a_client_that_leaves_cancels_the_service_call(bench):
+    async def hang(wire: Any) -> None:
+        await wire.heard.closed.wait()
+
+    bench.upstream.play(hang)
+    call = asyncio.ensure_future(bench.get("/svc/fixer/slow"))
+    await asyncio.wait_for(bench.upstream.arrived.wait(), 5)
+    call.cancel()
+    await asyncio.wait_for(bench.upstream.heard[0].closed.wait(), 5)
+
+
+@pytest.mark.parametrize("path", ["/svc/fixer/a/%2e%2e/b", "/svc/fixer/%252e%252e/b", "/svc/fixer/..%2fb"])
+async def test_a_path_that_climbs_is_refused(bench, path):
+
+    async with bench.client.get(URL(bench.url + path, encoded=True), headers=AUTH) as reply:
+        assert reply.status == 400
+    assert bench.upstream.heard == []
+
+
+async def test_a_route_of_another_kind_and_one_without_a_process_are_told_apart(bench):
+    assert (await bench.get("/svc/chat/x"))[0] == 400
+    assert (await bench.get("/svc/nope/x"))[0] == 404
+    routes = tuple(type(route)(route=route.route, stable=route.stable) for route in bench.snapshot().routes)
+    bench.apply(bench.snapshot(version=2, routes=routes))
+    assert (await bench.get("/svc/fixer/x"))[0] == 503
+
+
+async def test_a_5xx_of_the_service_is_passed_on_and_counted_against_its_release(bench):
+    bench.upstream.play(lambda wire: wire.json({"mine": 1}, 500))
+    assert await bench.get("/svc/fixer/x") == (500, {"mine": 1})
+    assert bench.sink.records[0].events == ("error",)
+
+
+async def test_the_record_is_written_before_the_byte_that_completes_a_reply_of_known_length(bench):
+    bench.upstream.play(lambda wire: wire.json({"ok": True}))
+    order: list[Any] = []
+    bench.sink.on_append = lambda _record: order.append("record")
+    body = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        return body.pop() if body else await asyncio.Future()
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            order.append(message["body"])
+
+    headers = [(b"authorization", b"Bearer swk_invoke")]
+    await bench.gateway({"type": "http", "method": "GET", "path": "/svc/fixer/x", "headers": headers}, receive, send)
+    assert order == ["record", b'{"ok":true}']

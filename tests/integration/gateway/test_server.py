@@ -1,0 +1,123 @@
+"""Listening, draining and stopping."""
+
+import asyncio
+import signal
+import socket
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shipway.core.errors import ConflictError
+from shipway.entrypoints.dataplane.server import bind
+
+ASK = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+REPLY = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+
+def test_a_port_in_use_names_the_port_and_what_to_do():
+    taken = bind("127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    with pytest.raises(ConflictError, match=str(port)) as caught:
+        bind("127.0.0.1", port)
+    assert "choose another port" in caught.value.hint
+    taken.close()
+
+
+def test_accepted_connections_send_small_chunks_at_once():
+    listener = bind("127.0.0.1", 0)
+    with socket.create_connection(listener.getsockname()), listener:
+        accepted, _ = listener.accept()
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        accepted.close()
+
+
+async def test_a_stop_lets_running_requests_end_and_takes_no_new_ones(bench):
+    release = asyncio.Event()
+
+    async def wait_then_reply(wire):
+        await release.wait()
+        await wire.json(REPLY)
+
+    bench.upstream.play(wait_then_reply)
+    running = asyncio.ensure_future(bench.post("/v1/chat/completions", ASK))
+    await asyncio.wait_for(bench.upstream.arrived.wait(), 5)
+    bench.stop.set()
+    while await _accepts(bench.url):
+        await asyncio.sleep(0.005)
+    assert bench.serving.draining
+    assert not bench.served.done()
+    release.set()
+    assert (await running)[0] == 200
+    await asyncio.wait_for(asyncio.shield(bench.served), 10)
+    assert len(bench.sink.records) == 1
+
+
+async def test_what_the_drain_cuts_is_recorded_before_the_server_returns(run_gateway, quick):
+    async def hang(wire):
+        await wire.heard.closed.wait()
+
+    async with run_gateway(quick, drain_s=1.0) as bench:
+        bench.upstream.play(hang)
+        running = asyncio.ensure_future(bench.post("/v1/chat/completions", ASK))
+        await asyncio.wait_for(bench.upstream.arrived.wait(), 5)
+        bench.stop.set()
+        await asyncio.shield(bench.served)
+        (record,) = bench.sink.records
+        assert (record.status, record.error_type) == (503, "stopped")
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_body_that_does_not_arrive_is_a_408(run_gateway, quick):
+    async def never_ends():
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with run_gateway(replace(quick, deadline_s=0.05)) as bench:
+        headers = {"authorization": "Bearer swk_invoke", "content-type": "application/json"}
+        async with bench.client.post(bench.url + "/generate", data=never_ends(), headers=headers) as reply:
+            assert (reply.status, (await reply.json())["error"]["code"]) == (408, "body_timeout")
+
+
+async def test_sigterm_flushes_and_ends_the_process_with_status_0(tmp_path: Path):
+    marker = tmp_path / "flushed"
+    program = textwrap.dedent(
+        """
+        import asyncio, pathlib, sys
+        from shipway.entrypoints.dataplane.server import run, serve
+
+        class App:
+            def drain(self): pass
+            async def __call__(self, scope, receive, send): pass
+
+        async def flush():
+            pathlib.Path(sys.argv[1]).write_text("flushed")
+
+        async def beside():
+            print("ready", flush=True)
+            await asyncio.Event().wait()
+
+        run(serve(App(), "127.0.0.1", 0, beside=[beside], flush=flush))
+        """
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(marker), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert marker.read_text() == "flushed"
+
+
+async def _accepts(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True

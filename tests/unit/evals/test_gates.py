@@ -1,0 +1,249 @@
+import dataclasses
+
+import pytest
+
+from shipway.core.errors import GateRefusedError, UsageError
+from shipway.core.verdicts import Verdict
+from shipway.evals.gate_spec import ThresholdGate, ZeroToleranceGate, parse_gates
+from shipway.evals.gates import GateOptions, check_gates, evaluate_gates
+from shipway.evals.model import Dataset
+
+FIRST = GateOptions(first_release=True)
+NON_REGRESSION = parse_gates([{"metric": "correct", "non_regression": "auto"}])
+
+
+def judge(spec, run, baseline=None, options=FIRST):
+    return evaluate_gates(parse_gates([spec]), run, baseline, options)
+
+
+@pytest.mark.parametrize(
+    ("passed", "n", "verdict"),
+    [
+        (96, 100, Verdict.PASS),
+        (88, 100, Verdict.PASS),
+        (85, 100, Verdict.INCONCLUSIVE),
+        (75, 100, Verdict.INCONCLUSIVE),
+        (70, 100, Verdict.FAIL),
+        (10, 10, Verdict.INCONCLUSIVE),
+        (14, 14, Verdict.PASS),
+        (0, 3, Verdict.FAIL),
+    ],
+)
+def test_a_threshold_is_compared_with_the_bound_and_not_with_the_score(run_of, passed, n, verdict):
+    (row,) = judge({"metric": "correct", "min": 0.8}, run_of([1.0] * passed + [0.0] * (n - passed))).rows
+    assert row.verdict is verdict
+    assert row.value == pytest.approx(passed / n)
+
+
+def test_an_inconclusive_threshold_says_how_many_cases_would_decide(run_of):
+    (row,) = judge({"metric": "correct", "min": 0.8}, run_of([1.0] * 17 + [0.0] * 3)).rows
+    assert row.n_needed is not None
+    assert row.message == f"about {row.n_needed} cases would decide at this score"
+    assert [
+        judge({"metric": "correct", "min": 0.8}, run_of([1.0] * passed + [0.0] * (n - passed))).verdict
+        for n in (row.n_needed - 40, row.n_needed)
+        for passed in [int(0.85 * n + 1e-9)]
+    ] == ["INCONCLUSIVE", "PASS"]
+
+
+def test_a_score_below_the_limit_has_no_number_of_cases_that_passes_it(run_of):
+    (row,) = judge({"metric": "correct", "min": 0.8}, run_of([1.0] * 15 + [0.0] * 5)).rows
+    assert (row.verdict, row.n_needed) == (Verdict.INCONCLUSIVE, None)
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(0, "PASS"), (4, "INCONCLUSIVE"), (20, "FAIL")])
+def test_a_maximum_is_compared_with_the_upper_bound(run_of, bad, verdict):
+    run = run_of([1.0] * bad + [0.0] * (100 - bad), metric="wrong_refusal")
+    assert judge({"metric": "wrong_refusal", "max": 0.05}, run).verdict == verdict
+
+
+def test_repeats_do_not_count_as_cases(run_of):
+    once, often = run_of([1.0] * 10), run_of([[1.0] * 8] * 10)
+    (row_once,), (row_often,) = (judge({"metric": "correct", "min": 0.8}, run).rows for run in (once, often))
+    assert row_once.bound == row_often.bound
+    assert row_often.expected == 80
+
+
+def test_the_cluster_robust_bound_is_lower_where_clusters_fail_together(run_of):
+    run = run_of([1.0] * 90 + [0.0] * 10, per_cluster=10)
+    (plain,), (robust,) = (
+        judge({"metric": "correct", "min": 0.8, "cluster_robust": flag}, run).rows for flag in (False, True)
+    )
+    assert plain.verdict is Verdict.PASS
+    assert robust.verdict is Verdict.INCONCLUSIVE
+    assert robust.bound < plain.bound
+
+
+def test_a_mean_uses_a_t_bound_over_clusters(run_of):
+    spec = {"metric": "latency_ms", "max": 120}
+    steady = run_of([100.0, 101.0, 99.0, 100.0] * 5, metric="latency_ms")
+    wild = run_of([10.0, 190.0] * 10, metric="latency_ms")
+    slow = run_of([140.0, 141.0, 139.0, 140.0] * 5, metric="latency_ms")
+    assert [judge(spec, run).verdict for run in (steady, wild, slow)] == ["PASS", "INCONCLUSIVE", "FAIL"]
+
+
+def test_equal_scores_do_not_pass_for_certainty(run_of):
+    assert (
+        judge({"metric": "recall_at_5", "min": 0.9}, run_of([1.0] * 5, metric="recall_at_5")).verdict == "INCONCLUSIVE"
+    )
+    assert judge({"metric": "recall_at_5", "min": 0.9}, run_of([1.0] * 40, metric="recall_at_5")).verdict == "PASS"
+
+
+def test_a_quantile_needs_enough_cases_to_be_seen(run_of):
+    spec = {"metric": "latency_ms", "max": 5000, "quantile": 0.99}
+    few, many = (run_of([100.0] * n, metric="latency_ms") for n in (100, 299))
+    slow = run_of([100.0] * 80 + [6000.0] * 20, metric="latency_ms")
+    assert [judge(spec, run).verdict for run in (few, many, slow)] == ["INCONCLUSIVE", "PASS", "FAIL"]
+    assert judge(spec, few).rows[0].n_needed == 299
+
+
+def test_a_gate_by_tag_judges_only_the_cases_with_all_its_tags(run_of):
+    run = run_of([1.0, 0.0] * 40, tags=(("pdf", "policy"), ("pdf",)))
+    (policy,) = judge({"metric": "correct", "min": 0.5, "tags": ["pdf", "policy"]}, run).rows
+    (pdf,) = judge({"metric": "correct", "min": 0.5, "tags": ["pdf"]}, run).rows
+    assert (policy.n, policy.value, pdf.n, pdf.value) == (40, 1.0, 80, 0.5)
+
+
+def test_calibration_cases_are_not_judged(run_of):
+    run = run_of([0.0] + [1.0] * 20)
+    cases = (dataclasses.replace(run.dataset.cases[0], split="calibration"), *run.dataset.cases[1:])
+    dataset = Dataset("d", cases)
+    run = dataclasses.replace(run, dataset=dataset, binding=dataclasses.replace(run.binding, dataset=dataset.digest))
+    (row,) = judge({"metric": "correct", "min": 0.8}, run).rows
+    assert (row.n, row.value, row.verdict) == (20, 1.0, Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    "spec", [{"metric": "correct", "min": 0.1}, {"metric": "correct", "non_regression": "auto"}], ids=str
+)
+def test_too_many_missing_scores_are_an_error_and_never_a_pass(run_of, spec):
+    run, baseline = run_of([1.0] * 97 + ["timeout"] * 3), run_of([1.0] * 100)
+    report = judge(spec, run, baseline, GateOptions())
+    assert report.verdict is Verdict.ERROR
+    assert "3 of 100 scores are missing; first: c0097: timeout" in report.rows[0].message
+
+
+def test_a_missing_score_within_the_limit_is_left_out_counted_and_warned_about(run_of):
+    report = judge({"metric": "correct", "min": 0.8}, run_of([1.0] * 98 + ["timeout"] * 2))
+    (row,) = report.rows
+    assert (row.verdict, row.n, row.value, row.missing) == (Verdict.PASS, 98, 1.0, 2)
+    assert report.warnings == ("correct: 2 of 100 scores are missing; first: c0098: timeout",)
+
+
+def test_a_case_that_was_not_run_is_missing(run_of):
+    run = run_of([1.0] * 20)
+    cut = dataclasses.replace(run, results=run.results[:-1])
+    (row,) = judge({"metric": "correct", "min": 0.8}, cut).rows
+    assert row.verdict is Verdict.ERROR
+    assert "c0019: was not run" in row.message
+
+
+def test_a_metric_that_was_not_computed_is_missing(run_of):
+    assert judge({"metric": "mrr", "min": 0.1}, run_of([1.0] * 20)).verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"metric": "refused", "min": 0.1},
+        {"metric": "correct", "min": 0.1, "tags": ["none"]},
+        {"metric": "assertions", "zero_tolerance": True},
+        {"metric": "refused", "non_regression": "auto"},
+        {"metric": "refused", "non_regression": 0.3},
+    ],
+    ids=str,
+)
+def test_a_gate_without_an_applicable_case_has_no_data(run_of, spec):
+    run = run_of([1.0] * 20)
+    assert judge(spec, run, run, GateOptions()).verdict is Verdict.NO_DATA
+
+
+def test_no_gates_are_no_evidence(run_of):
+    assert evaluate_gates([], run_of([1.0]), None, FIRST).verdict is Verdict.NO_DATA
+
+
+@pytest.mark.parametrize(
+    ("scores", "max_rate", "verdict"),
+    [
+        ([0.0] * 299, 0.01, "PASS"),
+        ([0.0] * 298, 0.01, "INCONCLUSIVE"),
+        ([0.0] * 5, None, "PASS"),
+        ([0.0] * 1000 + [1.0], 0.01, "FAIL"),
+        ([[0.0, 0.0], [0.0, 1.0]], None, "FAIL"),
+        ([0.0] * 1000 + ["timeout"], None, "ERROR"),
+        ([1.0] + ["timeout"] * 50, None, "FAIL"),
+        ([None] * 10, None, "NO_DATA"),
+    ],
+)
+def test_zero_tolerance_fails_on_one_and_passes_only_what_is_proven(run_of, scores, max_rate, verdict):
+    gate = ZeroToleranceGate("tenant_leak", max_rate)
+    report = evaluate_gates([gate], run_of(scores, metric="tenant_leak"), None, FIRST)
+    assert report.verdict == verdict
+
+
+def test_zero_tolerance_works_for_metrics_of_which_more_is_better(run_of):
+    gate = ZeroToleranceGate("citation_resolves")
+    runs = [run_of([1.0] * 9 + [last], metric="citation_resolves") for last in (1.0, 0.0)]
+    assert [evaluate_gates([gate], run, None, FIRST).verdict for run in runs] == ["PASS", "FAIL"]
+
+
+def test_zero_tolerance_states_the_rate_it_proves(run_of):
+    (row,) = evaluate_gates(
+        [ZeroToleranceGate("tenant_leak", 0.01)], run_of([0.0] * 100, metric="tenant_leak"), None
+    ).rows
+    assert row.bound == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert row.message == (
+        "none in 100 cases; the rate is below 2.951% with 95% confidence; 299 clean cases would prove it"
+    )
+
+
+def test_at_a_first_release_thresholds_decide_alone(run_of):
+    specs = [ThresholdGate("correct", min=0.8), *NON_REGRESSION]
+    report = evaluate_gates(specs, run_of([1.0] * 50), None, FIRST)
+    assert [row.verdict for row in report.rows] == [Verdict.PASS, None]
+    assert report.verdict is Verdict.PASS
+
+
+def test_at_a_first_release_non_regression_alone_proves_nothing(run_of):
+    assert evaluate_gates(NON_REGRESSION, run_of([1.0] * 50), None, FIRST).verdict is Verdict.NO_DATA
+
+
+def test_a_later_release_without_a_baseline_is_an_error(run_of):
+    report = evaluate_gates([ThresholdGate("correct", min=0.8), *NON_REGRESSION], run_of([1.0] * 50), None)
+    assert report.verdict is Verdict.ERROR
+    assert report.rows[1].message == "no baseline run; rerun the stable release"
+
+
+def test_runs_on_another_corpus_are_refused_unless_the_release_changes_it(run_of):
+    candidate, baseline = run_of([1.0] * 50), run_of([1.0] * 50, corpus="old corpus")
+    with pytest.raises(GateRefusedError, match="not comparable; corpus: "):
+        evaluate_gates(NON_REGRESSION, candidate, baseline)
+    report = evaluate_gates(NON_REGRESSION, candidate, baseline, GateOptions(expected_changes=frozenset({"corpus"})))
+    assert report.verdict is Verdict.PASS
+    assert report.warnings == ("corpus: candidate and baseline differ, as the release says",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"metric": "corect", "min": 0.8}, "unknown metric 'corect'; did you mean 'correct'?"),
+        ({"metric": "correct", "max": 0.8}, "higher is better for correct; use min"),
+        ({"metric": "wrong_refusal", "min": 0.8}, "lower is better for wrong_refusal; use max"),
+        ({"metric": "correct", "min": 80}, "lies between 0 and 1; the limit 80 does not"),
+        ({"metric": "correct", "min": 0.8, "quantile": 0.5}, "correct is a share, which has no quantile"),
+        ({"metric": "latency_ms", "zero_tolerance": True}, "latency_ms is a mean; give it a threshold instead"),
+        ({"metric": "correct", "non_regression": 0.02}, "80 cases cannot see a drop of 0.02; it can see 0.089"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused_when_written_and_when_evaluated(run_of, spec, message):
+    run = run_of([1.0] * 80)
+    with pytest.raises(UsageError) as written:
+        check_gates(parse_gates([spec]), run.dataset)
+    assert message in str(written.value)
+    with pytest.raises(UsageError):
+        judge(spec, run)
+
+
+def test_a_threshold_gate_needs_exactly_one_side(run_of):
+    with pytest.raises(UsageError, match="set min or max"):
+        check_gates([ThresholdGate("correct")], run_of([1.0]).dataset)

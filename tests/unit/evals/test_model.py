@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipway.core.errors import UsageError
+from shipway.core.ids import Digest
+from shipway.evals.model import Binding, Case, Dataset, RunReport
+
+CASES = tuple(Case(id=f"c{i}", question=f"Question {i}?", expected_sources=(f"doc{i % 3}",)) for i in range(8))
+
+
+@given(st.permutations(CASES), st.text())
+def test_the_digest_depends_on_neither_order_nor_name(cases, name):
+    assert Dataset(name, tuple(cases)).digest == Dataset("faq", CASES).digest
+
+
+def test_the_digest_changes_with_any_field_of_any_case():
+    changed = (*CASES[:-1], Case(id="c7", question="Question 7?", expected_sources=("doc1",), tags=("new",)))
+    assert Dataset("faq", changed).digest != Dataset("faq", CASES).digest
+
+
+def test_cases_cluster_by_their_own_word_then_their_first_source_then_alone():
+    assert Case(id="a", question="?", cluster="x", expected_sources=("d",)).cluster_name == "x"
+    assert Case(id="a", question="?", expected_sources=("e", "d")).cluster_name == "d"
+    assert Case(id="a", question="?").cluster_name == "a"
+
+
+def test_a_split_holds_only_its_own_cases():
+    dataset = Dataset("faq", (Case(id="a", question="?", split="calibration"), Case(id="b", question="?")))
+    assert [case.id for case in dataset.only("test").cases] == ["b"]
+    assert [case.id for case in dataset.only("calibration").cases] == ["a"]
+
+
+def test_a_run_bound_to_another_dataset_is_refused():
+    other = Digest("sha256:0")
+    with pytest.raises(UsageError, match="bound to dataset sha256:0"):
+        RunReport("stable", "rel_1", Dataset("faq", CASES), 1, (), Binding(other, other, other, other))
+
+
+def test_a_run_without_repeats_is_refused():
+    dataset, any_digest = Dataset("faq", CASES), Digest("sha256:0")
+    with pytest.raises(UsageError, match="repeats must be at least 1, got 0"):
+        RunReport("stable", "rel_1", dataset, 0, (), Binding(dataset.digest, any_digest, any_digest, any_digest))

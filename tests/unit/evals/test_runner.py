@@ -1,0 +1,185 @@
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shipway.core.clock import ManualClock
+from shipway.core.errors import UsageError
+from shipway.evals.model import Case, Dataset, Output
+from shipway.evals.runner import RunPlan, run, schedule
+
+DATASET = Dataset("d", tuple(Case(id=f"c{i}", question="?") for i in range(6)))
+
+
+class FakeTarget:
+    """Answers with its name; `behave` may raise, wait or return another output."""
+
+    def __init__(self, name, log, behave=None):
+        self.name = name
+        self.digest = f"sha256:{name}"
+        self.log = log
+        self.behave = behave
+
+    async def ask(self, case, *, repeat):
+        self.log.append((self.name, case.id, repeat))
+        if self.behave is not None:
+            return await self.behave(case)
+        return Output(answer=self.name, latency_ms=1.0)
+
+
+def two_targets(behave=None):
+    log = []
+    return {"new": FakeTarget("new", log, behave), "old": FakeTarget("old", log)}, log
+
+
+async def test_both_targets_answer_a_case_before_the_next_case_begins():
+    targets, log = two_targets()
+    await run(targets, DATASET, RunPlan(repeats=2), clock=ManualClock())
+    pairs = [(log[i], log[i + 1]) for i in range(0, len(log), 2)]
+    assert len(pairs) == 12
+    assert all(one[1:] == other[1:] and one[0] != other[0] for one, other in pairs)
+
+
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 3), st.integers(0, 99))
+def test_targets_take_turns_in_going_first(n_targets, n_cases, repeats, seed):
+    names = [f"t{i}" for i in range(n_targets)]
+    cases = [Case(id=f"c{i}", question="?") for i in range(n_cases)]
+    jobs = schedule(names, cases, RunPlan(repeats=repeats, seed=seed))
+    assert jobs == schedule(names, cases, RunPlan(repeats=repeats, seed=seed))
+    assert all(sorted(order) == names for _, _, order in jobs)
+    for repeat in range(repeats):
+        first = [order[0] for _, done, order in jobs if done == repeat]
+        counts = [first.count(name) for name in names]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_sequential_order_finishes_one_target_before_the_next():
+    jobs = schedule(["new", "old"], DATASET.cases, RunPlan(repeats=2, order="sequential"))
+    assert [names for _, _, names in jobs] == [("new",)] * 12 + [("old",)] * 12
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 50])
+async def test_attempts_come_back_in_order_whatever_the_concurrency(concurrency):
+    targets, _ = two_targets()
+    attempts = await run(targets, DATASET, RunPlan(repeats=2, concurrency=concurrency), clock=ManualClock())
+    wanted = [(f"c{i}", repeat) for repeat in range(2) for i in range(6)]
+    assert {name: [(a.case_id, a.repeat) for a in done] for name, done in attempts.items()} == {
+        "new": wanted,
+        "old": wanted,
+    }
+    assert {a.output.answer for a in attempts["new"]} == {"new"}
+
+
+async def test_a_call_that_raises_is_an_error_on_its_own_output_only():
+    async def behave(case):
+        if case.id == "c2":
+            raise ConnectionError("engine is gone")
+        return Output(answer="fine")
+
+    targets, _ = two_targets(behave)
+    attempts = await run(targets, DATASET, RunPlan(), clock=ManualClock())
+    assert [a.output.error for a in attempts["new"]] == [
+        None,
+        None,
+        "ConnectionError: engine is gone",
+        None,
+        None,
+        None,
+    ]
+    assert all(a.output.error is None for a in attempts["old"])
+
+
+async def test_a_call_that_hangs_is_given_up():
+    async def behave(case):
+        if case.id == "c0":
+            await anyio.sleep_forever()
+        return Output(answer="fine")
+
+    targets, _ = two_targets(behave)
+    attempts = await run(targets, DATASET, RunPlan(timeout_s=0.01), clock=ManualClock())
+    assert attempts["new"][0].output.error == "timeout: no answer within 0.01 s"
+    assert attempts["new"][1].output.answer == "fine"
+
+
+async def test_a_timeout_of_the_targets_own_is_its_error_and_not_ours():
+    async def behave(_case):
+        raise TimeoutError("upstream")
+
+    targets, _ = two_targets(behave)
+    attempts = await run(targets, DATASET, RunPlan(), clock=ManualClock())
+    assert attempts["new"][0].output.error == "TimeoutError: upstream"
+
+
+async def test_latency_is_measured_where_the_target_did_not():
+    clock = ManualClock()
+
+    async def behave(_case):
+        clock.advance(0.25)
+        return Output(answer="slow")
+
+    targets, _ = two_targets(behave)
+    attempts = await run(targets, DATASET, RunPlan(), clock=clock)
+    assert attempts["new"][0].output.latency_ms == 250.0
+    assert attempts["old"][0].output.latency_ms == 1.0
+
+
+async def test_no_more_cases_are_in_flight_than_allowed():
+    in_flight, most = 0, 0
+
+    async def behave(_case):
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        await anyio.lowlevel.checkpoint()
+        in_flight -= 1
+        return Output()
+
+    targets, _ = two_targets(behave)
+    await run(targets, DATASET, RunPlan(concurrency=3, repeats=3), clock=ManualClock())
+    assert most == 3
+
+
+async def test_cancelling_the_run_cancels_the_calls_and_starts_no_more():
+    cancelled = []
+    started = anyio.Event()
+
+    async def behave(case):
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            cancelled.append(case.id)
+            raise
+
+    targets = {"new": FakeTarget("new", [], behave)}
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: run(targets, DATASET, RunPlan(), clock=ManualClock()))
+        await started.wait()
+        group.cancel_scope.cancel()
+    assert cancelled == ["c0"]
+    assert targets["new"].log == [("new", "c0", 0)]
+
+
+async def test_progress_counts_every_call_and_names_errors():
+    async def behave(_case):
+        raise ValueError("bad")
+
+    targets, _ = two_targets(behave)
+    seen = []
+    await run(targets, DATASET, RunPlan(), clock=ManualClock(), progress=seen.append)
+    assert [item.done for item in seen] == list(range(1, 13))
+    assert {item.total for item in seen} == {12}
+    assert {(item.target, item.error) for item in seen} == {("new", "ValueError: bad"), ("old", None)}
+
+
+@pytest.mark.parametrize("wrong", [{"repeats": 0}, {"concurrency": 0}, {"timeout_s": 0}, {"timeout_s": float("nan")}])
+def test_a_plan_that_cannot_work_is_refused(wrong):
+    with pytest.raises(UsageError, match=f"run plan: {next(iter(wrong))}"):
+        RunPlan(**wrong)
+
+
+async def test_nothing_to_run_is_refused():
+    with pytest.raises(UsageError, match="0 targets, 6 cases"):
+        await run({}, DATASET, RunPlan(), clock=ManualClock())
+    with pytest.raises(UsageError, match="1 targets, 0 cases in 'none'"):
+        await run({"t": FakeTarget("t", [])}, Dataset("none", ()), RunPlan(), clock=ManualClock())

@@ -1,0 +1,118 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shipway.core.clock import ManualClock
+from shipway.core.errors import DeadlineError
+from shipway.gateway.attempts import EngineCalls
+from shipway.gateway.model import GatewaySettings
+from shipway.gateway.patience import Patience
+from shipway.gateway.ports import EngineBrokenError, EngineConnectError, EngineRequest
+from shipway.gateway.replies import RefusedError
+
+REQUEST = EngineRequest("POST", "http://engine/v1")
+SETTINGS = GatewaySettings(max_attempts=4, backoff_first_s=0.1, backoff_cap_s=0.3, breaker_failures=4)
+
+
+class Reply:
+    def __init__(self, status: int, **headers: str) -> None:
+        self.status = status
+        self.headers = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        self.closed = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b""
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Engine:
+    """Plays replies and errors in turn, the last one for ever."""
+
+    def __init__(self, *acts: Reply | Exception) -> None:
+        self.acts = list(acts)
+        self.sent = 0
+
+    async def send(self, _request: EngineRequest) -> Reply:
+        self.sent += 1
+        act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+        if isinstance(act, Exception):
+            raise act
+        return act
+
+
+def calls(engine: Engine, naps: list[float] | None = None, clock: ManualClock | None = None) -> EngineCalls:
+    async def sleep(seconds: float) -> None:
+        if naps is not None:
+            naps.append(seconds)
+
+    return EngineCalls(engine, SETTINGS, clock or ManualClock(), uniform=lambda: 1.0, sleep=sleep)
+
+
+def patience() -> Patience:
+    return Patience(deadline_s=5.0, first_s=5.0, idle_s=5.0)
+
+
+async def test_waits_double_up_to_the_cap_and_given_up_replies_are_closed():
+    naps: list[float] = []
+    first = Reply(503)
+    engine = Engine(first, EngineConnectError("x"), Reply(504), Reply(200))
+    reply = await calls(engine, naps).send("e", REQUEST)
+    assert (reply.status, engine.sent, first.closed) == (200, 4, True)
+    assert naps == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+async def test_what_another_try_cannot_better_is_returned_at_once(status):
+    engine = Engine(Reply(status))
+    assert (await calls(engine).send("e", REQUEST)).status == status
+    assert engine.sent == 1
+
+
+async def test_a_503_that_names_a_long_wait_is_returned_at_once():
+    engine = Engine(Reply(503, retry_after="30"))
+    await calls(engine).send("e", REQUEST)
+    assert engine.sent == 1
+
+
+async def test_what_cannot_be_replayed_is_sent_once():
+    engine = Engine(EngineConnectError("x"))
+    with pytest.raises(EngineConnectError):
+        await calls(engine).send("e", REQUEST, replayable=False)
+    assert engine.sent == 1
+
+
+async def test_an_engine_that_keeps_failing_is_left_alone_then_probed():
+    clock = ManualClock()
+    engine = Engine(EngineBrokenError("x"))
+    made = calls(engine, clock=clock)
+    with pytest.raises(EngineBrokenError):
+        await made.send("e", REQUEST)
+    with pytest.raises(RefusedError) as caught:
+        await made.send("e", REQUEST)
+    assert (engine.sent, caught.value.retry_after) == (4, "10")
+    engine.acts = [Reply(200)]
+    clock.advance(10.0)
+    async with made.reply("e", REQUEST, patience()) as reply:
+        pass
+    assert (reply.status, made.breaker("e").wait_s()) == (200, 0.0)
+
+
+async def test_engines_have_breakers_of_their_own():
+    made = calls(Engine(EngineBrokenError("x")))
+    with pytest.raises(EngineBrokenError):
+        await made.send("one", REQUEST)
+    assert made.breaker("two").wait_s() == 0.0
+
+
+@pytest.mark.parametrize(("error", "counts"), [(EngineBrokenError, True), (DeadlineError, True), (KeyError, False)])
+async def test_a_reply_that_ends_badly_counts_against_the_engine_only_when_it_is_its_fault(error, counts):
+    reply = Reply(200)
+    made = calls(Engine(reply))
+    for _ in range(SETTINGS.breaker_failures):
+        with pytest.raises(error):
+            async with made.reply("e", REQUEST, patience()):
+                raise error("x")
+    assert (made.breaker("e").wait_s() > 0) == counts
+    assert reply.closed

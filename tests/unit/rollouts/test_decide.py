@@ -1,0 +1,109 @@
+"""The rules of precedence, one by one, without any store."""
+
+from dataclasses import replace
+
+import pytest
+
+from shipway.core.ports import WorkerState
+from shipway.core.snapshot import RouteTraffic, Snapshot
+from shipway.core.verdicts import Verdict
+from shipway.rollouts import actions
+from shipway.rollouts.actions import Observed
+from shipway.rollouts.analysis import Judgement
+from shipway.rollouts.decide import decide
+from shipway.rollouts.desk import new_rollout
+from shipway.rollouts.model import Code, Command, CommandKind, Division, Phase, RolloutState, Times
+from shipway.rollouts.plan import Plan
+
+QUIET = Judgement(Verdict.INCONCLUSIVE, Code.WAITING, ("3 of 30 conversations",))
+HARM = Judgement(Verdict.FAIL, Code.HARM, ("harm",))
+PASS = Judgement(Verdict.PASS, Code.ENOUGH, ("enough",))
+SNAPSHOT = Snapshot("production", version=7, epoch=2, rollout="ro", routes=(RouteTraffic("ask", "old", "new", 0.1),))
+ROW = replace(
+    new_rollout("ro", "production", ("ask",), releases=("old", "new"), plan=Plan(), now_s=0.0),
+    state=RolloutState.PROGRESSING,
+    step=0,
+    epoch=2,
+    applied=Division("old", "new", 0.1),
+    intent=Division("old", "new", 0.1),
+    times=Times(0.0, clock_s=1.0, services_s=1.0, step_s=2.0),
+)
+WORLD = Observed(SNAPSHOT, (WorkerState("w1", "production", 7, 2, 10.0),), epoch=2, now_s=10.0)
+SENT = {kind: Command(kind, "ada", "why", 5.0) for kind in CommandKind}
+
+
+def test_a_new_leader_stamps_the_snapshot_before_anything_else():
+    row = replace(ROW, command=SENT[CommandKind.ABORT])
+    observed = replace(WORLD, epoch=3)
+    assert decide(row, HARM, observed) == actions.Restamp()
+    stamped = replace(observed, snapshot=replace(SNAPSHOT, epoch=3))
+    assert decide(row, HARM, stamped) == actions.TakeOver()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [state for state in RolloutState if state.name not in {"COMPLETED", "ROLLED_BACK", "FAILED", "ROLLING_BACK"}],
+)
+@pytest.mark.parametrize("phase", list(Phase))
+def test_abort_is_obeyed_in_every_state(state, phase):
+    row = replace(ROW, state=state, phase=phase, code=Code.FOREIGN, command=SENT[CommandKind.ABORT])
+    assert decide(row, PASS, WORLD) == actions.RollBack(Code.USER, "why", actor="ada")
+
+
+@pytest.mark.parametrize("kind", list(CommandKind))
+def test_while_rolling_back_every_command_is_dropped_with_a_reason(kind):
+    row = replace(ROW, state=RolloutState.ROLLING_BACK, command=SENT[kind])
+    action = decide(row, QUIET, WORLD)
+    assert isinstance(action, actions.Ignore)
+    assert "rolling_back" in action.reason
+
+
+def test_a_passed_step_is_not_left_while_the_candidate_is_unhealthy():
+    assert decide(ROW, PASS, WORLD) == actions.Advance(1)
+    assert isinstance(decide(ROW, PASS, replace(WORLD, candidate_healthy=False)), actions.Hold)
+
+
+def test_harm_rolls_back_a_paused_and_an_unconfirmed_rollout_too():
+    for row in (replace(ROW, state=RolloutState.PAUSED, code=Code.USER), replace(ROW, phase=Phase.INTENT)):
+        assert decide(row, HARM, WORLD) == actions.RollBack(Code.HARM, "harm", Verdict.FAIL)
+
+
+def test_nothing_is_written_over_a_foreign_change_not_even_for_harm():
+    foreign = replace(WORLD, snapshot=replace(SNAPSHOT, routes=(RouteTraffic("ask", "old", "new", 0.9),)))
+    detected = decide(ROW, HARM, foreign)
+    assert detected == actions.DetectForeign("ask: old, new at 0.9; rollout ro")
+    paused = replace(ROW, state=RolloutState.PAUSED, code=Code.FOREIGN)
+    assert isinstance(decide(paused, HARM, foreign), actions.Hold)
+
+
+def test_a_route_that_is_gone_and_another_rollout_in_the_snapshot_are_foreign():
+    gone = replace(WORLD, snapshot=replace(SNAPSHOT, routes=()))
+    assert isinstance(decide(ROW, QUIET, gone), actions.DetectForeign)
+    other = replace(WORLD, snapshot=replace(SNAPSHOT, rollout="ro_other"))
+    assert isinstance(decide(ROW, QUIET, other), actions.DetectForeign)
+
+
+def test_a_paused_rollout_does_not_advance():
+    row = replace(ROW, state=RolloutState.PAUSED, code=Code.USER)
+    assert isinstance(decide(row, PASS, WORLD), actions.Hold)
+
+
+def test_inconclusive_evidence_pauses_and_says_why():
+    broken = Judgement(Verdict.INCONCLUSIVE, Code.SAMPLE_RATIO, ("20 and 180",))
+    assert decide(ROW, broken, WORLD) == actions.Pause(Code.SAMPLE_RATIO, "20 and 180", Verdict.INCONCLUSIVE)
+
+
+def test_a_tripped_dead_man_is_answered_once_in_its_own_time():
+    tripped = replace(WORLD, workers=(replace(WORLD.workers[0], dead_man_tripped=True),))
+    assert decide(ROW, QUIET, tripped) == actions.ReturnFromDeadMan(("w1",))
+    answered = replace(ROW, times=replace(ROW.times, dead_man_s=9.0))
+    assert isinstance(decide(answered, QUIET, tripped), actions.Hold)
+    assert isinstance(decide(answered, QUIET, replace(tripped, now_s=70.0)), actions.ReturnFromDeadMan)
+
+
+def test_the_losing_release_is_not_stopped_while_anything_needs_it():
+    row = replace(ROW, state=RolloutState.ROLLED_BACK, times=replace(ROW.times, confirmed_s=0.0))
+    free = replace(WORLD, now_s=31.0, snapshot=replace(SNAPSHOT, routes=(RouteTraffic("ask", "old"),)))
+    assert decide(row, QUIET, free) == actions.StopServices("new", needed=False)
+    assert decide(row, QUIET, replace(free, in_use=frozenset({"new"}))) == actions.StopServices("new", needed=True)
+    assert isinstance(decide(row, QUIET, replace(free, now_s=29.0)), actions.Hold)

@@ -1,0 +1,69 @@
+"""Plans that cannot run are refused with the key and the value; what a plan needs is printed."""
+
+from dataclasses import replace
+
+import pytest
+
+from shipway.rollouts.plan import Guardrails, Plan, Step, printable, problems, warnings
+
+GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"steps": ()}, "steps: the list is empty"),
+        ({"steps": (Step(0.5), Step(0.1), Step(1.0))}, "steps[1].weight: 0.1 does not rise above 0.5"),
+        ({"steps": (Step(0.5), Step(0.5), Step(1.0))}, "steps[1].weight: 0.5 does not rise"),
+        ({"steps": (Step(0.0), Step(1.0))}, "steps[0].weight: 0.0 is not in (0, 1]"),
+        ({"steps": (Step(10), Step(1.0))}, "steps[0].weight: 10 is not in (0, 1]"),
+        ({"steps": (Step(float("nan")), Step(1.0))}, "steps[0].weight: nan"),
+        ({"steps": (Step(0.5),)}, "steps[0].weight: the last step must be 1, not 0.5"),
+        ({"steps": (Step(1.0, -1),)}, "steps[0].min_conversations: -1 is negative"),
+        ({"steps": (Step(1.0, 0, -1.0),)}, "steps[0].min_bake_s: -1.0"),
+        ({"steps": (Step(1.0, 0, 9.0, 8.0),)}, "steps[0].max_s: 8.0 ends the step before min_bake_s = 9.0"),
+        ({"steps": tuple(Step(n / 30) for n in range(1, 31))}, "30 steps; use at most 20"),
+        ({"strategy": "magic"}, "strategy: 'magic' is unknown; use one of canary"),
+        ({"on_no_data": "pass"}, "on_no_data: 'pass' is unknown"),
+        ({"events": ()}, "events: the list is empty"),
+        ({"alpha": 1.0}, "alpha: 1.0 is not between 0 and 1"),
+        ({"promote_alpha": 0.0}, "promote_alpha: 0.0"),
+        ({"harm_ratio": 1.0}, "harm_ratio: 1.0 must exceed 1"),
+        ({"dead_man_s": 0.0}, "dead_man_s: 0.0"),
+        ({"deadline_s": -5.0}, "deadline_s: -5.0"),
+        ({"guardrails": Guardrails(max_error_rate=5.0)}, "guardrails.max_error_rate: 5.0"),
+        ({"guardrails": Guardrails(min_samples=0)}, "guardrails.min_samples: 0"),
+    ],
+)
+def test_an_impossible_plan_is_refused_with_key_and_value(changes, problem):
+    found = problems(replace(GOOD, **changes))
+    assert any(problem in line for line in found), found
+
+
+def test_the_default_plan_has_no_problem():
+    assert problems(Plan()) == []
+    assert problems(GOOD) == []
+
+
+def test_a_step_shorter_than_its_evidence_is_warned_about_with_the_numbers():
+    short = replace(GOOD, steps=(Step(0.1, 5), Step(0.5, 10), Step(1.0)))
+    assert any("takes about 21 bad conversations at 50%; min_conversations = 10 is less" in x for x in warnings(short))
+    assert warnings(GOOD) == []
+
+
+def test_a_wait_without_an_end_and_a_switch_without_a_stable_arm_are_warned_about():
+    assert any("neither max_s nor deadline_s" in line for line in warnings(replace(GOOD, deadline_s=None)))
+    assert any("no stable arm" in line for line in warnings(replace(GOOD, steps=(Step(1.0),))))
+
+
+def test_the_printed_plan_says_how_long_it_takes_at_a_traffic():
+    lines = printable(GOOD, conversations_per_s=2.0, bad_rate=0.2)
+    # 21 bad conversations at 20 % are 105, at 2 a second 53 s; the first step's 30 take 15 s.
+    assert "step 1: 10% of conversations, at least 30 of them and 0 s, about 15 s" in lines
+    assert lines[4].endswith("until 3 times stable's rate is ruled out (about 21 bad conversations), about 52 s")
+    assert lines[-1] == "healthy candidate promoted in about 68 s"
+    assert printable(GOOD)[-1] == "no ETA: traffic is not known"
+
+
+def test_a_plan_survives_its_json_form():
+    assert Plan.from_dict(GOOD.to_dict()) == GOOD
