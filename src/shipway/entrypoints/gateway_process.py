@@ -121,7 +121,7 @@ def _address(app: Application, host: str | None, port: int | None) -> tuple[str,
 
 
 def _hash_key(path: Path) -> bytes:
-    """Return this installation's key for hashing questions: an unkeyed hash could be guessed from a list of questions."""
+    """Return this installation's key for hashing questions: an unkeyed hash could be guessed from a list."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

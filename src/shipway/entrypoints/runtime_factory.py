@@ -12,6 +12,7 @@ from shipway.core.errors import NotFoundError
 from shipway.core.ids import Digest
 from shipway.entrypoints.rag_parts import embedder, index_formats, reranker
 from shipway.rag.answer import Generator
+from shipway.rag.focus import SentenceModels
 from shipway.rag.index import OpenCorpus, open_corpus
 from shipway.rag.ports import Embedder, PassageSource, Reranker
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
@@ -33,22 +34,33 @@ class LocalRuntimeFactory:
 
     async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
         """Open a corpus for questions."""
-        async with self._lock:
-            if corpus not in self._corpora:
-                self._corpora[corpus] = await open_corpus(self._app.workspace.corpora, corpus, index_formats())
-            opened = self._corpora[corpus]
-            name = opened.manifest.embedding
-            if name not in self._embedders:
-                self._embedders[name] = await anyio.to_thread.run_sync(embedder, name)
-        models = RetrievalModels(self._embedders[name], await self.reranker(retrieval["reranker"]))
+        opened = await self._corpus(corpus)
+        models = RetrievalModels(await self._embedder(opened), await self._reranker(retrieval["reranker"]))
         return Retriever(opened, models, RetrievalPolicy.from_dict(retrieval), self._app.clock)
 
-    async def reranker(self, name: str | None) -> Reranker | None:
-        """Return a cross-encoder; it is loaded once."""
+    async def sentence_models(self, corpus: Digest, retrieval: Mapping[str, Any]) -> SentenceModels:
+        """Return the models that retrieval uses too."""
+        embedder_of_corpus = await self._embedder(await self._corpus(corpus))
+        return SentenceModels(embedder_of_corpus, await self._reranker(retrieval["reranker"]))
+
+    async def _embedder(self, opened: OpenCorpus) -> Embedder:
+        name = opened.manifest.embedding
+        async with self._lock:
+            if name not in self._embedders:
+                self._embedders[name] = await anyio.to_thread.run_sync(embedder, name)
+            return self._embedders[name]
+
+    async def _reranker(self, name: str | None) -> Reranker | None:
         async with self._lock:
             if name not in self._rerankers:
                 self._rerankers[name] = await anyio.to_thread.run_sync(reranker, name)
-        return self._rerankers[name]
+            return self._rerankers[name]
+
+    async def _corpus(self, corpus: Digest) -> OpenCorpus:
+        async with self._lock:
+            if corpus not in self._corpora:
+                self._corpora[corpus] = await open_corpus(self._app.workspace.corpora, corpus, index_formats())
+            return self._corpora[corpus]
 
     def engine(self, alias: str, model: Mapping[str, Any]) -> Engine:
         """Return where a model alias is served."""

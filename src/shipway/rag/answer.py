@@ -1,12 +1,12 @@
 """Answers from documents: the gateway's rag routes, the CLI and the evaluations call this.
 
-Retrieve → abstain when nothing answers → let the model phrase the best passage's decisive sentences → check its words
+Retrieve → abstain when nothing answers → let the model phrase the decisive sentences → check its words
 against the passage → quote the sentences instead when the check fails. Citations are the system's, never the model's:
 they name the passage that was used, which the principal may read because retrieval found it for that principal.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,9 +14,9 @@ from shipway.core.errors import ConfigError
 from shipway.core.principal import Principal
 from shipway.core.record import ABSTAINED, FALLBACK, UNSUPPORTED
 from shipway.rag.compose import Message, Prompt, compose, estimate_tokens
-from shipway.rag.focus import Evidence, find_evidence, joined
+from shipway.rag.focus import Evidence, Sentence, SentenceModels, find_evidence, joined
 from shipway.rag.model import Passage, QuestionPart, Retrieval
-from shipway.rag.ports import PassageSource, Reranker
+from shipway.rag.ports import PassageSource
 from shipway.rag.support import Support, check_support, sentences
 
 _CUT_OFF = "length"
@@ -109,7 +109,6 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class _PartAnswer:
     text: str
-    passage: Passage
     evidence: Evidence
     generation: Generation
     support: Support
@@ -119,7 +118,7 @@ class _PartAnswer:
 class Answerer:
     """Answers questions with one prompt, one model and one corpus; safe to share between requests.
 
-    `reranker` reads sentences to find the decisive ones; without it words that question and sentence share decide.
+    `models` find the decisive sentences.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class Answerer:
         generator: Generator,
         prompt: Prompt,
         settings: AnswerSettings,
-        reranker: Reranker | None = None,
+        models: SentenceModels | None = None,
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -141,7 +140,7 @@ class Answerer:
         self._generator = generator
         self._prompt = prompt
         self._settings = settings
-        self._reranker = reranker
+        self._models = models or SentenceModels()
         self._monotonic_s = monotonic_s
         self._count_tokens: Callable[[str], int] = getattr(generator, "count_tokens", estimate_tokens)
 
@@ -165,21 +164,20 @@ class Answerer:
         return _assembled(parts, found, self._totalled(timings_ms, started_s))
 
     async def _part(self, part: QuestionPart) -> _PartAnswer:
-        passage = part.passages[0]
         focus_s = self._monotonic_s()
-        evidence = await find_evidence(part.question, passage, self._reranker)
+        evidence = await find_evidence(part.question, part.passages, self._models)
         generate_s = self._monotonic_s()
         generation = await self._generate(part.question, evidence)
         check_s = self._monotonic_s()
         text = spoken(generation)
         shown = [item.text for item in evidence.ranked if item in evidence.shown]
-        support = check_support(part.question, text, passage.text, shown)
+        support = check_support(part.question, text, evidence.passage.text, shown)
         timings_ms = {
             "focus": (generate_s - focus_s) * 1000,
             "generate": (check_s - generate_s) * 1000,
             "check": (self._monotonic_s() - check_s) * 1000,
         }
-        return _PartAnswer(text, passage, evidence, generation, support, timings_ms)
+        return _PartAnswer(text, evidence, generation, support, timings_ms)
 
     async def _generate(self, question: str, evidence: Evidence) -> Generation:
         messages = compose(
@@ -219,11 +217,11 @@ def spoken(generation: Generation) -> str:
 
 
 def _assembled(parts: Sequence[_PartAnswer], found: Retrieval, timings_ms: dict[str, float]) -> Answer:
-    citations = tuple(_citation(index, part) for index, part in enumerate(parts, start=1))
-    texts = [part.text if part.support.supported else joined(part.evidence.quoted) for part in parts]
+    quotes = [quote for part in parts for quote in _quotes(part)]
+    citations = tuple(_citation(index, passage, used) for index, (_, passage, used) in enumerate(quotes, start=1))
     supported = all(part.support.supported for part in parts)
     return Answer(
-        text=" ".join(f"{text} [{citation.index}]" for text, citation in zip(texts, citations, strict=True)),
+        text=" ".join(f"{text} [{citation.index}]" for (text, _, _), citation in zip(quotes, citations, strict=True)),
         citations=citations,
         events=() if supported else (UNSUPPORTED, FALLBACK),
         usage=Usage(
@@ -240,13 +238,23 @@ def _assembled(parts: Sequence[_PartAnswer], found: Retrieval, timings_ms: dict[
     )
 
 
-def _citation(index: int, part: _PartAnswer) -> Citation:
+def _quotes(part: _PartAnswer) -> Iterator[tuple[str, Passage, tuple[Sentence, ...]]]:
+    """Yield what is said about a part with the passage and the sentences that it rests on.
+
+    First the model's words, or the sentences it was shown when its words are not supported; then what else was found.
+    """
+    evidence = part.evidence
+    yield part.text if part.support.supported else evidence.text, evidence.passage, evidence.shown
+    for passage, sentences_used in evidence.related:
+        yield joined(sentences_used), passage, sentences_used
+
+
+def _citation(index: int, passage: Passage, used: Sequence[Sentence]) -> Citation:
     """Cite from the first to the last sentence that was used, so that the offsets point at one place."""
-    used = part.evidence.shown if part.support.supported else part.evidence.quoted
-    start = min((item.start for item in used), default=part.passage.start)
-    end = max((item.end for item in used), default=part.passage.end)
-    quote = part.passage.text[start - part.passage.start : end - part.passage.start]
-    return Citation(index, part.passage.document, part.passage.title, start, end, quote)
+    start = min((item.start for item in used), default=passage.start)
+    end = max((item.end for item in used), default=passage.end)
+    quote = passage.text[start - passage.start : end - passage.start]
+    return Citation(index, passage.document, passage.title, start, end, quote)
 
 
 def _documents(found: Retrieval) -> tuple[str, ...]:

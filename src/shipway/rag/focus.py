@@ -1,23 +1,34 @@
-"""The sentences of a passage that answer a question; the answerer shows the model these and quotes them when it must.
+"""The sentences that answer a question; the answerer shows the model some, and quotes others beside its words.
 
-A small model reads two sentences well and a page badly. The answer to a calibration question of the example is in the
-best two of its passage's sentences for 48 of 52 questions, and in the best one for 44.
+A small model reads two sentences well and a page badly, and no single signal finds the decisive sentence: the
+cross-encoder goes by shared words and misses paraphrases, the vectors miss exact terms. On the calibration split of the
+example the decisive fact is in the chosen sentences (2.5 of them on average) for 56 of 60 questions; in the two that
+the cross-encoder likes best in the best passage, for 46.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from shipway.rag.chunk import sentences
-from shipway.rag.model import Passage
-from shipway.rag.ports import Reranker
+from shipway.rag.expectation import Expectation
+from shipway.rag.model import Passage, indexed_text
+from shipway.rag.ports import Embedder, Reranker
 from shipway.rag.words import content_stems
 
-_MOST = 2
-"""Sentences shown at most."""
-_NEAR_LOGIT = 3.0
-"""How far behind the best a second sentence may be, in the cross-encoder's logits."""
-_NEAR_WORDS = 0.5
-"""The same as a share of the best one's shared words, where there is no cross-encoder."""
+_SAME = 1e-9
+_MOST = 4
+"""Sentences chosen at most."""
+_FAR = 3.0
+"""How far behind the best a chosen sentence may be, in standard deviations."""
+_NEAR = 1.0
+"""The same for a sentence that the model is shown beside the best."""
+_PASSAGE_WEIGHT = 1.5
+_CROSS_ENCODER_WEIGHT = 0.5
+"""What the passage's own score and the cross-encoder's count beside similarity and the kind of fact asked for (1 each).
+Chosen on the calibration split, where neighbouring weights find the same 56 facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +43,17 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The sentences chosen from a passage.
+    """The sentences chosen for a question.
 
-    `shown` (in reading order) are what the model sees, `quoted` what stands in for its words; `ranked` are all of them,
-    best first.
+    `passage` is the one that holds the best sentence. `shown` (in reading order) are what the model sees and what
+    stands in for its words; `ranked` are all sentences of that passage, best first. `related` are the other chosen
+    sentences by passage, best first.
     """
 
-    shown: tuple[Sentence, ...]
-    quoted: tuple[Sentence, ...]
-    ranked: tuple[Sentence, ...]
+    passage: Passage
+    shown: tuple[Sentence, ...] = ()
+    ranked: tuple[Sentence, ...] = ()
+    related: tuple[tuple[Passage, tuple[Sentence, ...]], ...] = ()
 
     @property
     def text(self) -> str:
@@ -48,35 +61,74 @@ class Evidence:
         return joined(self.shown)
 
 
+@dataclass(frozen=True, slots=True)
+class SentenceModels:
+    """What reads sentences; without an embedder words that question and sentence share decide."""
+
+    embedder: Embedder | None = None
+    reranker: Reranker | None = None
+
+
 def joined(chosen: Sequence[Sentence]) -> str:
     """Return sentences as one text; line breaks inside a sentence are spaces."""
     return " ".join(" ".join(item.text.split()) for item in chosen)
 
 
-async def find_evidence(question: str, passage: Passage, reranker: Reranker | None) -> Evidence:
-    """Choose sentences of a passage by the cross-encoder, or by shared words where there is none."""
-    offsets = list(sentences(passage.text))
-    texts = [passage.text[start:end] for start, end in offsets]
-    if not texts:
-        return Evidence((), (), ())
-    if reranker is None or len(texts) == 1:
-        scores = _shared_words(question, texts)
-        nearest = max(scores) * _NEAR_WORDS
-    else:
-        heading = " > ".join(dict.fromkeys((passage.title, *passage.heading)))
-        scores = [float(score) for score in await reranker.score(question, [f"{heading}\n{text}" for text in texts])]
-        nearest = max(scores) - _NEAR_LOGIT
-    found = [
-        Sentence(text, passage.start + start, passage.start + end, score)
-        for text, (start, end), score in zip(texts, offsets, scores, strict=True)
-    ]
-    ranked = sorted(found, key=lambda item: (-item.score, item.start))
-    best = ranked[:_MOST]
+async def find_evidence(question: str, passages: Sequence[Passage], models: SentenceModels) -> Evidence:
+    """Choose the sentences for a question.
+
+    `passages` are those found for the question, best first, at least one.
+    """
+    found = [(place, sentence) for place, passage in enumerate(passages) for sentence in _sentences(passage)]
+    if not found:
+        return Evidence(passages[0])
+    scores = await _scores(question, passages, found, models)
+    scored = [(at, replace(item, score=float(score))) for (at, item), score in zip(found, scores, strict=True)]
+    ranked = sorted(scored, key=lambda pair: (-pair[1].score, pair[0], pair[1].start))
+    place, best = ranked[0]
+    chosen = [(at, item) for at, item in ranked[:_MOST] if best.score - item.score <= _FAR]
+    shown = [item for at, item in chosen if at == place and best.score - item.score <= _NEAR]
+    related: dict[int, list[Sentence]] = {}
+    for at, item in chosen:
+        if item not in shown:
+            related.setdefault(at, []).append(item)
     return Evidence(
-        shown=_in_order(item for item in best if item.score >= nearest),
-        quoted=_in_order(best),
-        ranked=tuple(ranked),
+        passage=passages[place],
+        shown=_in_order(shown),
+        ranked=tuple(item for at, item in ranked if at == place),
+        related=tuple((passages[at], _in_order(items)) for at, items in related.items()),
     )
+
+
+async def _scores(
+    question: str, passages: Sequence[Passage], found: Sequence[tuple[int, Sentence]], models: SentenceModels
+) -> npt.NDArray[np.float64]:
+    texts = [indexed_text(passages[at].title, passages[at].heading, sentence.text) for at, sentence in found]
+    if models.embedder is None:
+        similarity = np.asarray(_shared_words(question, [sentence.text for _, sentence in found]))
+    else:
+        vectors = await models.embedder.embed([question, *texts])
+        similarity = vectors[1:] @ vectors[0]
+    kind = Expectation.of(question).kind
+    fits = np.asarray([1.0 if kind is not None and kind.search(item.text) else 0.0 for _, item in found])
+    of_passage = _standard(np.asarray([passages[at].score for at, _ in found]))
+    scores = _standard(similarity) + fits + _PASSAGE_WEIGHT * of_passage
+    if models.reranker is not None:
+        scores += _CROSS_ENCODER_WEIGHT * _standard(await models.reranker.score(question, texts))
+    return scores
+
+
+def _sentences(passage: Passage) -> list[Sentence]:
+    return [
+        Sentence(passage.text[start:end], passage.start + start, passage.start + end, 0.0)
+        for start, end in sentences(passage.text)
+    ]
+
+
+def _standard(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return standard scores; values that are all alike say nothing and become 0."""
+    spread = float(values.std())
+    return (values - values.mean()) / spread if spread > _SAME else np.zeros(len(values))
 
 
 def _in_order(chosen: Iterable[Sentence]) -> tuple[Sentence, ...]:

@@ -14,7 +14,8 @@ from shipway.core.principal import Principal
 from shipway.evals.metrics import DocumentAccess
 from shipway.evals.model import Case, Output
 from shipway.evals.ports import Target
-from shipway.rag.answer import Answerer
+from shipway.rag.answer import Answerer, Generator
+from shipway.rag.compose import Message
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.corpora import BuiltCorpora
@@ -48,7 +49,10 @@ class ReleaseTargets:
         """Open a release; an http release's process is started for it and stopped again unless users are on it."""
         name = self.route(release)
         route = release.manifest["policy"]["routes"][name]
-        if route["kind"] != "http":
+        if route["kind"] == "chat":
+            yield await self._chat(release, route)
+            return
+        if route["kind"] == "rag":
             answerer = await self.runtimes.answerer(release, name)
             yield AnswererTarget(release.id, answerer, self.app.clock.monotonic_s)
             return
@@ -77,7 +81,7 @@ class ReleaseTargets:
         Raises:
             UsageError: the project does not say which of several.
         """
-        routes = release.manifest["policy"]["routes"]
+        routes: dict[str, Any] = release.manifest["policy"]["routes"]
         wanted = self.app.project.evals.route
         if wanted is not None:
             if wanted not in routes:
@@ -89,6 +93,14 @@ class ReleaseTargets:
         if len(candidates) != 1:
             raise UsageError(f"evals.route is missing: the app has {', '.join(candidates)}; say which one is evaluated")
         return candidates[0]
+
+    async def _chat(self, release: Release, route: Mapping[str, Any]) -> Target:
+        decoding = release.manifest["policy"]["decoding"]
+        max_tokens = min(
+            release.manifest["models"][route["model"]]["max_out"], release.manifest["policy"]["budgets"]["max_new"]
+        )
+        generator, prefix = await self.runtimes.chat(release, route)
+        return ChatTarget(release.id, generator, prefix, decoding, max_tokens, self.app.clock.monotonic_s)
 
     async def _wait_healthy(self, target: ProcessTarget, release: Release) -> None:
         with anyio.move_on_after(_START_TIMEOUT_S):
@@ -129,6 +141,42 @@ class AnswererTarget:
             latency_ms=(self.monotonic_s() - started_s) * 1000,
             tokens_in=answer.usage.tokens_in,
             tokens_out=answer.usage.tokens_out,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTarget:
+    """A release that answers with a model and a prompt alone."""
+
+    name: str
+    generator: Generator
+    prefix: tuple[Message, ...]
+    decoding: Mapping[str, Any]
+    max_tokens: int
+    monotonic_s: Callable[[], float]
+
+    @property
+    def digest(self) -> str:
+        """Return the release id."""
+        return self.name
+
+    async def ask(self, case: Case, *, repeat: int) -> Output:
+        """Put a case's question to the model; repeats differ by their seed where the release samples."""
+        seed = self.decoding["seed"]
+        started_s = self.monotonic_s()
+        made = await self.generator.generate(
+            [*self.prefix, {"role": "user", "content": case.question}],
+            max_tokens=self.max_tokens,
+            temperature=self.decoding["temperature"],
+            seed=None if seed is None else seed + repeat,
+            stop=tuple(self.decoding["stop"]),
+        )
+        return Output(
+            answer=made.text,
+            model_text=made.text,
+            latency_ms=(self.monotonic_s() - started_s) * 1000,
+            tokens_in=made.tokens_in,
+            tokens_out=made.tokens_out,
         )
 
 

@@ -9,8 +9,9 @@ from shipway.core.principal import Principal
 from shipway.gateway.model import AnswerResult, RouteLimits
 from shipway.gateway.ports import AnswerRoute, ChatRoute, HttpRoute, RouteRuntime
 from shipway.rag.answer import Answer, Answerer, AnswerSettings, Generator
-from shipway.rag.compose import Prompt, parse_prompt
-from shipway.rag.ports import PassageSource, Reranker
+from shipway.rag.compose import Message, Prompt, parse_prompt
+from shipway.rag.focus import SentenceModels
+from shipway.rag.ports import PassageSource
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.releases import verified_blob
@@ -23,8 +24,8 @@ class RuntimeFactory(Protocol):
         """Open a corpus for questions."""
         ...
 
-    async def reranker(self, name: str | None) -> Reranker | None:
-        """Return a cross-encoder by its catalogue id, None for none."""
+    async def sentence_models(self, corpus: Digest, retrieval: Mapping[str, Any]) -> SentenceModels:
+        """Return what finds the decisive sentences."""
         ...
 
     def engine(self, alias: str, model: Mapping[str, Any]) -> "Engine":
@@ -90,6 +91,13 @@ class ReleaseRuntimes:
         """Return the answerer of a rag route."""
         return await self._answerer(release, release.manifest["policy"]["routes"][route_name])
 
+    async def chat(self, release: Release, route: Mapping[str, Any]) -> tuple[Generator, tuple[Message, ...]]:
+        """Return the generator of a chat route and the messages that go before the user's."""
+        engine = self.factory.engine(route["model"], release.manifest["models"][route["model"]])
+        prompt = await self._prompt(release, route["prompt"]) if route["prompt"] else None
+        generator = self.factory.generator(engine, release.manifest["policy"]["decoding"])
+        return generator, prompt.prefix_messages() if prompt else ()
+
     async def _route(self, release: Release, route: Mapping[str, Any]) -> RouteRuntime:
         policy = release.manifest["policy"]
         if route["kind"] == "http":
@@ -130,9 +138,9 @@ class ReleaseRuntimes:
         )
         passages = await self.factory.passages(corpus, policy["retrieval"])
         generator = self.factory.generator(engine, policy["decoding"])
-        reranker = await self.factory.reranker(policy["retrieval"]["reranker"])
+        models = await self.factory.sentence_models(corpus, policy["retrieval"])
         prompt = await self._prompt(release, route["prompt"])
-        return Answerer(passages, generator, prompt, settings, reranker, monotonic_s=self.app.clock.monotonic_s)
+        return Answerer(passages, generator, prompt, settings, models, monotonic_s=self.app.clock.monotonic_s)
 
     async def _prompt(self, release: Release, name: str) -> Prompt:
         entry = release.manifest["prompts"][name]

@@ -8,50 +8,66 @@ from shipway.rag.model import Passage
 TEXT = "Sessions end after 12 hours. The client is in the software centre. Split tunnelling is disabled."
 DIGEST = Digest("sha256:" + "0" * 64)
 PASSAGE = Passage(DIGEST, "vpn.md", DIGEST, "VPN", ("Access",), TEXT, 100, 100 + len(TEXT), None, 1.0)
+OTHER_TEXT = "Keys are renewed yearly."
+OTHER = Passage(DIGEST, "keys.md", DIGEST, "Keys", (), OTHER_TEXT, 0, len(OTHER_TEXT), None, 1.0)
 
 pytestmark = pytest.mark.anyio
 
 
-class Scores:
-    digest = DIGEST
+class Similarities:
+    """An embedder whose vectors make the n-th sentence as similar to the question as the n-th number."""
 
-    def __init__(self, *scores: float) -> None:
-        self.scores = scores
+    digest = DIGEST
+    dimensions = 2
+
+    def __init__(self, *similarities: float) -> None:
+        self.similarities = similarities
         self.asked: list[str] = []
 
-    async def score(self, question, texts):
+    async def embed(self, texts):
         self.asked += texts
-        return np.asarray(self.scores, dtype=np.float32)
+        return np.asarray([[1.0, 0.0], *([value, 0.0] for value in self.similarities)], dtype=np.float32)
 
 
 async def test_the_best_sentence_alone_is_shown_when_the_next_is_far_behind():
-    evidence = await find_evidence("When?", PASSAGE, Scores(5.0, -4.0, 1.0))
+    evidence = await find_evidence("When?", [PASSAGE], Similarities(0.9, 0.1, 0.3))
     assert evidence.text == "Sessions end after 12 hours."
-    assert [item.score for item in evidence.ranked] == [5.0, 1.0, -4.0]
 
 
 async def test_two_near_sentences_are_shown_in_reading_order():
-    evidence = await find_evidence("When?", PASSAGE, Scores(3.0, -4.0, 5.0))
+    evidence = await find_evidence("When?", [PASSAGE], Similarities(0.88, 0.1, 0.9))
     assert evidence.text == "Sessions end after 12 hours. Split tunnelling is disabled."
 
 
 async def test_a_quote_holds_two_sentences_even_when_one_is_shown():
-    evidence = await find_evidence("When?", PASSAGE, Scores(5.0, -4.0, 1.0))
-    assert len(evidence.quoted) == 2
+    evidence = await find_evidence("When?", [PASSAGE], Similarities(0.9, 0.1, 0.3))
+    assert [item.text for item in evidence.quoted] == ["Sessions end after 12 hours.", "Split tunnelling is disabled."]
 
 
 async def test_offsets_point_into_the_document():
     document = "x" * 100 + TEXT
-    evidence = await find_evidence("When?", PASSAGE, Scores(5.0, -4.0, 1.0))
+    evidence = await find_evidence("When?", [PASSAGE], Similarities(0.9, 0.1, 0.3))
     assert all(document[item.start : item.end] == item.text for item in evidence.ranked)
 
 
-async def test_the_cross_encoder_reads_sentences_below_their_headings():
-    reader = Scores(1.0, 0.0, 0.0)
-    await find_evidence("When?", PASSAGE, reader)
-    assert reader.asked[0] == "VPN > Access\nSessions end after 12 hours."
+async def test_sentences_are_read_below_their_headings():
+    reader = Similarities(0.9, 0.1, 0.3)
+    await find_evidence("When?", [PASSAGE], reader)
+    assert reader.asked[1] == "VPN > Access\nSessions end after 12 hours."
 
 
-async def test_without_a_cross_encoder_shared_words_decide():
-    evidence = await find_evidence("Is split tunnelling on?", PASSAGE, None)
+async def test_a_better_sentence_of_a_later_passage_wins_and_all_evidence_is_of_that_passage():
+    evidence = await find_evidence("When?", [PASSAGE, OTHER], Similarities(0.3, 0.1, 0.2, 0.9))
+    assert evidence.passage is OTHER
+    assert [item.text for item in evidence.ranked] == [OTHER_TEXT]
+
+
+async def test_among_sentences_alike_that_of_the_better_passage_is_chosen():
+    better = Passage(DIGEST, "keys.md", DIGEST, "Keys", (), OTHER_TEXT, 0, len(OTHER_TEXT), None, 3.0)
+    evidence = await find_evidence("When?", [PASSAGE, better], Similarities(0.5, 0.1, 0.1, 0.5))
+    assert evidence.passage is better
+
+
+async def test_without_an_embedder_shared_words_decide():
+    evidence = await find_evidence("Is split tunnelling on?", [PASSAGE], None)
     assert evidence.text == "Split tunnelling is disabled."
