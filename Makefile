@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test check lint format types imports unused spelling bench bench-start study-retrieval lock clean
+.PHONY: help demo test check lint format types imports unused spelling bench bench-start study-retrieval study-answers reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -68,6 +68,12 @@ bench-start: $(VENV)/.dev ## Time --help, config show, doctor and up-until-ready
 
 study-retrieval: $(VENV)/.dev ## Measure retrieval on the example's corpus
 	@$(BIN)/python benchmarks/study_retrieval.py
+
+study-answers: $(VENV)/.dev ## Measure answers of the example on the real model
+	@$(BIN)/python benchmarks/study_answers.py
+
+reference: $(VENV)/.runtime ## Write the CLI and settings reference from the code
+	@$(BIN)/python -m shipway.entrypoints.docs_reference docs/reference
 
 lock: ## Resolve the requirements files again (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/build.in -o requirements/build.txt

@@ -108,6 +108,8 @@ def gateway_settings(app: Application, worker: str) -> GatewaySettings:
         llm_deadline_s=server.llm_timeout_s,
         requests_per_min=rates.per_key_min,
         rate_burst=max(1, rates.per_key_min // 2),
+        stranger_requests_per_min=rates.per_ip_min,
+        stranger_burst=rates.per_ip_min,
         question_hash_key=_hash_key(app.workspace.home / _HASH_KEY_FILE),
         prices=prices,
         deployment={"environment": app.environment, "app": app.project.app},

@@ -18,7 +18,7 @@ from shipway.rag.ports import Embedder, PassageSource, Reranker
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
 from shipway.services.application import Application
 from shipway.services.local import EMBEDDED_ENGINES, Endpoints
-from shipway.services.runtimes import Engine
+from shipway.services.runtimes import Engine, openai_decoding
 
 
 class LocalRuntimeFactory:
@@ -30,7 +30,7 @@ class LocalRuntimeFactory:
         self._corpora: dict[Digest, OpenCorpus] = {}
         self._embedders: dict[str, Embedder] = {}
         self._rerankers: dict[str | None, Reranker | None] = {}
-        self._generators: dict[Engine, OpenAiGenerator] = {}
+        self._generators: dict[tuple[Engine, tuple[tuple[str, Any], ...]], OpenAiGenerator] = {}
 
     async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
         """Open a corpus for questions."""
@@ -72,17 +72,20 @@ class LocalRuntimeFactory:
             url = endpoints.engines.get(alias) if endpoints else None
             if url is None:
                 raise NotFoundError(f"engine {alias!r} is not running", hint="start it with `shipway up`")
-            return Engine(url, model["model"], health_url=url.removesuffix("/v1") + "/health")
+            return Engine(url, model["model"], health_url=url.removesuffix("/v1") + "/health", embedded=True)
         key = entry.api_key
         secret = resolve_secret(key, root=self._app.loaded.root, environ=process_environment()) if key else None
         return Engine(str(entry.base_url).rstrip("/"), model["model"], secret)
 
     def generator(self, engine: Engine, decoding: Mapping[str, Any]) -> Generator:
-        """Return a generator over an engine; releases share its connections."""
-        del decoding  # the answerer sends decoding with every call
-        if engine not in self._generators:
-            self._generators[engine] = OpenAiGenerator(engine.base_url, engine.model, api_key=engine.api_key)
-        return self._generators[engine]
+        """Return a generator over an engine; releases with the same decoding share its connections."""
+        sent = openai_decoding(decoding, embedded=engine.embedded)
+        extra: dict[str, Any] = {name: sent[name] for name in ("top_p", "repeat_penalty") if name in sent}
+        key = (engine, tuple(extra.items()))
+        if key not in self._generators:
+            made = OpenAiGenerator(engine.base_url, engine.model, api_key=engine.api_key, extra=extra)
+            self._generators[key] = made
+        return self._generators[key]
 
     async def close(self) -> None:
         """Close every connection."""

@@ -43,26 +43,33 @@ class Admission:
         self._settings = settings
         self._clock = clock
         self._rate = RateLimit(clock, per_min=settings.requests_per_min, burst=settings.rate_burst)
+        self._strangers = RateLimit(clock, per_min=settings.stranger_requests_per_min, burst=settings.stranger_burst)
         self._slots = ConcurrencyLimit(active=settings.max_active, queued=settings.max_queued)
 
     def caller(self, exchange: Exchange, account: Account) -> Caller:
         """Return who calls."""
         state = self.state()
         account.obey(state.served)
-        caller = state.keys.caller(exchange.headers.get("authorization"), now_s=self._clock.now_s())
-        account.caller = caller
-        return caller
+        try:
+            account.caller = state.keys.caller(exchange.headers.get("authorization"), now_s=self._clock.now_s())
+        except RefusedError:
+            # Guessing keys is the one thing that callers without one can do; it is slowed down by address.
+            self._within(self._strangers, exchange.client_host, "this address is over its requests without a valid key")
+            raise
+        return account.caller
 
     def invoker(self, exchange: Exchange, account: Account) -> Caller:
         """Return who calls, with the right to use models and within the key's rate."""
         caller = self.caller(exchange, account)
         caller.require(INVOKE)
-        wait_s = self._rate.wait_s(caller.key.key_id)
-        if wait_s:
-            raise RefusedError(
-                429, "this key is over its requests per minute; wait and try again", retry_after=retry_after(wait_s)
-            )
+        self._within(self._rate, caller.key.key_id, "this key is over its requests per minute")
         return caller
+
+    @staticmethod
+    def _within(limit: RateLimit, key: str, over: str) -> None:
+        wait_s = limit.wait_s(key)
+        if wait_s:
+            raise RefusedError(429, f"{over}; wait and try again", retry_after=retry_after(wait_s))
 
     @asynccontextmanager
     async def admitted(

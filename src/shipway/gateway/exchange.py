@@ -50,6 +50,7 @@ class Exchange:
         self.raw_path: bytes = scope.get("raw_path") or self.path.encode()
         self.query: bytes = scope.get("query_string", b"")
         self.headers = Headers(scope["headers"])
+        self.client_host: str = (scope.get("client") or ("",))[0]
         self.request_id = request_id
         self.stamp: list[tuple[str, str]] = [("x-request-id", request_id)]
         self.gone = False

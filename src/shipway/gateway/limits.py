@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 from shipway.core.clock import Clock
 from shipway.gateway.replies import RefusedError, retry_after
 
+_MOST_KEYS = 10_000
+"""Beyond this, keys that may call again anyway are forgotten."""
+
 
 class RateLimit:
     """Requests per minute and key, with a burst.
@@ -30,6 +33,8 @@ class RateLimit:
         if not self._interval_s:
             return 0.0
         now_s = self._clock.monotonic_s()
+        if len(self._due_s) > _MOST_KEYS:
+            self._due_s = {known: due for known, due in self._due_s.items() if due > now_s}
         due_s = max(self._due_s.get(key, now_s), now_s)
         # A microsecond of slack: the caller who waited exactly as told must not fail on rounding.
         wait_s = due_s - self._tolerance_s - now_s

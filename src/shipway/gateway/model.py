@@ -110,6 +110,8 @@ class GatewaySettings:
     max_queued: int = 128
     requests_per_min: float = 600.0
     rate_burst: int = 60
+    stranger_requests_per_min: float = 60.0
+    stranger_burst: int = 60
     metrics_public: bool = False
     question_hash_key: bytes = b""
     prices: Mapping[str, ModelPrice] = field(default_factory=lambda: MappingProxyType({}))

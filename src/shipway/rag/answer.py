@@ -144,6 +144,11 @@ class Answerer:
         self._monotonic_s = monotonic_s
         self._count_tokens: Callable[[str], int] = getattr(generator, "count_tokens", estimate_tokens)
 
+    @property
+    def refusal(self) -> str:
+        """Return what is said when nothing may be."""
+        return self._settings.refusal
+
     async def answer(self, question: str, principal: Principal) -> Answer:
         """Answer a question from what the principal may read; not knowing is an answer.
 

@@ -111,7 +111,8 @@ def _with_threshold(coefficients: Coefficients, pairs: Sequence[tuple[Signals, b
     kept = right[int(target * len(right))]
     # Half-way down to the next question, so that the cut does not lie on a case.
     below = max((value for value in [*right, *wrong] if value < kept), default=0.0)
-    threshold = round((kept + below) / 2, 6)
+    # Never above the question that is to be kept: rounding may cross it when the two lie closer than the last digit.
+    threshold = min(round((kept + below) / 2, 6), kept)
     return Calibration(
         coefficients=replace(coefficients, threshold=threshold),
         wrong_refusals=sum(value < threshold for value in right) / len(right),

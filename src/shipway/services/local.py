@@ -199,12 +199,15 @@ class Local:
         drain_s = self.loaded.project.server.drain_s
         return [
             ProcessSpec("control", (*program, "control", "--project", root), logs / "control.log", stop_order=0),
-            ProcessSpec(
-                "gateway",
-                (*program, "serve", "--project", root),
-                logs / "gateway.log",
-                stop_order=1,
-                stop_grace_s=drain_s + 5,
+            *(
+                ProcessSpec(
+                    name,
+                    (*program, "serve", "--worker", str(number), "--project", root),
+                    logs / f"{name}.log",
+                    stop_order=1,
+                    stop_grace_s=drain_s + 5,
+                )
+                for number, name in enumerate(self._gateway_names())
             ),
             *engines,
         ]

@@ -1,11 +1,12 @@
 """Releases made ready to serve: from a manifest to routes that answer. The gateway and the evaluation both use this."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from shipway.core.ids import Digest, ReleaseId
 from shipway.core.principal import Principal
+from shipway.core.record import ABSTAINED
 from shipway.gateway.model import AnswerResult, RouteLimits
 from shipway.gateway.ports import AnswerRoute, ChatRoute, HttpRoute, RouteRuntime
 from shipway.rag.answer import Answer, Answerer, AnswerSettings, Generator
@@ -49,6 +50,7 @@ class Engine:
     model: str
     api_key: str | None = None
     health_url: str | None = None
+    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class ReleaseRuntimes:
         limits = RouteLimits(deadline_s=None, max_output_tokens=max_out)
         if route["kind"] == "rag":
             answerer = await self._answerer(release, route)
-            served = RouteAnswerer(answerer, entry["model"], _prompt_version(release, route["prompt"]))
+            cited = policy["safety"]["citation_required_rag"]
+            served = RouteAnswerer(answerer, entry["model"], _prompt_version(release, route["prompt"]), cited)
             return AnswerRoute(served, limits, health_url=engine.health_url)
         prompt = await self._prompt(release, route["prompt"]) if route["prompt"] else None
         return ChatRoute(
@@ -116,7 +119,7 @@ class ReleaseRuntimes:
             upstream_model=engine.model,
             api_key=engine.api_key,
             prefix_messages=prompt.prefix_messages() if prompt else (),
-            decoding=openai_decoding(policy["decoding"]) | {"max_tokens": max_out},
+            decoding=openai_decoding(policy["decoding"], embedded=engine.embedded) | {"max_tokens": max_out},
             limits=limits,
             prompt_version=_prompt_version(release, route["prompt"]) if route["prompt"] else "",
             health_url=engine.health_url,
@@ -155,6 +158,7 @@ class RouteAnswerer:
     answerer: Answerer
     model: str
     prompt_version: str
+    citation_required: bool = True
 
     async def answer(self, question: str, history: Sequence[Mapping[str, Any]], principal: Principal) -> AnswerResult:
         """Answer the question; what was said before is not used yet, because retrieval is by the question alone."""
@@ -162,6 +166,9 @@ class RouteAnswerer:
         return self._result(await self.answerer.answer(question, principal))
 
     def _result(self, answer: Answer) -> AnswerResult:
+        if self.citation_required and not answer.citations and ABSTAINED not in answer.events:
+            # Answers are cited by construction; if that ever breaks, nothing uncited reaches a user.
+            answer = replace(answer, text=self.answerer.refusal, events=(*answer.events, ABSTAINED))
         citations = tuple(
             {"index": c.index, "document": c.document, "title": c.title, "start": c.start, "end": c.end}
             for c in answer.citations
@@ -181,9 +188,15 @@ class RouteAnswerer:
         )
 
 
-def openai_decoding(decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the decoding section in the words of the OpenAI API."""
-    values = {"temperature": decoding["temperature"], "top_p": decoding["top_p"], "seed": decoding["seed"]}
+def openai_decoding(decoding: Mapping[str, Any], *, embedded: bool) -> dict[str, Any]:
+    """Return the decoding section in the words of the OpenAI API; only embedded engines know a repetition penalty."""
+    values: dict[str, Any] = {
+        "temperature": decoding["temperature"],
+        "top_p": decoding["top_p"],
+        "seed": decoding["seed"],
+    }
+    if embedded:
+        values["repeat_penalty"] = decoding["rep_penalty"]
     if decoding["stop"]:
         values["stop"] = list(decoding["stop"])
     return {name: value for name, value in values.items() if value is not None}

@@ -1,7 +1,7 @@
 """A `rag.answer.Generator` over any OpenAI-compatible endpoint; wiring builds one per engine, releases share it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -25,7 +25,9 @@ class OpenAiGenerator:
         api_key: str | None = None,
         timeout_s: float = 30.0,
         max_connections: int = 32,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
+        self._extra = dict(extra or {})
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._model = model
         self._api_key = api_key
@@ -44,6 +46,7 @@ class OpenAiGenerator:
             UnavailableError: it cannot be reached, or the connection breaks.
         """
         body: dict[str, Any] = {
+            **self._extra,
             "model": self._model,
             "messages": list(messages),
             "max_tokens": max_tokens,

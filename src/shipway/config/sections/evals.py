@@ -61,7 +61,7 @@ class Gate(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Probability of a wrong decision that is accepted."""
     tags: tuple[str, ...] = ()
-    """Only cases with one of these tags; empty means all."""
+    """Only cases with all of these tags; empty means all."""
     reason: str = ""
     """Why the threshold is what it is; shown beside the verdict."""
 

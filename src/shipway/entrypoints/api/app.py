@@ -3,11 +3,11 @@
 Every path but /health needs a key: reading needs the role `operate`, changing needs `admin`.
 """
 
-import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, FastAPI, Header, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from shipway import __version__
@@ -27,6 +27,11 @@ Leading = Callable[[], bool]
 def control_app(application: Application, *, leading: Leading) -> FastAPI:
     """Return the API over an opened application; `leading` tells whether this process holds the lease."""
     api = FastAPI(title="Shipway control", version=__version__, docs_url=None, redoc_url=None)
+    _handle_errors(api, application)
+
+    @api.get("/health")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "leading": leading()}
 
     async def operator(authorization: Annotated[str | None, Header()] = None) -> Principal:
         principal = await authenticate(application.state.keys, authorization, application.clock)
@@ -37,31 +42,29 @@ def control_app(application: Application, *, leading: Leading) -> FastAPI:
         require_role(principal, "admin")
         return principal
 
-    _handle_errors(api, application)
+    api.include_router(_reading(application), dependencies=[Depends(operator)])
+    api.include_router(_changing(application, admin))
+    return api
 
-    @api.get("/health")
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "leading": leading()}
 
-    @api.get("/version", dependencies=[Depends(operator)])
+def _reading(application: Application) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/version")
     async def version() -> dict[str, Any]:
         snapshot = await application.state.snapshots.read(application.environment)
         routes = [
-            {"route": r.route, "stable": r.stable, "candidate": r.candidate, "weight": r.candidate_weight}
-            for r in snapshot.routes
+            {"route": item.route, "stable": item.stable, "candidate": item.candidate, "weight": item.candidate_weight}
+            for item in snapshot.routes
         ]
-        return {
-            "shipway": __version__,
-            "environment": application.environment,
-            "snapshot": snapshot.version,
-            "routes": routes,
-        }
+        told = {"environment": application.environment, "snapshot": snapshot.version, "routes": routes}
+        return {"shipway": __version__, **told}
 
-    @api.get("/releases", dependencies=[Depends(operator)])
+    @router.get("/releases")
     async def releases() -> list[dict[str, Any]]:
         return [release.to_dict() for release in await application.releases.list()]
 
-    @api.get("/releases/{name}", dependencies=[Depends(operator)])
+    @router.get("/releases/{name}")
     async def release(name: str) -> dict[str, Any]:
         found = await application.releases.get(name)
         prompts = {
@@ -70,28 +73,31 @@ def control_app(application: Application, *, leading: Leading) -> FastAPI:
         }
         return found.to_dict() | {"parts": found.part_digests(), "prompts": prompts}
 
-    @api.get("/rollouts", dependencies=[Depends(operator)])
+    @router.get("/rollouts")
     async def rollouts() -> list[dict[str, Any]]:
         return await rollout_views(application)
 
-    @api.post("/rollouts/{rollout}/{command}")
+    @router.get("/audit")
+    async def audit(after: int = 0, limit: Annotated[int, Query(ge=1, le=5000)] = 1000) -> list[dict[str, Any]]:
+        return [asdict(event) for event in await application.state.audit.entries(after=after, limit=limit)]
+
+    return router
+
+
+def _changing(application: Application, admin: Callable[..., Awaitable[Principal]]) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/rollouts/{rollout}/{command}")
     async def steer(
         rollout: str,
         command: CommandKind,
         principal: Annotated[Principal, Depends(admin)],
         reason: Annotated[str, Body(embed=True, max_length=500)] = "",
     ) -> dict[str, Any]:
-        return await command_rollout(application, rollout, command, reason=reason, actor=f"key:{principal.subject}")
+        actor = f"key:{principal.subject}"
+        return await command_rollout(application, rollout, command, reason=reason, actor=actor)
 
-    @api.get("/audit", dependencies=[Depends(operator)])
-    async def audit(after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
-        events = await application.state.audit.entries(after=after, limit=min(limit, 5000))
-        return [
-            json.loads(json.dumps(event, default=lambda value: {s: getattr(value, s) for s in value.__slots__}))
-            for event in events
-        ]
-
-    return api
+    return router
 
 
 def _handle_errors(api: FastAPI, application: Application) -> None:
