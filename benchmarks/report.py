@@ -1,4 +1,4 @@
-"""What every benchmark writes: a table for people and `results/NAME.json` with a flat `summary`, versions and machine."""
+"""What every benchmark writes: a table, and `results/NAME.json` with a flat `summary`, versions and machine."""
 
 import json
 import os
