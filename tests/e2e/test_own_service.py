@@ -50,9 +50,10 @@ def stable_of(app) -> set[str]:
     gateway = get(app.endpoints["gateway"] + "/version", app.key)
     control = get(app.endpoints["control"] + "/version", app.key)
     labelled = [row["release"] for row in app.json("release", "list") if row["stable_in"]]
-    routes = [*status["routes"], *app.snapshot()["routes"], *gateway["routes"], *control["routes"]]
-    assert not any(route["candidate"] for route in routes)
-    return {*(route["stable"] for route in routes), *labelled}
+    served = list(gateway["routes"].values())
+    routes = [*status["routes"], *app.snapshot()["routes"], *control["routes"]]
+    assert not any(route["candidate"] for route in [*routes, *served])
+    return {*(route["stable"] for route in routes), *(route["stable"]["release"] for route in served), *labelled}
 
 
 def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(service, load, until):
@@ -72,7 +73,7 @@ def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(ser
         second = edit(service, '"tracking"}', '"tracking", "package"}')
         changed = service.json("release", "diff", first, second)
         assert changed["parts"] == ["code"]
-        assert [change["key"] for change in changed["changes"]] == ["app.py"]
+        assert [change["key"] for change in changed["changes"]] == ["files.app.py"]
         service.run("eval", "run", second)
         rollout = service.json("deploy", second)["rollout"]
         until(lambda: service.rollout(rollout)["step"] == 1, "the second step is in force")

@@ -1,13 +1,14 @@
 """Answers from documents: the gateway's rag routes, the CLI and the evaluations call this.
 
 Retrieve → abstain when nothing answers → let the model phrase the decisive sentences → check its words
-against the passage → quote the sentences instead when the check fails. Citations are the system's, never the model's:
+against the passage → quote the sentences instead when the check fails, and those that its words leave out in any case.
+A question of several parts is answered as far as it goes: a part that nothing answers is refused by name. Citations are the system's, never the model's:
 they name the passage that was used, which the principal may read because retrieval found it for that principal.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shipway.core.errors import ConfigError
@@ -17,7 +18,7 @@ from shipway.rag.compose import Message, Prompt, compose, estimate_tokens
 from shipway.rag.focus import Evidence, Sentence, SentenceModels, find_evidence, joined
 from shipway.rag.model import Passage, QuestionPart, Retrieval
 from shipway.rag.ports import PassageSource
-from shipway.rag.support import Support, check_support, sentences
+from shipway.rag.support import Support, check_support, says, sentences
 
 _CUT_OFF = "length"
 _ENDS = (".", "!", '."', ".)")
@@ -108,6 +109,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _PartAnswer:
+    question: str
     text: str
     evidence: Evidence
     generation: Generation
@@ -160,13 +162,16 @@ class Answerer:
         found = await self._passages.retrieve(question, principal, top_k=self._settings.top_k)
         timings_ms = dict(found.timings_ms)
         timings_ms["retrieve"] = (self._monotonic_s() - started_s) * 1000
-        if not found.answerable or not all(part.passages for part in found.parts):
+        known = [part for part in found.parts if part.answerable and part.passages]
+        if not known:
             return self._abstained(found, self._totalled(timings_ms, started_s))
-        parts = [await self._part(part) for part in found.parts]
+        parts = [await self._part(part) for part in known]
         for part in parts:
             for stage, spent_ms in part.timings_ms.items():
                 timings_ms[stage] = timings_ms.get(stage, 0.0) + spent_ms
-        return _assembled(parts, found, self._totalled(timings_ms, started_s))
+        answer = _assembled(parts, found, self._totalled(timings_ms, started_s))
+        refused = [part.question for part in found.parts if part not in known]
+        return replace(answer, text=" ".join([answer.text, *(f"{part} {self._settings.refusal}" for part in refused)]))
 
     async def _part(self, part: QuestionPart) -> _PartAnswer:
         focus_s = self._monotonic_s()
@@ -182,7 +187,7 @@ class Answerer:
             "generate": (check_s - generate_s) * 1000,
             "check": (self._monotonic_s() - check_s) * 1000,
         }
-        return _PartAnswer(text, evidence, generation, support, timings_ms)
+        return _PartAnswer(part.question, text, evidence, generation, support, timings_ms)
 
     async def _generate(self, question: str, evidence: Evidence) -> Generation:
         messages = compose(
@@ -246,10 +251,17 @@ def _assembled(parts: Sequence[_PartAnswer], found: Retrieval, timings_ms: dict[
 def _quotes(part: _PartAnswer) -> Iterator[tuple[str, Passage, tuple[Sentence, ...]]]:
     """Yield what is said about a part with the passage and the sentences that it rests on.
 
-    First the model's words, or the sentences it was shown when its words are not supported; then what else was found.
+    First the model's words and the shown sentences that they do not say, or those sentences alone when the words are
+    not supported; then what else was found.
     """
     evidence = part.evidence
-    yield part.text if part.support.supported else evidence.text, evidence.passage, evidence.shown
+    if part.support.supported:
+        yield part.text, evidence.passage, evidence.shown
+        unsaid = tuple(item for item in evidence.shown if not says(part.text, item.text, part.question))
+        if unsaid:
+            yield joined(unsaid), evidence.passage, unsaid
+    else:
+        yield evidence.text, evidence.passage, evidence.shown
     for passage, sentences_used in evidence.related:
         yield joined(sentences_used), passage, sentences_used
 

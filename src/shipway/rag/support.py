@@ -76,6 +76,19 @@ def check_support(question: str, answer: str, passage: str, evidence: Sequence[s
     return Support(supported=not reasons, reasons=reasons, score=score)
 
 
+def says(answer: str, sentence: str, question: str) -> bool:
+    """Tell whether an answer holds what a sentence says: most of its words, its conditions and every quantity.
+
+    Quantities of the question need not be said again.
+    """
+    known = {item.value for item in (*quantities(answer), *quantities(question))}
+    return (
+        _keeps(sentence, answer)
+        and all(item.value in known for item in quantities(sentence))
+        and all(_keeps(match.group(), answer) for match in _CONDITION.finditer(sentence))
+    )
+
+
 def sentences(text: str) -> list[str]:
     """Return the sentences of a short text; a line break ends one as well."""
     return [piece.strip() for piece in _SENTENCE.split(text) if piece.strip()]

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.evidence import ArmCounts, CanaryEvidence, Stratum
 from shipway.rollouts.model import Code
-from shipway.rollouts.plan import Plan, proves_no_harm
+from shipway.rollouts.plan import Plan, bad_needed, harmless_needed, proves_no_harm
+from shipway.stats.harmless import e_value_harmless
 from shipway.stats.sample_ratio import sample_ratio_e_value
-from shipway.stats.sequential import e_value_harm, e_value_no_harm, events_needed
+from shipway.stats.sequential import e_value_harm, e_value_no_harm
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What the evidence says about a step, and how far it is from saying more.
 
-    The e-values are compared with 1/alpha of the plan. `events_seen` and `events_needed` are bad conversations of both
+    The e-values are compared with 1/alpha of the plan. `no_harm_e` is the evidence for promotion; `harmless_e` is its
+    absolute half, 0 when the plan has none or it may not be used. `events_seen` and `events_needed` are bad conversations of both
     arms; `eta_s` is None while their rate is not known.
     """
 
@@ -25,6 +27,7 @@ class Judgement:
     reasons: tuple[str, ...]
     harm_e: float = 1.0
     no_harm_e: float = 1.0
+    harmless_e: float = 0.0
     sample_ratio_e: float = 1.0
     events_seen: int = 0
     events_needed: int | None = None
@@ -47,12 +50,33 @@ def judge(
     return Judgement(
         *found,
         harm_e=e_value_harm(evidence.process),
-        no_harm_e=e_value_no_harm(evidence.process),
+        no_harm_e=promotion_e_value(evidence, plan),
+        harmless_e=_harmless_e(evidence, plan),
         sample_ratio_e=sample_ratio_e_value(evidence.sample_ratio),
         events_seen=evidence.process.candidate_events + evidence.process.stable_events,
         events_needed=needed,
         eta_s=eta_s,
     )
+
+
+def promotion_e_value(evidence: CanaryEvidence, plan: Plan) -> float:
+    """Return the evidence against "harmful": `harm_ratio` times stable's bad rate or more, and `harmless_rate` or more.
+
+    The mean of two e-values for one null is an e-value for it: promoting at 1 / promote_alpha keeps the error at
+    promote_alpha whichever of the two got there.
+    """
+    relative = e_value_no_harm(evidence.process)
+    if plan.harmless_rate is None:
+        return relative
+    return (relative + _harmless_e(evidence, plan)) / 2.0
+
+
+def _harmless_e(evidence: CanaryEvidence, plan: Plan) -> float:
+    # A candidate that looks worse than stable must be compared with it, however rare its bad conversations are.
+    if plan.harmless_rate is None or e_value_harm(evidence.process) >= 1.0 / plan.promote_alpha:
+        return 0.0
+    outcomes = evidence.outcomes
+    return e_value_harmless(good=outcomes.good, bad=outcomes.bad, limit=plan.harmless_rate)
 
 
 def _objection(
@@ -78,7 +102,7 @@ def _sufficiency(
     stratum = evidence.stratum(plan.steps[step].weight)
     if stratum.conversations == 0:
         return Verdict.NO_DATA, Code.NO_DATA, (f"no conversation at {stratum.weight:.0%} yet",)
-    missing = _missing(stratum, plan, step, elapsed_s, e_value_no_harm(evidence.process))
+    missing = _missing(stratum, plan, step, elapsed_s, promotion_e_value(evidence, plan))
     if missing:
         return Verdict.INCONCLUSIVE, Code.WAITING, tuple(missing)
     reason = f"{stratum.conversations} conversations at {stratum.weight:.0%} are enough and show no harm"
@@ -117,15 +141,21 @@ def _missing(stratum: Stratum, plan: Plan, step: int, elapsed_s: float, no_harm_
 
 
 def _outlook(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) -> tuple[int | None, float | None]:
-    weight = plan.steps[step].weight
     if not proves_no_harm(plan, step):
         return None, None
-    needed = events_needed(plan.harm_ratio, weight, plan.promote_alpha)
-    progress = math.log(e_value_no_harm(evidence.process)) / -math.log(plan.promote_alpha)
-    events = evidence.stratum(weight).bad
-    if not events or elapsed_s <= 0.0:
+    needed = bad_needed(plan, step)
+    if elapsed_s <= 0.0:
         return needed, None
-    return needed, max(0.0, 1.0 - progress) * needed * elapsed_s / events
+    stratum = evidence.stratum(plan.steps[step].weight)
+    ways = []
+    if stratum.bad:
+        progress = math.log(promotion_e_value(evidence, plan)) / -math.log(plan.promote_alpha)
+        ways.append(max(0.0, 1.0 - progress) * needed * elapsed_s / stratum.bad)
+    seen = evidence.outcomes.good + evidence.outcomes.bad
+    quiet = harmless_needed(plan, bad_rate=evidence.outcomes.bad / seen) if seen else None
+    if quiet is not None and stratum.candidate.conversations and _harmless_e(evidence, plan):
+        ways.append(max(0, quiet - seen) * elapsed_s / stratum.candidate.conversations)
+    return needed, min(ways, default=None)
 
 
 def _harm_reason(evidence: CanaryEvidence, plan: Plan, harm_e: float) -> str:

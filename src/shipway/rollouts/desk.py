@@ -13,7 +13,7 @@ from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.ports import DocumentStore
 from shipway.rollouts.evidence import CanaryEvidence
 from shipway.rollouts.model import Command, CommandKind, Division, Phase, Rollout, RolloutState, Times
-from shipway.rollouts.plan import Plan, problems
+from shipway.rollouts.plan import Plan, problems, settle_s
 from shipway.rollouts.transitions import recorded
 
 KIND = "rollout"
@@ -50,7 +50,7 @@ def new_rollout(
         stable=stable,
         candidate=candidate,
         plan=plan,
-        evidence=CanaryEvidence.start(harm_ratio=plan.harm_ratio),
+        evidence=CanaryEvidence.start(harm_ratio=plan.harm_ratio, settle_s=settle_s(plan)),
         times=Times(created_s=now_s),
         applied=Division(stable),
         intent=Division(stable),

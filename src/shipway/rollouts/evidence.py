@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from shipway.rollouts.outcomes import CandidateOutcomes
 from shipway.stats.sample_ratio import SampleRatioState
 from shipway.stats.sequential import EventShareState
 
@@ -57,10 +58,12 @@ class CanaryEvidence:
     `seen` maps a conversation's 8-byte hash to its flags (see `folding`). Beyond `MAX_TRACKED` conversations only
     those whose hash has `sample_bits` leading zero bits are counted: the memory stays bounded and the sample fair,
     because the hash has nothing to do with arm or outcome. `events` counts requests by event as (candidate, stable).
+    `outcomes` is about the candidate alone, at every weight.
     """
 
     process: EventShareState
     sample_ratio: SampleRatioState = field(default_factory=SampleRatioState)
+    outcomes: CandidateOutcomes = CandidateOutcomes()
     cursor: int = 0
     strata: tuple[Stratum, ...] = ()
     events: tuple[tuple[str, int, int], ...] = ()
@@ -71,9 +74,11 @@ class CanaryEvidence:
     last_candidate_assignment_at_s: float | None = None
 
     @classmethod
-    def start(cls, *, harm_ratio: float, cursor: int = 0) -> "CanaryEvidence":
-        """Return the evidence before any record."""
-        return cls(process=EventShareState.start(r1=harm_ratio), cursor=cursor)
+    def start(cls, *, harm_ratio: float, settle_s: float = 0.0, cursor: int = 0) -> "CanaryEvidence":
+        """Return the evidence before any record; a candidate's conversation is good after `settle_s` at the soonest."""
+        return cls(
+            process=EventShareState.start(r1=harm_ratio), outcomes=CandidateOutcomes(settle_s=settle_s), cursor=cursor
+        )
 
     def stratum(self, weight: float) -> Stratum:
         """Return what was seen at a weight."""
@@ -93,6 +98,7 @@ class CanaryEvidence:
         return {
             "process": self.process.to_dict(),
             "sample_ratio": self.sample_ratio.to_dict(),
+            "outcomes": self.outcomes.to_dict(),
             "cursor": self.cursor,
             "strata": [asdict(stratum) for stratum in self.strata],
             "events": [list(event) for event in self.events],
@@ -109,6 +115,8 @@ class CanaryEvidence:
         return cls(
             process=EventShareState.from_dict(data["process"]),
             sample_ratio=SampleRatioState.from_dict(data["sample_ratio"]),
+            # Older rows have none: their conversations so far are no absolute proof.
+            outcomes=CandidateOutcomes.from_dict(data["outcomes"]) if "outcomes" in data else CandidateOutcomes(),
             cursor=data["cursor"],
             strata=tuple(_stratum(item) for item in data["strata"]),
             events=tuple((name, candidate, stable) for name, candidate, stable in data["events"]),

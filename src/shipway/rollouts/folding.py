@@ -50,6 +50,7 @@ class _Folding:
         self._max_tracked = max_tracked
         self.cursor = start.cursor
         self._process = start.process
+        self._outcomes = start.outcomes
         self._weights = [stratum.weight for stratum in start.strata]
         self._counts = [[Counter(asdict(arm)) for arm in (s.stable, s.candidate)] for s in start.strata]
         self._places = {stratum.weight: place for place, stratum in enumerate(start.strata)}
@@ -65,6 +66,7 @@ class _Folding:
         place = self._place(record.candidate_weight)
         if place is None:
             return
+        self._outcomes = self._outcomes.seen_until(record.at_s)
         bad = not self._bad_events.isdisjoint(record.events)
         self._count_request(place, record)
         if record.is_candidate:
@@ -84,6 +86,7 @@ class _Folding:
             self._start,
             process=self._process,
             sample_ratio=sample_ratio,
+            outcomes=self._outcomes,
             cursor=self.cursor,
             strata=tuple(
                 Stratum(weight, candidate=ArmCounts(**candidate), stable=ArmCounts(**stable))
@@ -120,26 +123,42 @@ class _Folding:
             return
         flags = self._seen.get(key)
         if flags is None:
-            flags = place | (_CANDIDATE if record.is_candidate else 0)
-            self._counts[place][record.is_candidate]["conversations"] += 1
-            candidates, stable = self._fresh.get(place, (0, 0))
-            self._fresh[place] = (candidates + record.is_candidate, stable + (not record.is_candidate))
+            flags = self._begin(place, record)
         if not flags & _OUT and bool(flags & _CANDIDATE) != record.is_candidate:
             flags |= _OUT
             self._crossed += 1
-        if bad and not flags & (_BAD | _OUT) and flags & _PLACE == place:
+            if flags & _CANDIDATE and not flags & _BAD:
+                self._outcomes = self._outcomes.gone()
+        if bad and not flags & (_BAD | _OUT):
             flags |= _BAD
+            self._turn_bad(place, record, compared=flags & _PLACE == place)
+        self._seen[key] = flags
+        self._forget()
+
+    def _begin(self, place: int, record: ServedRequest) -> int:
+        self._counts[place][record.is_candidate]["conversations"] += 1
+        candidates, stable = self._fresh.get(place, (0, 0))
+        self._fresh[place] = (candidates + record.is_candidate, stable + (not record.is_candidate))
+        if not record.is_candidate:
+            return place
+        self._outcomes = self._outcomes.begun(record.at_s)
+        return place | _CANDIDATE
+
+    def _turn_bad(self, place: int, record: ServedRequest, *, compared: bool) -> None:
+        """Count a conversation's first bad event; the arms are compared only at the weight they were drawn with."""
+        if record.is_candidate:
+            self._outcomes = self._outcomes.turned_bad()
+        if compared:
             self._counts[place][record.is_candidate]["bad"] += 1
             self._process = update(
                 self._process, is_candidate=record.is_candidate, candidate_weight=record.candidate_weight
             )
-        self._seen[key] = flags
-        self._forget()
 
     def _forget(self) -> None:
         while len(self._seen) > self._max_tracked:
             self._bits += 1
             self._seen = {key: flags for key, flags in self._seen.items() if _sampled(key, self._bits)}
+            self._outcomes = self._outcomes.forgotten()
 
 
 def _conversation_hash(rollout: RolloutId, conversation: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shipway.core.record import ABSTAINED, ERROR, FALLBACK, TIMEOUT, UNSUPPORTED
+from shipway.stats.harmless import harmless_conversations_needed
 from shipway.stats.sequential import events_needed
 
 BAD_EVENTS = (ERROR, TIMEOUT, UNSUPPORTED, FALLBACK, ABSTAINED)
@@ -50,7 +51,8 @@ class Plan:
     """How to roll out.
 
     `alpha` is the chance of rolling back a healthy candidate, `promote_alpha` that of promoting one whose rate of bad
-    conversations is `harm_ratio` times stable's or worse. `events` make a conversation bad, once, however many occur.
+    conversations is `harm_ratio` times stable's or worse and at least `harmless_rate` (None: whatever it is). `events`
+    make a conversation bad, once, however many occur.
     """
 
     steps: tuple[Step, ...] = DEFAULT_STEPS
@@ -58,6 +60,7 @@ class Plan:
     alpha: float = 0.05
     promote_alpha: float = 0.05
     harm_ratio: float = 3.0
+    harmless_rate: float | None = 0.05
     events: tuple[str, ...] = BAD_EVENTS
     guardrails: Guardrails = field(default_factory=Guardrails)
     sample_ratio_alpha: float = 0.001
@@ -77,6 +80,8 @@ class Plan:
         """Return the plan of a JSON form."""
         return cls(
             **{
+                # A rollout that was started without it goes on as it was printed.
+                "harmless_rate": None,
                 **data,
                 "steps": tuple(Step(**step) for step in data["steps"]),
                 "events": tuple(data["events"]),
@@ -125,6 +130,28 @@ def proves_no_harm(plan: Plan, number: int) -> bool:
     return number + 2 == len(plan.steps)
 
 
+def settle_s(plan: Plan) -> float:
+    """Return how old a conversation of the candidate must be before it is taken for good."""
+    return plan.steps[-2].min_bake_s if len(plan.steps) > 1 else 0.0
+
+
+def bad_needed(plan: Plan, number: int) -> int:
+    """Estimate the bad conversations, both arms, until a step's weight rules out `harm_ratio` without other help.
+
+    With a `harmless_rate` the mean of two e-values must reach 1 / promote_alpha, so one alone needs twice that.
+    """
+    alpha = plan.promote_alpha if plan.harmless_rate is None else plan.promote_alpha / 2.0
+    return events_needed(plan.harm_ratio, plan.steps[number].weight, alpha)
+
+
+def harmless_needed(plan: Plan, *, bad_rate: float = 0.0) -> int | None:
+    """Estimate the candidate's conversations until its rate is below `harmless_rate`; None when that cannot be."""
+    if plan.harmless_rate is None or bad_rate >= plan.harmless_rate:
+        return None
+    # Without bad conversations the other e-value is 1.
+    return harmless_conversations_needed(plan.harmless_rate, 2.0 / plan.promote_alpha - 1.0, bad_rate=bad_rate)
+
+
 def _strategy_problems(plan: Plan) -> Iterator[str]:
     if plan.strategy not in STRATEGIES:
         yield f"strategy: {plan.strategy!r} is unknown; use one of {', '.join(STRATEGIES)}"
@@ -165,6 +192,10 @@ def _number_problems(plan: Plan) -> Iterator[str]:
             yield f"{name}: {value!r} is not between 0 and 1; 0.05 is usual"
     if not 1.0 < plan.harm_ratio < math.inf:
         yield f"harm_ratio: {plan.harm_ratio!r} must exceed 1: how many times stable's bad rate counts as harm"
+    if plan.harmless_rate is not None and not 0.0 < plan.harmless_rate < 1.0:
+        yield (
+            f"harmless_rate: {plan.harmless_rate!r} is not between 0 and 1; 0.05 is usual, none compares with stable only"
+        )
     if not 0.0 < plan.guardrails.max_error_rate <= 1.0:
         yield f"guardrails.max_error_rate: {plan.guardrails.max_error_rate!r} is not in (0, 1]"
     if plan.guardrails.min_samples < 1:
@@ -179,27 +210,38 @@ def _evidence_warnings(plan: Plan) -> Iterator[str]:
     for number, step in enumerate(plan.steps):
         if not proves_no_harm(plan, number):
             continue
-        events = events_needed(plan.harm_ratio, step.weight, plan.promote_alpha)
+        events, quiet = bad_needed(plan, number), harmless_needed(plan)
+        harmless = f", or about {quiet} conversations of the candidate without a bad one" if quiet else ""
         if step.min_conversations < events:
             yield (
                 f"steps[{number}]: ruling out {plan.harm_ratio:g} times stable's rate takes about {events} bad"
-                f" conversations at {step.weight:.0%}; min_conversations = {step.min_conversations} is less, so the"
-                " step will wait for them"
+                f" conversations at {step.weight:.0%}{harmless}; min_conversations = {step.min_conversations} is less,"
+                " so the step will wait for them"
             )
         if step.max_s is None and plan.deadline_s is None:
-            yield f"steps[{number}]: neither max_s nor deadline_s ends the wait for {events} bad conversations"
+            yield f"steps[{number}]: neither max_s nor deadline_s ends the wait for {events} bad conversations{harmless}"
 
 
 def _step_conversations(plan: Plan, number: int, bad_rate: float) -> int:
     step = plan.steps[number]
-    if not proves_no_harm(plan, number) or bad_rate <= 0.0:
+    if not proves_no_harm(plan, number):
         return step.min_conversations
-    events = events_needed(plan.harm_ratio, step.weight, plan.promote_alpha)
-    return max(step.min_conversations, math.ceil(events / bad_rate))
+    ways = [math.ceil(bad_needed(plan, number) / bad_rate)] if bad_rate > 0.0 else []
+    harmless = harmless_needed(plan, bad_rate=bad_rate)
+    if harmless is not None:
+        ways.append(math.ceil(harmless / step.weight))
+    return max(step.min_conversations, min(ways, default=0))
 
 
 def _proof(plan: Plan, number: int) -> str:
     if not proves_no_harm(plan, number):
         return ""
-    events = events_needed(plan.harm_ratio, plan.steps[number].weight, plan.promote_alpha)
-    return f", until {plan.harm_ratio:g} times stable's rate is ruled out (about {events} bad conversations)"
+    relative = (
+        f"{plan.harm_ratio:g} times stable's rate is ruled out (about {bad_needed(plan, number)} bad conversations)"
+    )
+    if plan.harmless_rate is None:
+        return f", until {relative}"
+    return (
+        f", until {relative} or the candidate's rate is shown to be below {plan.harmless_rate:.3g}"
+        f" (about {harmless_needed(plan)} of its conversations without a bad one)"
+    )

@@ -244,6 +244,7 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
     return {
         "harm_e": judgement.harm_e,
         "no_harm_e": judgement.no_harm_e,
+        "harmless_e": judgement.harmless_e,
         "sample_ratio_e": judgement.sample_ratio_e,
         "events": judgement.events_seen,
     }

@@ -84,6 +84,7 @@ def rollout_plan(app: Application) -> Plan:
         alpha=section.alpha,
         promote_alpha=section.promote_alpha,
         harm_ratio=section.harm_ratio,
+        harmless_rate=section.harmless_rate,
         events=section.events,
         guardrails=Guardrails(section.guardrails.max_error_rate, section.guardrails.min_samples),
         drain_s=section.drain_s,

@@ -18,7 +18,7 @@ from shipway.rollouts.controller import RolloutController, Timing
 from shipway.rollouts.evidence import CanaryEvidence
 from shipway.rollouts.folding import fold
 from shipway.rollouts.model import CommandKind, Rollout
-from shipway.rollouts.plan import Guardrails, Plan, Step
+from shipway.rollouts.plan import Guardrails, Plan, Step, settle_s
 from shipway.rollouts.ports import Ports
 
 ENVIRONMENT = "production"
@@ -236,7 +236,7 @@ class World:
 
     def refolded(self) -> CanaryEvidence:
         """Fold every record of the rollout at once."""
-        start = CanaryEvidence.start(harm_ratio=self.plan.harm_ratio)
+        start = CanaryEvidence.start(harm_ratio=self.plan.harm_ratio, settle_s=settle_s(self.plan))
         return fold(start, self.stored, rollout=self.rollout_id, bad_events=self.plan.events)
 
     def steps(self) -> list[int]:

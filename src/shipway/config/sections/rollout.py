@@ -44,9 +44,11 @@ class RolloutPlan(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Probability of rolling back a candidate that is no worse, over the whole rollout."""
     promote_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Probability of promoting a candidate whose bad events are `harm_ratio` times stable's."""
+    """Probability of promoting a candidate whose bad events are `harm_ratio` times stable's and above `harmless_rate`."""
     harm_ratio: Annotated[float, Field(gt=1)] = 1.5
-    """The ratio of bad events that must be excluded before everybody gets the candidate."""
+    """The ratio of bad events that must be excluded before everybody gets the candidate, or see `harmless_rate`."""
+    harmless_rate: Annotated[float, Field(gt=0, lt=1)] | None = 0.05
+    """Promote as well when provably fewer of the candidate's conversations are bad; null compares with stable only."""
     events: tuple[str, ...] = ("error", "timeout", "abstained", "unsupported")
     """What counts against the candidate, at most once a conversation."""
     guardrails: GuardrailLimits = GuardrailLimits()

@@ -80,7 +80,7 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
 
 
-app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=LazyGroup, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -137,11 +137,12 @@ def _run(arguments: list[str]) -> int:
         code = get_command(app).main(arguments, prog_name="shipway", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message()
+        if message.startswith("Usage:") and not as_json:
+            typer.echo(message, err=True)  # a group without a command: its help is the message
+            return USAGE_EXIT_CODE
         context = getattr(error, "ctx", None)
-        usage = context.get_usage() if context else ""
-        _report(
-            f"{message}\n{usage}".strip() if not as_json else message, "UsageError", USAGE_EXIT_CODE, as_json=as_json
-        )
+        usage = f"\n{context.get_usage()}" if context and not as_json else ""
+        _report(f"{message}{usage}", "UsageError", USAGE_EXIT_CODE, as_json=as_json)
         return USAGE_EXIT_CODE
     except ShipwayError as error:
         code = failure_of(error).exit_code
