@@ -155,20 +155,21 @@ def holds(texts: Sequence[str], needed: Sequence[str | list[str]]) -> bool:
     return all(any(item.casefold() in text for item in items) for items in alternatives)
 
 
-def weakest_signals(outcome: Outcome, coefficients: Coefficients) -> Signals:
+def strongest_signals(outcome: Outcome, coefficients: Coefficients) -> Signals:
+    """Return those of the part that is answered best: a question is declined when none of its parts can be answered."""
     found = [signals_of(part.passages) for part in outcome.found.parts if part.passages]
-    return min(found, key=coefficients.probability)
+    return max(found, key=coefficients.probability)
 
 
 def calibrated(outcomes: Sequence[Outcome]) -> Calibration:
     start = Coefficients(rerank=1.0)
-    pairs = [(weakest_signals(o, start), not o.case["unanswerable"]) for o in outcomes]
+    pairs = [(strongest_signals(o, start), not o.case["unanswerable"]) for o in outcomes]
     return calibrate(pairs, wrong_refusal_target=WRONG_REFUSALS)
 
 
 def refusals(outcomes: Sequence[Outcome], coefficients: Coefficients) -> dict[str, float]:
     refused = [
-        (o, coefficients.probability(weakest_signals(o, coefficients)) < coefficients.threshold) for o in outcomes
+        (o, coefficients.probability(strongest_signals(o, coefficients)) < coefficients.threshold) for o in outcomes
     ]
     right = [is_refused for o, is_refused in refused if o.case["unanswerable"]]
     wrong = [is_refused for o, is_refused in refused if not o.case["unanswerable"]]
@@ -267,7 +268,7 @@ async def report(cases: Sequence[dict[str, Any]], used: RetrievalModels) -> dict
 def mistakes(outcomes: Sequence[Outcome], coefficients: Coefficients) -> list[dict[str, Any]]:
     found = []
     for outcome in outcomes:
-        signals = weakest_signals(outcome, coefficients)
+        signals = strongest_signals(outcome, coefficients)
         refused = coefficients.probability(signals) < coefficients.threshold
         missed = set(outcome.case["expected_sources"]) - set(outcome.documents)
         if missed or refused != outcome.case["unanswerable"]:

@@ -33,6 +33,7 @@ rollout:
   steps: [{ weight: 0.1, min_bake_s: 0.5 }, { weight: 0.3, min_bake_s: 0.5 }, { weight: 0.5 }, { weight: 1.0 }]
   guardrails: { max_error_rate: 1.0 }
   drain_s: 0
+  dead_man_s: 6
 """
 PROMPT = """
 name: chat

@@ -87,7 +87,7 @@ def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(ser
         assert clients.failed == []
     assert stable_of(service) == {second}
 
-    mislabelling = edit(service, 'known), "other")', 'known), "other").upper()')
+    mislabelling = edit(service, "return next((label", 'return "unsorted" or next((label')
     judged = service.json("eval", "run", mislabelling, expect=1)
     assert judged["verdict"] == "FAIL"
     assert judged["worse"]

@@ -70,6 +70,8 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
         options = ServerOptions(workers=app.project.server.workers, drain_s=app.project.server.drain_s)
         try:
             gateway = Gateway(parts, serving, settings)
+            metrics.inflight.set_function(lambda: gateway.at_work)
+            metrics.queue_depth.set_function(lambda: gateway.waiting)
             beside = (watcher.run, spool.run)
             await serve(gateway, *address, options=options, beside=beside, flush=spool.close)
         finally:

@@ -44,7 +44,7 @@ class Admission:
         self._clock = clock
         self._rate = RateLimit(clock, per_min=settings.requests_per_min, burst=settings.rate_burst)
         self._strangers = RateLimit(clock, per_min=settings.stranger_requests_per_min, burst=settings.stranger_burst)
-        self._slots = ConcurrencyLimit(active=settings.max_active, queued=settings.max_queued)
+        self.slots = ConcurrencyLimit(active=settings.max_active, queued=settings.max_queued)
 
     def caller(self, exchange: Exchange, account: Account) -> Caller:
         """Return who calls."""
@@ -82,7 +82,7 @@ class Admission:
         pinned = exchange.headers.get(RELEASE_HEADER)
         if pinned:
             caller.require(OPERATE)
-        async with self._slots.slot(self._settings.deadline_s):
+        async with self.slots.slot(self._settings.deadline_s):
             async with asyncio.timeout(self._settings.deadline_s):
                 await self._records.wait_for_room()
             # Chosen after the wait: who queued through a rollback must not meet the old candidate.

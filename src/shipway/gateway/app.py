@@ -82,6 +82,16 @@ class Gateway:
             _MODELS: ("GET", self._models),
         }
 
+    @property
+    def at_work(self) -> int:
+        """Return how many requests are being served."""
+        return self._admission.slots.at_work
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait for a place at work."""
+        return self._admission.slots.waiting
+
     def drain(self) -> None:
         """Answer `/ready` with 503 from now on; requests are still served."""
         self._serving.draining = True

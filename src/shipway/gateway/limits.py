@@ -45,12 +45,16 @@ class RateLimit:
 
 
 class ConcurrencyLimit:
-    """At most `active` requests at work and `queued` waiting, first come first served."""
+    """At most `active` requests at work and `queued` waiting, first come first served.
+
+    `at_work` and `waiting` count them, for the metrics.
+    """
 
     def __init__(self, *, active: int, queued: int) -> None:
         self._slots = asyncio.Semaphore(active)
         self._queued = queued
-        self._waiting = 0
+        self.at_work = 0
+        self.waiting = 0
 
     @asynccontextmanager
     async def slot(self, wait_s: float) -> AsyncIterator[None]:
@@ -60,25 +64,27 @@ class ConcurrencyLimit:
             RefusedError: 503 when the queue is full or the wait was longer than `wait_s`.
         """
         await self._acquire(wait_s)
+        self.at_work += 1
         try:
             yield
         finally:
+            self.at_work -= 1
             self._slots.release()
 
     async def _acquire(self, wait_s: float) -> None:
         if not self._slots.locked():
             await self._slots.acquire()
             return
-        if self._waiting >= self._queued:
+        if self.waiting >= self._queued:
             raise _overloaded()
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with asyncio.timeout(wait_s):
                 await self._slots.acquire()
         except TimeoutError:
             raise _overloaded() from None
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
 
 def _overloaded() -> RefusedError:

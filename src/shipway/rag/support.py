@@ -68,6 +68,7 @@ def check_support(question: str, answer: str, passage: str, evidence: Sequence[s
     target = _target(question, statement, list(evidence) or sentences(passage))
     reasons = (
         *_invented(question, statement, passage),
+        *_misplaced(question, statement, passage),
         *_overlap(stems, said, asked),
         *_turned_round(statement, passage),
         *_degenerate(statement, stems, asked, said),
@@ -112,6 +113,28 @@ def _invented(question: str, statement: str, passage: str) -> list[str]:
 def _occurs(quantity: Quantity, known: Sequence[Quantity]) -> bool:
     units = {item.unit for item in known if item.value == quantity.value}
     return bool(units) and (not quantity.unit or quantity.unit in units or "" in units)
+
+
+def _misplaced(question: str, statement: str, passage: str) -> list[str]:
+    """Find a quantity of one sentence that is said of another: `9 g` of the double basket, which takes `18 g`."""
+    asked = {item.value for item in quantities(question)}
+    held = [(frozenset(quantities(text)), _subject(text)) for text in sentences(passage)]
+    for said in sentences(statement):
+        subject = _subject(said)
+        for found in quantities(said):
+            near = [len(subject & of) for holds, of in held if any(item.value == found.value for item in holds)]
+            rival = [
+                len(subject & of)
+                for holds, of in held
+                if any(item.unit == found.unit for item in holds) and all(item.value != found.value for item in holds)
+            ]
+            if found.value not in asked and near and rival and max(rival) > max(near):
+                return [f"number of another sentence: {found.value} {found.unit}".rstrip()]
+    return []
+
+
+def _subject(text: str) -> frozenset[str]:
+    return frozenset(word for word in content_stems(text) if not word[0].isdigit())
 
 
 def _overlap(stems: frozenset[str], said: frozenset[str], asked: frozenset[str]) -> list[str]:

@@ -12,14 +12,17 @@ from shipway.stats.harmless import e_value_harmless
 from shipway.stats.sample_ratio import sample_ratio_e_value
 from shipway.stats.sequential import e_value_harm, e_value_no_harm
 
+# An e-value of thousands of bad conversations may be too small for a float.
+_TINY = 1e-300
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What the evidence says about a step, and how far it is from saying more.
 
     The e-values are compared with 1/alpha of the plan. `no_harm_e` is the evidence for promotion; `harmless_e` is its
-    absolute half, 0 when the plan has none or it may not be used. `events_seen` and `events_needed` are bad conversations of both
-    arms; `eta_s` is None while their rate is not known.
+    absolute half, 0 when the plan has none or it may not be used. `events_seen` and `events_needed` are bad
+    conversations of both arms; `eta_s` is None while their rate is not known.
     """
 
     verdict: Verdict
@@ -149,7 +152,7 @@ def _outlook(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) 
     stratum = evidence.stratum(plan.steps[step].weight)
     ways = []
     if stratum.bad:
-        progress = math.log(promotion_e_value(evidence, plan)) / -math.log(plan.promote_alpha)
+        progress = math.log(max(promotion_e_value(evidence, plan), _TINY)) / -math.log(plan.promote_alpha)
         ways.append(max(0.0, 1.0 - progress) * needed * elapsed_s / stratum.bad)
     seen = evidence.outcomes.good + evidence.outcomes.bad
     quiet = harmless_needed(plan, bad_rate=evidence.outcomes.bad / seen) if seen else None

@@ -63,7 +63,7 @@ class CanaryEvidence:
 
     process: EventShareState
     sample_ratio: SampleRatioState = field(default_factory=SampleRatioState)
-    outcomes: CandidateOutcomes = CandidateOutcomes()
+    outcomes: CandidateOutcomes = field(default_factory=CandidateOutcomes)
     cursor: int = 0
     strata: tuple[Stratum, ...] = ()
     events: tuple[tuple[str, int, int], ...] = ()

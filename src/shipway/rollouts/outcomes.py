@@ -38,17 +38,16 @@ class CandidateOutcomes:
         """Return the outcomes after a record of that time, of either arm."""
         if at_s <= self.newest_s:
             return self
-        later = replace(self, newest_s=at_s)
-        if not later.pending or not later._is_settled(later.pending[0][0]):
-            return later
-        done = sum(count for slot, count in later.pending if later._is_settled(slot))
-        waiting = tuple(item for item in later.pending if not later._is_settled(item[0]))
-        return replace(later, settled=later.settled + done, pending=waiting)
+        done = [item for item in self.pending if self._is_settled(item[0], at_s)]
+        if not done:
+            return replace(self, newest_s=at_s)
+        settled = self.settled + sum(count for _, count in done)
+        return replace(self, newest_s=at_s, settled=settled, pending=self.pending[len(done) :])
 
     def begun(self, at_s: float) -> "CandidateOutcomes":
         """Return the outcomes after a conversation's first record."""
         slot = int(at_s * _SLOTS // self.settle_s) if self.settle_s else 0
-        if self._is_settled(slot):
+        if self._is_settled(slot, self.newest_s):
             return replace(self, settled=self.settled + 1)
         waiting = dict(self.pending)
         waiting[slot] = waiting.get(slot, 0) + 1
@@ -82,5 +81,5 @@ class CandidateOutcomes:
         """Return the outcomes of a JSON form."""
         return cls(**{**data, "pending": tuple((slot, count) for slot, count in data["pending"])})
 
-    def _is_settled(self, slot: int) -> bool:
-        return not self.settle_s or (slot + 1) * self.settle_s / _SLOTS + self.settle_s <= self.newest_s
+    def _is_settled(self, slot: int, newest_s: float) -> bool:
+        return not self.settle_s or (slot + 1) * self.settle_s / _SLOTS + self.settle_s <= newest_s

@@ -33,8 +33,9 @@ class Step:
 
 
 # Measured with harm_ratio 3, both alphas 0.05 and 20 % bad conversations on stable (300 simulated rollouts each): a
-# healthy candidate is promoted after 120 conversations (median; 275 at the ninth decile) and rolled back in 2 %; one
-# with 70-80 % bad is rolled back after 55-65 (100-125), of which about 20 were its own.
+# healthy candidate is promoted after 140 conversations (median; 310 at the ninth decile) and rolled back in 3 %; one
+# with 70-80 % bad is rolled back after 60-70 (100-130), of which about 20 were its own. Where neither arm is ever bad
+# it is promoted after 200 (210), with 1 % bad in both after 330 (570).
 DEFAULT_STEPS = (Step(0.1, min_conversations=30), Step(0.5, min_conversations=60), Step(1.0, min_conversations=10))
 
 
@@ -193,9 +194,7 @@ def _number_problems(plan: Plan) -> Iterator[str]:
     if not 1.0 < plan.harm_ratio < math.inf:
         yield f"harm_ratio: {plan.harm_ratio!r} must exceed 1: how many times stable's bad rate counts as harm"
     if plan.harmless_rate is not None and not 0.0 < plan.harmless_rate < 1.0:
-        yield (
-            f"harmless_rate: {plan.harmless_rate!r} is not between 0 and 1; 0.05 is usual, none compares with stable only"
-        )
+        yield (f"harmless_rate: {plan.harmless_rate!r} is not between 0 and 1; 0.05 is usual, null switches it off")
     if not 0.0 < plan.guardrails.max_error_rate <= 1.0:
         yield f"guardrails.max_error_rate: {plan.guardrails.max_error_rate!r} is not in (0, 1]"
     if plan.guardrails.min_samples < 1:
@@ -219,7 +218,8 @@ def _evidence_warnings(plan: Plan) -> Iterator[str]:
                 " so the step will wait for them"
             )
         if step.max_s is None and plan.deadline_s is None:
-            yield f"steps[{number}]: neither max_s nor deadline_s ends the wait for {events} bad conversations{harmless}"
+            wait = f"{events} bad conversations{harmless}"
+            yield f"steps[{number}]: neither max_s nor deadline_s ends the wait for {wait}"
 
 
 def _step_conversations(plan: Plan, number: int, bad_rate: float) -> int:
@@ -239,9 +239,10 @@ def _proof(plan: Plan, number: int) -> str:
     relative = (
         f"{plan.harm_ratio:g} times stable's rate is ruled out (about {bad_needed(plan, number)} bad conversations)"
     )
-    if plan.harmless_rate is None:
+    quiet = harmless_needed(plan)
+    if quiet is None:
         return f", until {relative}"
     return (
-        f", until {relative} or the candidate's rate is shown to be below {plan.harmless_rate:.3g}"
-        f" (about {harmless_needed(plan)} of its conversations without a bad one)"
+        f", until {relative} or the candidate's rate is shown to be below {plan.harmless_rate:.2%}"
+        f" (about {quiet} of its conversations without a bad one)"
     )

@@ -72,7 +72,8 @@ async def _store(parts: DoctorParts) -> Finding:
 async def _models(app: Application, parts: DoctorParts) -> Finding:
     wanted = [entry.model for entry in app.project.models.values() if entry.engine == "llamacpp"]
     if app.project.corpus is not None:
-        wanted += [name for name in (app.project.corpus.embedding, app.project.retrieval.reranker) if name]
+        named = (app.project.corpus.embedding, app.project.retrieval.reranker)
+        wanted += [name for name in named if name not in {None, WITHOUT_MODEL}]
     for model in wanted:
         parts.check_model(model)
     return Finding("models", "ok", f"{len(wanted)} installed" if wanted else "none needed")

@@ -53,7 +53,7 @@ class DataPlaneMetrics:
         self.inflight = Gauge("shipway_inflight", "Requests being served.", registry=own)
         self.snapshot_version = Gauge("shipway_snapshot_version", "Version of the snapshot in force.", registry=own)
         self.records_pending = Gauge("shipway_records_pending", "Records not in the store yet.", registry=own)
-        self.queue_depth = Gauge("shipway_queue_depth", "Requests waiting for the engine.", registry=own)
+        self.queue_depth = Gauge("shipway_queue_depth", "Requests waiting for a place at work.", registry=own)
 
     def observe(self, record: ServedRequest) -> None:
         """Count a served request; a route that got no release is not deployed, whatever a client called it."""

@@ -95,5 +95,6 @@ def test_the_examples_prompts_are_complete_and_short(path):
     assert sum(estimate_tokens(message["content"]) for message in prompt.prefix_messages()) < 400
 
 
-def test_the_example_has_its_three_prompts():
-    assert [path.name for path in EXAMPLE_PROMPTS] == ["answer.v1.yaml", "answer.v2.yaml", "answer.v3.yaml"]
+def test_the_example_has_three_versions_of_its_prompt():
+    names = [path.name for path in EXAMPLE_PROMPTS if ".v" in path.name]
+    assert names == ["answer.v1.yaml", "answer.v2.yaml", "answer.v3.yaml"]

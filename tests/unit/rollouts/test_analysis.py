@@ -65,11 +65,47 @@ def test_the_last_step_before_everybody_waits_until_harm_is_ruled_out():
     quiet = [served(f"c{n}", candidate=n % 2 == 0) for n in range(60)]
     waiting = judge(folded(*quiet), PLAN, 1, elapsed_s=60.0)
     assert (waiting.verdict, waiting.code) == (Verdict.INCONCLUSIVE, Code.WAITING)
-    assert waiting.events_needed == 21
-    assert waiting.eta_s is None
+    assert waiting.events_needed == 26
+    # The candidate has had 30 of the 79 good conversations, one every two seconds.
+    assert waiting.eta_s == pytest.approx(98.0)
+    relative = judge(folded(*quiet), replace(PLAN, harmless_rate=None), 1, elapsed_s=60.0)
+    assert (relative.events_needed, relative.eta_s) == (21, None)
     eventful = [served(f"c{n}", candidate=n % 2 == 0, events=("abstained",)) for n in range(60)]
     assert judge(folded(*eventful[:10]), PLAN, 1, elapsed_s=60.0).eta_s == pytest.approx(91.0, abs=60.0)
     assert judge(folded(*eventful), PLAN, 1, elapsed_s=60.0).verdict is Verdict.PASS
+
+
+def quiet(count):
+    return [served(f"q{n}", candidate=n % 2 == 0) for n in range(2 * count)]
+
+
+def test_a_service_without_bad_conversations_passes_after_79_of_the_candidates():
+    assert judge(folded(*quiet(78)), PLAN, 1, elapsed_s=60.0).verdict is Verdict.INCONCLUSIVE
+    assert judge(folded(*quiet(79)), PLAN, 1, elapsed_s=60.0).verdict is Verdict.PASS
+    relative = judge(folded(*quiet(1000)), replace(PLAN, harmless_rate=None), 1, elapsed_s=60.0)
+    assert (relative.verdict, relative.no_harm_e, relative.harmless_e) == (Verdict.INCONCLUSIVE, 1.0, 0.0)
+
+
+def test_the_evidence_for_promotion_is_the_mean_of_both_ways():
+    evidence = folded(*quiet(40), served("b", candidate=True, events=("error",)), served("s", events=("error",)))
+    judgement = judge(evidence, PLAN, 1, elapsed_s=60.0)
+    relative = judge(evidence, replace(PLAN, harmless_rate=None), 1, elapsed_s=60.0).no_harm_e
+    assert judgement.no_harm_e == pytest.approx((relative + judgement.harmless_e) / 2.0)
+
+
+def test_a_rare_but_suspicious_candidate_is_not_promoted_by_the_absolute_way():
+    suspicious = [served(f"b{n}", candidate=True, weight=0.05, events=("error",)) for n in range(2)]
+    evidence = folded(*suspicious, *quiet(2000))
+    # The sums of bad conversations speak against the candidate, though they are only 0.1 % of its own.
+    judgement = judge(evidence, replace(PLAN, alpha=0.001), 1, elapsed_s=60.0)
+    assert 20.0 <= judgement.harm_e < 1000.0
+    assert (judgement.verdict, judgement.code) == (Verdict.INCONCLUSIVE, Code.WAITING)
+    assert judgement.harmless_e == 0.0
+
+
+def test_thousands_of_bad_conversations_still_have_an_outlook():
+    evidence = folded(*[served(f"b{n}", candidate=True, events=("error",)) for n in range(3000)])
+    assert judge(evidence, PLAN, 1, elapsed_s=60.0).eta_s > 0.0
 
 
 def test_three_failures_of_the_candidate_alone_at_ten_percent_are_enough():

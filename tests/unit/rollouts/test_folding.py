@@ -102,6 +102,50 @@ def test_times_of_the_candidates_first_bad_event_and_last_request_are_kept():
     assert (evidence.first_bad_event_at_s, evidence.last_candidate_assignment_at_s) == (2.0, 3.0)
 
 
+def test_the_candidates_own_conversations_are_counted_at_every_weight():
+    evidence = folded(
+        served("a", candidate=True, weight=0.1),
+        served("a", candidate=True, weight=0.5, events=("error",)),
+        served("b", candidate=True, weight=0.5),
+        served("s", events=("error",)),
+    )
+    assert (evidence.outcomes.settled, evidence.outcomes.bad, evidence.outcomes.good) == (2, 1, 1)
+    # The arms are compared by conversations that turned bad at their first weight alone.
+    assert (evidence.process.candidate_events, evidence.process.stable_events) == (0, 1)
+
+
+def test_a_conversation_that_left_the_candidate_is_neither_good_nor_bad():
+    evidence = folded(served("a", candidate=True), served("a", events=("error",)), served("b", candidate=True))
+    assert (evidence.outcomes.left, evidence.outcomes.bad, evidence.outcomes.good) == (1, 0, 1)
+
+
+def test_a_conversation_is_good_only_when_it_has_had_the_time_to_turn_bad():
+    start = CanaryEvidence.start(harm_ratio=3.0, settle_s=60.0)
+    young = folded(served("a", candidate=True, at_s=100.0), served("s", at_s=155.0), start=start)
+    assert (young.outcomes.good, young.outcomes.pending != ()) == (0, True)
+    # Records of stable tell the time as well.
+    settled = folded(served("s", at_s=170.0), start=young)
+    assert (settled.outcomes.good, settled.outcomes.pending) == (1, ())
+    late = folded(served("a", candidate=True, at_s=400.0, events=("error",)), start=settled)
+    assert (late.outcomes.good, late.outcomes.bad) == (0, 1)
+
+
+def test_when_the_memory_overflows_what_has_not_settled_never_counts_as_good():
+    start = CanaryEvidence.start(harm_ratio=3.0, settle_s=60.0)
+    full = folded(*[served(f"c{n}", candidate=True) for n in range(300)], start=start, max_tracked=256)
+    later = folded(served("s", at_s=1000.0), start=full, max_tracked=256)
+    assert later.outcomes.good < 150
+
+
+def test_evidence_stored_before_the_outcomes_were_kept_still_loads():
+    old = folded(served("a", candidate=True)).to_dict()
+    del old["outcomes"]
+    loaded = CanaryEvidence.from_dict(old)
+    assert loaded.outcomes.good == 0
+    # A conversation that is known already may turn bad, but is not good for having been seen before.
+    assert folded(served("a", candidate=True), start=loaded).outcomes.good == 0
+
+
 request_strategy = st.builds(
     served,
     st.sampled_from([f"c{number}" for number in range(12)]),
@@ -109,6 +153,7 @@ request_strategy = st.builds(
     weight=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     events=st.lists(st.sampled_from(["error", "abstained", "client_gone"]), max_size=2).map(tuple),
     rollout=st.sampled_from(["ro", "other"]),
+    at_s=st.floats(0.0, 100.0),
 )
 
 
@@ -116,8 +161,9 @@ request_strategy = st.builds(
 @settings(max_examples=60, deadline=None)
 def test_folding_in_two_parts_through_the_stored_form_is_folding_at_once(records, cut):
     everything = stored(records)
-    at_once = fold(EMPTY, everything, rollout="ro", bad_events=BAD_EVENTS)
-    first = fold(EMPTY, everything[:cut], rollout="ro", bad_events=BAD_EVENTS)
+    empty = CanaryEvidence.start(harm_ratio=3.0, settle_s=20.0)
+    at_once = fold(empty, everything, rollout="ro", bad_events=BAD_EVENTS)
+    first = fold(empty, everything[:cut], rollout="ro", bad_events=BAD_EVENTS)
     second = fold(CanaryEvidence.from_dict(first.to_dict()), everything[cut:], rollout="ro", bad_events=BAD_EVENTS)
     assert replace(second, sample_ratio=at_once.sample_ratio) == at_once
     # Sums of floats in another order: equal but for the last digits.

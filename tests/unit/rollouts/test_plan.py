@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shipway.rollouts.plan import Guardrails, Plan, Step, printable, problems, warnings
+from shipway.rollouts.plan import Guardrails, Plan, Step, harmless_needed, printable, problems, settle_s, warnings
 
 GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
 
@@ -29,6 +29,8 @@ GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
         ({"alpha": 1.0}, "alpha: 1.0 is not between 0 and 1"),
         ({"promote_alpha": 0.0}, "promote_alpha: 0.0"),
         ({"harm_ratio": 1.0}, "harm_ratio: 1.0 must exceed 1"),
+        ({"harmless_rate": 0.0}, "harmless_rate: 0.0 is not between 0 and 1"),
+        ({"harmless_rate": 1.0}, "harmless_rate: 1.0 is not between 0 and 1"),
         ({"dead_man_s": 0.0}, "dead_man_s: 0.0"),
         ({"deadline_s": -5.0}, "deadline_s: -5.0"),
         ({"guardrails": Guardrails(max_error_rate=5.0)}, "guardrails.max_error_rate: 5.0"),
@@ -47,7 +49,10 @@ def test_the_default_plan_has_no_problem():
 
 def test_a_step_shorter_than_its_evidence_is_warned_about_with_the_numbers():
     short = replace(GOOD, steps=(Step(0.1, 5), Step(0.5, 10), Step(1.0)))
-    assert any("takes about 21 bad conversations at 50%; min_conversations = 10 is less" in x for x in warnings(short))
+    both = "about 26 bad conversations at 50%, or about 79 conversations of the candidate without a bad one;"
+    assert any(f"{both} min_conversations = 10 is less" in line for line in warnings(short))
+    relative = replace(short, harmless_rate=None)
+    assert any("takes about 21 bad conversations at 50%; min_conversations" in line for line in warnings(relative))
     assert warnings(GOOD) == []
 
 
@@ -58,11 +63,42 @@ def test_a_wait_without_an_end_and_a_switch_without_a_stable_arm_are_warned_abou
 
 def test_the_printed_plan_says_how_long_it_takes_at_a_traffic():
     lines = printable(GOOD, conversations_per_s=2.0, bad_rate=0.2)
-    # 21 bad conversations at 20 % are 105, at 2 a second 53 s; the first step's 30 take 15 s.
+    # 26 bad conversations at 20 % are 130, at 2 a second 65 s; the first step's 30 take 15 s.
     assert "step 1: 10% of conversations, at least 30 of them and 0 s, about 15 s" in lines
-    assert lines[4].endswith("until 3 times stable's rate is ruled out (about 21 bad conversations), about 52 s")
-    assert lines[-1] == "healthy candidate promoted in about 68 s"
+    assert lines[4].endswith(
+        "until 3 times stable's rate is ruled out (about 26 bad conversations) or the candidate's rate is shown to be"
+        " below 5.00% (about 79 of its conversations without a bad one), about 65 s"
+    )
+    assert lines[-1] == "healthy candidate promoted in about 80 s"
     assert printable(GOOD)[-1] == "no ETA: traffic is not known"
+
+
+def test_without_bad_conversations_the_printed_time_is_that_of_the_absolute_way():
+    # 79 of the candidate's at 50 % are 158 conversations, at 2 a second 79 s.
+    assert printable(GOOD, conversations_per_s=2.0)[4].endswith("about 79 s")
+
+
+def test_a_plan_without_the_absolute_way_prints_the_relative_one_alone():
+    lines = printable(replace(GOOD, harmless_rate=None), conversations_per_s=2.0, bad_rate=0.2)
+    assert lines[4].endswith("until 3 times stable's rate is ruled out (about 21 bad conversations), about 52 s")
+
+
+def test_at_a_rate_over_the_harmless_one_the_absolute_way_has_no_number():
+    assert harmless_needed(GOOD) == 79
+    assert harmless_needed(GOOD, bad_rate=0.01) > 79
+    assert harmless_needed(GOOD, bad_rate=0.05) is None
+    assert harmless_needed(replace(GOOD, harmless_rate=None)) is None
+
+
+def test_a_conversation_is_good_only_after_the_bake_time_of_the_step_that_proves_no_harm():
+    assert settle_s(Plan(steps=(Step(0.1, 0, 7.0), Step(0.5, 0, 60.0), Step(1.0, 0, 5.0)))) == 60.0
+    assert settle_s(Plan(steps=(Step(1.0, 0, 5.0),))) == 0.0
+
+
+def test_a_stored_plan_of_before_the_absolute_way_goes_on_without_it():
+    old = GOOD.to_dict()
+    del old["harmless_rate"]
+    assert Plan.from_dict(old) == replace(GOOD, harmless_rate=None)
 
 
 def test_a_plan_survives_its_json_form():

@@ -44,7 +44,7 @@ class RolloutPlan(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Probability of rolling back a candidate that is no worse, over the whole rollout."""
     promote_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Probability of promoting a candidate whose bad events are `harm_ratio` times stable's and above `harmless_rate`."""
+    """Probability of promoting one with `harm_ratio` times stable's bad events and at least `harmless_rate`."""
     harm_ratio: Annotated[float, Field(gt=1)] = 1.5
     """The ratio of bad events that must be excluded before everybody gets the candidate, or see `harmless_rate`."""
     harmless_rate: Annotated[float, Field(gt=0, lt=1)] | None = 0.05
