@@ -8,6 +8,7 @@ the split `calibration`; the split `test` is only reported.
 """
 
 import asyncio
+import itertools
 import socket
 import statistics
 import sys
@@ -87,9 +88,7 @@ async def open_bench(directory: Path) -> Bench:
     assert models.embedder is not None
     parts = BuildParts(default_readers(), models.embedder, index_formats(), SystemClock())
     built = await build_corpus(corpus, EXAMPLE / corpus.root, directory, parts)
-    access = {
-        item.path: DocumentAccess(item.tenant, frozenset(item.groups)) for item in built.manifest.documents
-    }
+    access = {item.path: DocumentAccess(item.tenant, frozenset(item.groups)) for item in built.manifest.documents}
     return Bench(settings, await open_corpus(directory, built.digest, index_formats()), models, MetricContext(access))
 
 
@@ -173,12 +172,11 @@ async def study() -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as directory:
         bench = await open_bench(Path(directory))
         async with engine() as generator:
-            for version in PROMPTS:
+            for split, version in itertools.product(reversed(SPLITS), PROMPTS):
                 answerer = bench.answerer(generator, EXAMPLE / "prompts" / f"answer.{version}.yaml")
-                for split in SPLITS:
-                    table[f"{version}/{split}"] = figures(
-                        await ask(answerer, dataset.only(split).cases), bench.context
-                    )
+                asked = await ask(answerer, dataset.only(split).cases)
+                table[f"{version}/{split}"] = figures(asked, bench.context)
+                print(f"{version}/{split}", table[f"{version}/{split}"], flush=True)
     return table
 
 

@@ -93,7 +93,9 @@ def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(ser
     assert judged["worse"]
     assert "FAIL" in service.json("deploy", mislabelling, expect=1)["error"]["message"]
 
-    failing = edit(service, "    body = request.get_json", '    raise RuntimeError("broken")\n    body = request.get_json')
+    failing = edit(
+        service, "    body = request.get_json", '    raise RuntimeError("broken")\n    body = request.get_json'
+    )
     with load(service, PATH, TEXT) as clients:
         until(lambda: clients.answered, "the stable release answers")
         rollout = service.json("deploy", failing, "--override-gate", "to see it stopped")["rollout"]

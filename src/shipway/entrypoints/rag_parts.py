@@ -14,10 +14,7 @@ from shipway.rag.build import BuildParts
 from shipway.rag.index import IndexFormats
 from shipway.rag.ports import Embedder, Reranker
 from shipway.services.application import Application
-from shipway.services.models import CATALOGUE, locate
-
-WITHOUT_MODEL = "hashing"
-"""Embedding and reranking without a model: for tests and for looking around, never for users."""
+from shipway.services.models import CATALOGUE, WITHOUT_MODEL, locate
 
 
 def index_formats() -> IndexFormats:

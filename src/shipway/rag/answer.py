@@ -2,8 +2,9 @@
 
 Retrieve → abstain when nothing answers → let the model phrase the decisive sentences → check its words
 against the passage → quote the sentences instead when the check fails, and those that its words leave out in any case.
-A question of several parts is answered as far as it goes: a part that nothing answers is refused by name. Citations are the system's, never the model's:
-they name the passage that was used, which the principal may read because retrieval found it for that principal.
+A question of several parts is answered as far as it goes: a part that nothing answers is refused by name. Citations are
+the system's, never the model's: they name the passage that was used, which the principal may read because retrieval
+found it for that principal.
 """
 
 import time

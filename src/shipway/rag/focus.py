@@ -107,16 +107,17 @@ async def _scores(
     question: str, passages: Sequence[Passage], found: Sequence[tuple[int, Sentence]], models: SentenceModels
 ) -> npt.NDArray[np.float64]:
     texts = [indexed_text(passages[at].title, passages[at].heading, sentence.text) for at, sentence in found]
-    shared = np.asarray(_shared_words(question, texts))
-    if models.embedder is None:
-        similarity = shared
-    else:
+    shared = np.asarray(_shared_words(question, texts), dtype=np.float64)
+    similarity: npt.NDArray[np.floating] = shared
+    if models.embedder is not None:
         vectors = await models.embedder.embed([question, *texts])
         similarity = vectors[1:] @ vectors[0]
     kind = Expectation.of(question).kind
     fits = np.asarray([1.0 if kind is not None and kind.search(item.text) else 0.0 for _, item in found])
     of_passage = _standard(np.asarray([passages[at].score for at, _ in found]))
-    scores = _standard(similarity) + fits + _PASSAGE_WEIGHT * of_passage + _WORDS_WEIGHT * _standard(shared)
+    scores: npt.NDArray[np.float64] = (
+        _standard(similarity) + fits + _PASSAGE_WEIGHT * of_passage + _WORDS_WEIGHT * _standard(shared)
+    )
     if models.reranker is not None:
         read = np.argsort(-scores, kind="stable")[:_READ]
         judged = _standard(await models.reranker.score(question, [texts[at] for at in read]))

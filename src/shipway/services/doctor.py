@@ -8,6 +8,7 @@ from typing import Literal
 from shipway.core.errors import ShipwayError
 from shipway.services.application import Application
 from shipway.services.local import EMBEDDED_ENGINES, Local
+from shipway.services.models import WITHOUT_MODEL
 
 CheckState = Literal["ok", "warning", "problem"]
 _LEAST_FREE_BYTES = 500_000_000
@@ -73,7 +74,7 @@ async def _models(app: Application, parts: DoctorParts) -> Finding:
     wanted = [entry.model for entry in app.project.models.values() if entry.engine == "llamacpp"]
     if app.project.corpus is not None:
         named = (app.project.corpus.embedding, app.project.retrieval.reranker)
-        wanted += [name for name in named if name not in {None, WITHOUT_MODEL}]
+        wanted += [name for name in named if name and name != WITHOUT_MODEL]
     for model in wanted:
         parts.check_model(model)
     return Finding("models", "ok", f"{len(wanted)} installed" if wanted else "none needed")

@@ -95,6 +95,8 @@ _ENTRIES = (
     ),
 )
 CATALOGUE: Mapping[str, ModelEntry] = MappingProxyType({entry.id: entry for entry in _ENTRIES})
+WITHOUT_MODEL = "hashing"
+"""Embedding and reranking without a model: for tests and for looking around, never for users."""
 
 
 def locate(model: str, catalogue: Mapping[str, ModelEntry] = CATALOGUE) -> Path:

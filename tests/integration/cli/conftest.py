@@ -90,6 +90,11 @@ class App:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command whose output, errors included, is read from a pipe."""
+        command = [*PROGRAM, *arguments, "--project", str(self.root)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment())
+
     def write(self, path: str, text: str) -> Path:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -125,6 +125,38 @@ async def test_one_unsupported_part_is_repaired_alone():
     assert answer.events == ("unsupported", "fallback")
 
 
+async def test_a_part_that_nothing_answers_is_refused_by_name_beside_the_answer_to_the_other():
+    found = Found(("How long can kettles be returned?", (RETURNS,)), ("Who founded the company?", (POINTS,)))
+    found.parts = (found.parts[0], replace(found.parts[1], answerable=False))
+    found.answerable = False
+    answer = await answerer(found, Says("Kettles can be returned within 45 days.")).answer("both", ASKER)
+    assert answer.text.startswith("Kettles can be returned within 45 days. [1]")
+    assert answer.text.endswith(f"Who founded the company? {REFUSAL}")
+    assert answer.events == ()
+    assert {item.document for item in answer.citations} == {"returns.md"}
+
+
+async def test_a_shown_sentence_that_the_models_words_leave_out_is_quoted_after_them():
+    both = passage("descale.md", "Descale the kettle every 8 weeks. Descale the kettle with citric acid.")
+    question = "How do I descale the kettle?"
+    answer = await answerer(Found((question, (both,))), Says("Descale the kettle with citric acid.")).answer(
+        question, ASKER
+    )
+    assert answer.supported is True
+    assert answer.text == "Descale the kettle with citric acid. [1] Descale the kettle every 8 weeks. [2]"
+    assert answer.citations[1].quote == "Descale the kettle every 8 weeks."
+
+
+async def test_sentences_of_other_passages_are_quoted_with_their_own_citations():
+    question = "How long can kettles be returned, and how long are points valid?"
+    answer = await answerer(
+        Found((question, (RETURNS, POINTS))), Says("Kettles can be returned within 45 days.")
+    ).answer(question, ASKER)
+    assert answer.text.startswith("Kettles can be returned within 45 days. [1]")
+    assert "Tide Points expire after 20 months." in answer.text
+    assert "points.md" in {item.document for item in answer.citations}
+
+
 async def test_the_principal_and_the_policys_top_k_reach_retrieval():
     found = Found(("Who?", ()))
     await answerer(found, Says(), top_k=7).answer("Who?", ASKER)

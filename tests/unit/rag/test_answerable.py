@@ -32,6 +32,14 @@ def test_wrong_refusals_never_exceed_the_target_and_no_weight_is_negative(answer
     assert min(found.coefficients.cosine, found.coefficients.rerank, found.coefficients.coverage) >= 0
 
 
+def test_two_questions_nearer_than_the_last_digit_of_the_threshold_are_still_told_apart():
+    answerable = [1e-05, 0.0, 1.0, 1e-05, 1e-05, -1.0, -1e-05]
+    unanswerable = [1.0, -1e-05, 1e-05, -1.0, -1.0]
+    pairs = [(Signals(0.0, value), True) for value in answerable]
+    pairs += [(Signals(0.0, value), False) for value in unanswerable]
+    assert calibrate(pairs, wrong_refusal_target=0.5).wrong_refusals <= 0.5
+
+
 def test_a_probability_stays_in_its_range_for_any_logit():
     extreme = Coefficients(bias=1e9)
     assert extreme.probability(Signals(1, 1)) == pytest.approx(1.0)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipway.rag.support import check_support, sentences
+from shipway.rag.support import check_support, says, sentences
 
 RETURNS = (
     "You can return most items within 30 days of delivery for a full refund. "
@@ -96,3 +96,31 @@ def test_any_text_gets_a_verdict_that_its_reasons_explain(question, answer, pass
 
 def test_a_line_break_ends_a_sentence():
     assert sentences("One two\nThree. Four") == ["One two", "Three.", "Four"]
+
+
+def test_a_number_said_of_another_thing_than_the_passage_says_it_of_is_not_supported():
+    passage = "The double basket of the machine takes 18 grams. The single basket takes 9 grams."
+    wrong = check_support("How much?", "The double basket of the machine takes 9 grams.", passage)
+    assert "number of another sentence: 9 g" in wrong.reasons
+    right = check_support("How much?", "The double basket of the machine takes 18 grams.", passage)
+    assert right.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "held"),
+    [
+        ("Sale items can be returned within 14 days, for store credit only.", True),
+        ("Sale items can be returned within 30 days, for store credit only.", False),
+        ("Sale items can be returned within 14 days.", False),
+        ("Beans are final.", False),
+    ],
+)
+def test_an_answer_says_a_sentence_when_it_has_its_words_numbers_and_conditions(answer, held):
+    sentence = "Sale items can be returned within 14 days, for store credit only."
+    assert says(answer, sentence, "What about sale items?") is held
+
+
+def test_a_number_of_the_question_need_not_be_said_again():
+    assert says(
+        "Yes, orders above that ship free.", "Orders above 35 euros ship free.", "Do orders above 35 euros ship free?"
+    )

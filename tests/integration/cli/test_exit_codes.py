@@ -1,0 +1,306 @@
+"""The exit code and the JSON of every command: as it succeeds, as it is misused, as it breaks, as it is interrupted."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.main import get_command
+
+from shipway.entrypoints.cli.main import COMMANDS, app
+
+SOURCE = Path(__file__).parents[3] / "src" / "shipway"
+RELEASE = "rel_0000000000000000"
+# Every command with what it cannot do without.
+ARGUMENTS: dict[str, list[str]] = {
+    "audit list": [],
+    "audit verify": [],
+    "config check": [],
+    "config schema": [],
+    "config show": [],
+    "control": [],
+    "db backup": ["copy.db"],
+    "db check": [],
+    "db restore": ["copy.db"],
+    "db upgrade": [],
+    "demo": [],
+    "deploy": [RELEASE],
+    "doctor": [],
+    "down": [],
+    "engine": ["echo"],
+    "eval compare": [RELEASE, RELEASE],
+    "eval run": [RELEASE],
+    "init": [],
+    "key create": [],
+    "key list": [],
+    "key revoke": ["key_0"],
+    "logs": [],
+    "models install": [],
+    "models list": [],
+    "pipeline list": [],
+    "pipeline run": [],
+    "rag ask": ["How?", "--tenant", "default"],
+    "rag build": [],
+    "release create": [],
+    "release diff": [RELEASE, RELEASE],
+    "release list": [],
+    "release show": [RELEASE],
+    "rollback": [],
+    "rollout abort": [],
+    "rollout list": [],
+    "rollout pause": [],
+    "rollout promote": [],
+    "rollout resume": [],
+    "rollout status": [],
+    "rollout watch": [],
+    "serve": [],
+    "status": [],
+    "supervise": [],
+    "up": [],
+}
+WITHOUT_PROJECT = {"config schema", "demo", "init", "models install", "models list"}
+CASES = [
+    ("film", "How long may a film be kept?", "7 days"),
+    ("book", "How long may a book be kept?", "28 days"),
+    ("opens", "When does the library open on Monday?", "9"),
+    ("closes", "When does the library close on Monday?", "17"),
+]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+
+def leaves() -> Iterator[str]:
+    root: Any = get_command(app)
+    context = typer.Context(root)
+    for name in COMMANDS:
+        command = root.get_command(context, name)
+        children = getattr(command, "commands", None)
+        yield from (f"{name} {child}" for child in children) if children else (name,)
+
+
+def only_json(done: Any) -> Any:
+    """Return the one document on stdout; nothing may stand before or behind it."""
+    document, end = json.JSONDecoder().raw_decode(done.out)
+    assert done.out[end:].strip() == ""
+    return document
+
+
+def test_the_table_names_every_command():
+    assert sorted(ARGUMENTS) == sorted(leaves())
+
+
+@pytest.mark.parametrize("name", sorted({*ARGUMENTS, *COMMANDS}))
+def test_help_exits_with_0(shipway, name):
+    done = shipway(*name.split(), "--help")
+
+    assert done.code == 0
+    assert "Usage: shipway " in done.out
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_unknown_option_exits_with_2(shipway, name):
+    done = shipway(*name.split(), *ARGUMENTS[name], "--no-such-option")
+
+    assert done.code == 2
+    assert "--no-such-option" in done.err
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_unknown_option_with_json_is_one_document(shipway, name):
+    done = shipway(*name.split(), *ARGUMENTS[name], "--json", "--no-such-option")
+
+    assert done.code == 2
+    assert only_json(done)["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize("name", sorted(set(ARGUMENTS) - WITHOUT_PROJECT))
+def test_outside_a_project_a_command_exits_with_2_and_one_document(shipway, tmp_path, name):
+    done = shipway(*name.split(), *ARGUMENTS[name], "--json", "--project", str(tmp_path))
+
+    assert done.code == 2
+    found = only_json(done)["error"]
+    assert (found["type"], found["exit_code"]) == ("NotFoundError", 2)
+    assert "no shipway.yaml" in found["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["release", "nonsense"], ["deploy"]])
+def test_a_wrong_call_exits_with_2(shipway, arguments):
+    assert shipway(*arguments).code == (2 if arguments else 0)
+
+
+def test_an_unexpected_exception_exits_with_3_and_says_how_to_see_more(shipway, make_app, monkeypatch):
+    project = make_app()
+    monkeypatch.setattr("shipway.entrypoints.cli.commands.config.load_project", lambda *_: 1 / 0)
+
+    said, document = project.run("config", "check"), project.run("config", "check", "--json")
+
+    assert (said.code, document.code) == (3, 3)
+    assert "ZeroDivisionError" in said.err
+    assert "--debug" in said.err
+    assert "Traceback" not in said.err
+    assert only_json(document)["error"]["exit_code"] == 3
+
+
+def test_every_command_that_a_message_names_exists():
+    known = {*ARGUMENTS, *COMMANDS}
+    named = {
+        (path.relative_to(SOURCE).as_posix(), match[1].strip())
+        for path in SOURCE.rglob("*.py")
+        for match in re.finditer(r"`shipway ([a-z]+(?: [a-z]+)?)", path.read_text())
+    }
+    assert len(named) > 20
+
+    assert {item for item in named if item[1] not in known and item[1].split()[0] not in set(ARGUMENTS)} == set()
+
+
+def test_every_command_that_succeeds_prints_one_document(make_app, shipway, tmp_path):
+    project = make_app("rag")
+    project.edit("shipway.yaml", "{ metric: tenant_leak, zero_tolerance: true }", "{ metric: correct, min: 0.2 }")
+    rollout = "rollout: { steps: [{ weight: 0.5 }, { weight: 1.0 }], drain_s: 0 }"
+    project.edit("shipway.yaml", "app: small-rag", f"app: small-rag\n{rollout}\npipeline: {{ r: {{ uses: release }} }}")
+    project.write(
+        "evals/cases.jsonl",
+        "\n".join(json.dumps({"id": i, "question": q, "must_contain": [a]}) for i, q, a in CASES),
+    )
+    seen: set[str] = set()
+
+    def ok(name: str, *arguments: str, code: int = 0) -> Any:
+        done = project.run(*name.split(), *arguments, "--json")
+        assert done.code == code, f"{name}: {done.code}\n{done.out}\n{done.err}"
+        seen.add(name)
+        return only_json(done)
+
+    for name in ("config check", "config show", "db upgrade", "db check", "pipeline list", "rag build"):
+        ok(name)
+    for arguments in (["config", "schema"], ["models", "list"], ["init", str(tmp_path / "new"), "--dry-run"]):
+        assert only_json(shipway(*arguments, "--json"))
+    assert only_json(project.spawn("up", "--json"))["key"]["secret"]
+    assert ok("status")["running"] is True
+    assert ok("logs", "control")["process"] == "control"
+    ok("key revoke", ok("key create")["key_id"])
+    assert len(ok("key list")) == 1
+    first = ok("release create")["release"]
+    assert ok("eval run", first)["verdict"] == "PASS"
+    assert ok("deploy", first, "--dry-run")["dry_run"] is True
+    ok("deploy", first)
+    assert ok("rag ask", "How long may a film be kept?", "--tenant", "default")["answer"]
+    project.edit("prompts/answer.yaml", "Answer from the text.", "Answer from the text, please.")
+    second = ok("release create")["release"]
+    assert ok("release diff", first, second)["parts"] == ["prompt"]
+    assert ok("release show", second)["id"] == second
+    assert len(ok("release list")) == 2
+    ok("eval run", second)
+    ok("eval compare", first, second)
+    started = ok("deploy", second)["rollout"]
+    ok("rollout pause", started)
+    assert ok("rollout watch", started, code=4)["state"] == "paused"
+    ok("rollout resume", started)
+    assert ok("rollout status")["rollout"] == started
+    ok("rollout promote", started)
+    assert ok("rollout watch", started)["state"] == "completed"
+    assert [item["rollout"] for item in ok("rollout list")] == [started]
+    assert ok("rollback")["release"] == first
+    ok("eval run", second)
+    again = ok("deploy", second)["rollout"]
+    ok("rollout abort", again)
+    assert ok("rollout watch", again, code=1)["state"] == "rolled_back"
+    assert ok("pipeline run")["verdict"] == "PASS"
+    assert {finding["state"] for finding in ok("doctor")} <= {"ok", "warning"}
+    assert ok("audit list")
+    assert ok("audit verify")["intact"] is True
+    ok("db backup", str(tmp_path / "copy.db"))
+    assert ok("down")["stopped"] is True
+    assert ok("down")["stopped"] is False
+    ok("db restore", str(tmp_path / "copy.db"))
+
+    foreground = {"control", "engine", "serve", "supervise"}
+    assert set(ARGUMENTS) - seen - WITHOUT_PROJECT - foreground - {"up"} == set()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_up_that_is_interrupted_leaves_no_process(make_app, program, number, code):
+    project = make_app()
+    processes = project.root / ".shipway" / "run" / "processes.json"
+    started = program(project, "up")
+    wait_until(lambda: processes.exists() and "gateway" in processes.read_text(), "the processes are being started")
+    found = json.loads(processes.read_text())
+    pids = [found["supervisor"], *(item["pid"] for item in found["processes"] if item["pid"])]
+
+    started.send_signal(number)
+
+    assert started.wait(60) == code
+    wait_until(lambda: not any(alive(pid) for pid in pids), "every process has ended")
+    assert project.run("status", "--json").json["running"] is False
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_rollout_watch_that_is_interrupted_exits_with_the_signal(make_app, program, number, code):
+    project = make_app()
+    first = project.run("release", "create", "--json").json["release"]
+    project.run("deploy", first, "--override-gate", "no gateway here")
+    project.edit("prompts/chat.yaml", "You are helpful.", "You are kind.")
+    second = project.run("release", "create", "--json").json["release"]
+    project.run("deploy", second, "--override-gate", "nobody leads it")
+    started = program(project, "rollout", "watch")
+    assert b"rollout.started" in started.stdout.readline()
+
+    started.send_signal(number)
+
+    assert started.wait(20) == code
+    assert b"Traceback" not in started.stdout.read()
+
+
+@pytest.mark.parametrize("name", ["serve", "control", "engine"])
+def test_a_server_that_is_told_to_stop_exits_with_0(make_app, program, name):
+    project = make_app()
+    ready = {"serve": b"snapshot_applied", "control": b"rollout_leader", "engine": b"engine_listening"}
+    arguments = {"serve": ["--port", "0"], "engine": ["echo", "--port", "0"]}
+    project.run("key", "create")
+    started = program(project, name, *arguments.get(name, []))
+    lines = iter(started.stdout.readline, b"")
+    assert any(ready[name] in line for line in lines)
+
+    started.send_signal(signal.SIGTERM)
+
+    assert started.wait(40) == 0
+
+
+@pytest.fixture
+def program():
+    """Starts commands with their output in a pipe; what is left of them is killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(project: Any, *arguments: str) -> subprocess.Popen[bytes]:
+        process = project.start(*arguments)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def wait_until(condition: Any, what: str, timeout_s: float = 30.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs, a zombie being dead."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
