@@ -134,7 +134,7 @@ def _terminated_as_interrupted() -> Iterator[threading.Event]:
 def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
-        code = get_command(app).main(arguments, prog_name="shipway", standalone_mode=False)
+        code = _called(arguments)
     except typer.TyperException as error:
         message = error.format_message()
         if message.startswith("Usage:") and not as_json:
@@ -157,6 +157,21 @@ def _run(arguments: list[str]) -> int:
         _report(text, type(error).__name__, UNEXPECTED_EXIT_CODE, as_json=as_json)
         return UNEXPECTED_EXIT_CODE
     return code if isinstance(code, int) else 0
+
+
+def _called(arguments: list[str]) -> Any:
+    try:
+        return get_command(app).main(arguments, prog_name="shipway", standalone_mode=False)
+    except ExceptionGroup as group:
+        raise _cause(group) from group
+
+
+def _cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return what tasks that failed together failed of: an error of ours, where there is one."""
+    found: Exception = group.subgroup(ShipwayError) or group
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 def _report(message: str, kind: str, code: int, *, as_json: bool) -> None:
