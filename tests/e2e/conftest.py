@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAM = [sys.executable, "-m", "shipway.entrypoints.cli.main"]
 COMMAND_TIMEOUT_S = 120
 CHAT = """
@@ -64,7 +63,6 @@ class App:
 
     root: Path
     key: str = ""
-    printed: str = ""
 
     def run(self, *arguments: str, expect: int | None = 0) -> Done:
         done = subprocess.run(
@@ -81,6 +79,10 @@ class App:
 
     def json(self, *arguments: str, expect: int | None = 0) -> Any:
         return self.run(*arguments, "--json", expect=expect).json
+
+    def init(self, kind: str) -> None:
+        command = [*PROGRAM, "init", str(self.root), "--kind", kind]
+        subprocess.run(command, check=True, capture_output=True, timeout=COMMAND_TIMEOUT_S, env=environment())
 
     def up(self) -> None:
         started = self.json("up")
@@ -144,7 +146,7 @@ class Load:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
         self._thread.start()
         return self

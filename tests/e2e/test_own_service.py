@@ -56,16 +56,34 @@ def stable_of(app) -> set[str]:
     return {*(route["stable"] for route in routes), *(route["stable"]["release"] for route in served), *labelled}
 
 
-def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(service, load, until):
-    first_up = service.run("up")
-    assert first_up.out.count("swk_") == 1
-    service.key = next(line.split()[1] for line in first_up.out.splitlines() if line.startswith("key"))
-    first = service.release("first")
-    refused = service.json("deploy", first, expect=4)
+def first_release(app) -> str:
+    """Return a release that serves after it was refused without an evaluation."""
+    started = app.run("up")
+    assert started.out.count("swk_") == 1
+    app.key = next(line.split()[1] for line in started.out.splitlines() if line.startswith("key"))
+    release = app.release("first")
+    refused = app.json("deploy", release, expect=4)
     assert "has not been evaluated" in refused["error"]["message"]
-    assert service.json("eval", "run", first)["verdict"] == "PASS"
-    assert service.json("deploy", first)["kind"] == "first"
+    assert app.json("eval", "run", release)["verdict"] == "PASS"
+    assert app.json("deploy", release)["kind"] == "first"
+    return release
 
+
+def see_rolled_back(app, clients, until, failing: str, stable: str) -> None:
+    """Force a release that answers 500 past its gate, and see that live evidence takes it back."""
+    until(lambda: clients.answered, "the stable release answers")
+    rollout = app.json("deploy", failing, "--override-gate", "to see it stopped")["rollout"]
+    watched = app.json("rollout", "watch", rollout, expect=1)
+    assert (watched["verdict"], watched["state"]) == ("FAIL", "rolled_back")
+    mark = len(clients.replies)
+    until(lambda: len(clients.replies) > mark + 10, "requests after the rollback")
+    after = clients.replies[mark + clients.clients :]
+    assert {(reply.status, reply.release) for reply in after} == {(200, stable)}
+    assert {reply.release for reply in clients.failed} == {failing}
+
+
+def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(service, load, until):
+    first = first_release(service)
     with load(service, PATH, TEXT) as clients:
         until(lambda: len(clients.answered) > 5, "the first release answers")
         assert json.loads(clients.answered[0].body) == {"label": "order", "release": first}
@@ -97,15 +115,7 @@ def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(ser
         service, "    body = request.get_json", '    raise RuntimeError("broken")\n    body = request.get_json'
     )
     with load(service, PATH, TEXT) as clients:
-        until(lambda: clients.answered, "the stable release answers")
-        rollout = service.json("deploy", failing, "--override-gate", "to see it stopped")["rollout"]
-        watched = service.json("rollout", "watch", rollout, expect=1)
-        assert (watched["verdict"], watched["state"]) == ("FAIL", "rolled_back")
-        mark = len(clients.replies)
-        until(lambda: len(clients.replies) > mark + 10, "requests after the rollback")
-        after = clients.replies[mark + clients.clients :]
-        assert {(reply.status, reply.release) for reply in after} == {(200, second)}
-        assert {reply.release for reply in clients.failed} == {failing}
+        see_rolled_back(service, clients, until, failing, second)
     assert stable_of(service) == {second}
 
     assert service.json("rollback", "-m", "the old words were better")["release"] == first

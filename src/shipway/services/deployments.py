@@ -23,7 +23,7 @@ from shipway.rollouts.model import CommandKind, Rollout
 from shipway.rollouts.plan import Guardrails, Plan, Step, printable
 from shipway.services.application import Application
 from shipway.services.evaluations import latest_evaluation
-from shipway.services.rollouts import list_rollouts
+from shipway.services.rollouts import is_at_rest, list_rollouts
 
 _WRITE_ATTEMPTS = 20
 _POLL_S = 0.05
@@ -192,7 +192,7 @@ async def wait_rollout(app: Application, rollout: str, *, timeout_s: float) -> R
     with anyio.move_on_after(timeout_s):
         while True:
             found, _ = await desk.load(app.state.documents, RolloutId(rollout))
-            if found.finished or found.state.value == "paused":
+            if is_at_rest(found):
                 return found
             await anyio.sleep(_POLL_S * 4)
     raise UnavailableError(

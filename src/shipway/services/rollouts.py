@@ -72,6 +72,11 @@ def verdict_of(rollout: Rollout) -> Verdict:
     return STATE_VERDICTS.get(rollout.state, Verdict.INCONCLUSIVE)
 
 
+def is_at_rest(rollout: Rollout) -> bool:
+    """Tell whether nothing more comes by itself: it has finished, or it is paused and no command waits for control."""
+    return rollout.finished or (rollout.state is RolloutState.PAUSED and rollout.command is None)
+
+
 def view(rollout: Rollout) -> dict[str, Any]:
     """Return what people and programs want to know of a rollout, as JSON values."""
     evidence, times = rollout.evidence, rollout.times

@@ -162,19 +162,24 @@ def test_every_command_that_a_message_names_exists():
     assert {item for item in named if item[1] not in known and item[1].split()[0] not in set(ARGUMENTS)} == set()
 
 
-def test_every_command_that_succeeds_prints_one_document(make_app, shipway, tmp_path):
+@pytest.fixture
+def library(make_app):
+    """A project of two documents whose releases pass their gate."""
     project = make_app("rag")
     project.edit("shipway.yaml", "{ metric: tenant_leak, zero_tolerance: true }", "{ metric: correct, min: 0.2 }")
     rollout = "rollout: { steps: [{ weight: 0.5 }, { weight: 1.0 }], drain_s: 0 }"
     project.edit("shipway.yaml", "app: small-rag", f"app: small-rag\n{rollout}\npipeline: {{ r: {{ uses: release }} }}")
-    project.write(
-        "evals/cases.jsonl",
-        "\n".join(json.dumps({"id": i, "question": q, "must_contain": [a]}) for i, q, a in CASES),
-    )
+    asker = {"tenant": "default", "groups": ["public"]}
+    cases = [{"id": name, "question": question, "must_contain": [part], **asker} for name, question, part in CASES]
+    project.write("evals/cases.jsonl", "\n".join(json.dumps(case) for case in cases))
+    return project
+
+
+def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_path):
     seen: set[str] = set()
 
     def ok(name: str, *arguments: str, code: int = 0) -> Any:
-        done = project.run(*name.split(), *arguments, "--json")
+        done = library.run(*name.split(), *arguments, "--json")
         assert done.code == code, f"{name}: {done.code}\n{done.out}\n{done.err}"
         seen.add(name)
         return only_json(done)
@@ -183,7 +188,7 @@ def test_every_command_that_succeeds_prints_one_document(make_app, shipway, tmp_
         ok(name)
     for arguments in (["config", "schema"], ["models", "list"], ["init", str(tmp_path / "new"), "--dry-run"]):
         assert only_json(shipway(*arguments, "--json"))
-    assert only_json(project.spawn("up", "--json"))["key"]["secret"]
+    assert only_json(library.spawn("up", "--json"))["key"]["secret"]
     assert ok("status")["running"] is True
     assert ok("logs", "control")["process"] == "control"
     ok("key revoke", ok("key create")["key_id"])
@@ -193,7 +198,7 @@ def test_every_command_that_succeeds_prints_one_document(make_app, shipway, tmp_
     assert ok("deploy", first, "--dry-run")["dry_run"] is True
     ok("deploy", first)
     assert ok("rag ask", "How long may a film be kept?", "--tenant", "default")["answer"]
-    project.edit("prompts/answer.yaml", "Answer from the text.", "Answer from the text, please.")
+    library.edit("prompts/answer.yaml", "Answer from the text.", "Answer from the text, please.")
     second = ok("release create")["release"]
     assert ok("release diff", first, second)["parts"] == ["prompt"]
     assert ok("release show", second)["id"] == second

@@ -47,10 +47,28 @@ def check_model_file(path: Path) -> None:
         )
 
 
-class LlamaModel:
-    """llama.cpp's model; prompts that begin alike are read once."""
+_SLOTS = 3
+"""Contexts with a memory of their own. During a rollout stable and candidate alternate; with one context each prompt's
+examples (300 of 330 tokens in the example) would be read again every time, which is most of an answer's time."""
 
-    def __init__(self, path: Path, *, ctx: int, threads: int) -> None:
+
+class _Slot:
+    """A context and what it holds after its last call, by our own count."""
+
+    def __init__(self, llama: Any) -> None:
+        self.llama = llama
+        self.held: list[int] = []
+        self.used = 0
+
+
+class LlamaModel:
+    """llama.cpp's model; prompts that begin alike are read once, also when `slots` kinds of prompt alternate.
+
+    The weights are mapped from the file, so that further contexts cost their memory of tokens alone (about 50 MB at
+    2048 tokens of a 135M model).
+    """
+
+    def __init__(self, path: Path, *, ctx: int, threads: int, slots: int = _SLOTS) -> None:
         check_model_file(path)
         # Waiting threads that spin starve their neighbours: with one busy process beside it, 2 threads fell from 143 to
         # 3 tokens/s. OpenMP reads this when its library is loaded, which is why the import stands below.
@@ -62,22 +80,26 @@ class LlamaModel:
             raise UnavailableError(
                 "llama-cpp-python is not installed", hint="install the extra: pip install 'shipway[local]'"
             ) from error
-        try:
-            self._llama: Any = Llama(
+
+        def context() -> Any:
+            return Llama(
                 str(path), n_ctx=ctx, n_threads=threads, n_threads_batch=threads, verbose=False, logits_all=False
             )
+
+        try:
+            self._slots = [_Slot(context()) for _ in range(slots)]
         except ValueError as error:
             raise IntegrityError(f"{path}: llama.cpp cannot load it ({error})", hint="is the file whole?") from error
-        self._ends: Callable[[int], bool] = partial(llama_vocab_is_eog, self._llama._model.vocab)  # noqa: SLF001
-        template = self._llama.metadata.get("tokenizer.chat_template")
+        first = self._slots[0].llama
+        self._ends: Callable[[int], bool] = partial(llama_vocab_is_eog, first._model.vocab)  # noqa: SLF001
+        template = first.metadata.get("tokenizer.chat_template")
         if template is None:
             raise IntegrityError(f"{path}: the model has no chat template", hint="use an instruction-tuned model")
         self._formatter = Jinja2ChatFormatter(
-            template, eos_token=self._text(self._llama.token_eos()), bos_token=self._text(self._llama.token_bos())
+            template, eos_token=_text(first, first.token_eos()), bos_token=_text(first, first.token_bos())
         )
         self._ctx = ctx
-        # What llama.cpp's memory holds after the last call, by our own count.
-        self._held: list[int] = []
+        self._calls = 0
 
     def stream(self, request: EngineRequest) -> Iterator[Piece | Finish]:
         """Generate; see the port."""
@@ -87,18 +109,18 @@ class LlamaModel:
             message = f"the prompt has {len(prompt)} tokens, the model's context is {self._ctx}"
             raise RefusedError(400, message, code="context_length_exceeded", param="messages")
         limit = min(request.sampling.max_tokens, room)
-        cached = _common_prefix(self._held, prompt)
-        self._held = list(prompt)
+        slot, cached = self._slot_for(prompt)
+        slot.held = list(prompt)
         stops = StopScanner(request.sampling.stop)
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         made, reason = 0, "length"
-        for token in self._sampled(prompt, request):
+        for token in _sampled(slot.llama, prompt, request):
             if self._ends(token):
                 reason = "stop"
                 break
             made += 1
-            self._held.append(token)
-            text = stops.push(decoder.decode(self._llama.detokenize([token], prev_tokens=[prompt[-1]])))
+            slot.held.append(token)
+            text = stops.push(decoder.decode(slot.llama.detokenize([token], prev_tokens=[prompt[-1]])))
             if text:
                 yield Piece(text)
             if stops.hit:
@@ -112,31 +134,46 @@ class LlamaModel:
 
     def close(self) -> None:
         """Free the model."""
-        self._llama.close()
+        for slot in self._slots:
+            slot.llama.close()
+
+    def _slot_for(self, prompt: list[int]) -> tuple[_Slot, int]:
+        """Return the slot that holds most of the prompt and how many tokens of it, else the longest unused one."""
+        held = [_common_prefix(slot.held, prompt) for slot in self._slots]
+        cached = max(held)
+        # A few tokens of chat template are in every prompt: they are no reason to throw another kind's memory away.
+        fits = cached > len(prompt) // 2
+        place = held.index(cached) if fits else min(range(len(held)), key=lambda at: self._slots[at].used)
+        self._calls += 1
+        self._slots[place].used = self._calls
+        return self._slots[place], held[place]
 
     def _tokens(self, request: EngineRequest) -> list[int]:
+        llama = self._slots[0].llama
         if not request.is_chat:
-            return list(self._llama.tokenize(request.prompt.encode(), add_bos=True, special=False))
+            return list(llama.tokenize(request.prompt.encode(), add_bos=True, special=False))
         messages: list[Any] = list(request.messages)
         formatted = self._formatter(messages=messages)
-        return list(self._llama.tokenize(formatted.prompt.encode(), add_bos=not formatted.added_special, special=True))
+        return list(llama.tokenize(formatted.prompt.encode(), add_bos=not formatted.added_special, special=True))
 
-    def _sampled(self, prompt: list[int], request: EngineRequest) -> Iterator[int]:
-        sampling = request.sampling
-        if sampling.seed is not None:
-            self._llama.set_seed(sampling.seed)
-        tokens: Iterator[int] = self._llama.generate(
-            prompt,
-            top_k=40,
-            top_p=sampling.top_p,
-            min_p=0.0,
-            temp=sampling.temperature,
-            repeat_penalty=sampling.repeat_penalty,
-        )
-        return tokens
 
-    def _text(self, token: int) -> str:
-        return str(self._llama._model.token_get_text(token)) if token >= 0 else ""  # noqa: SLF001
+def _sampled(llama: Any, prompt: list[int], request: EngineRequest) -> Iterator[int]:
+    sampling = request.sampling
+    if sampling.seed is not None:
+        llama.set_seed(sampling.seed)
+    tokens: Iterator[int] = llama.generate(
+        prompt,
+        top_k=40,
+        top_p=sampling.top_p,
+        min_p=0.0,
+        temp=sampling.temperature,
+        repeat_penalty=sampling.repeat_penalty,
+    )
+    return tokens
+
+
+def _text(llama: Any, token: int) -> str:
+    return str(llama._model.token_get_text(token)) if token >= 0 else ""  # noqa: SLF001
 
 
 class StopScanner:

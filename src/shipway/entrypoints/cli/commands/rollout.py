@@ -11,7 +11,7 @@ from shipway.entrypoints.cli.output import emit, table
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.entrypoints.wiring import opened
 from shipway.rollouts.model import CommandKind
-from shipway.services.rollouts import command_rollout, find_rollout, rollout_views, view
+from shipway.services.rollouts import command_rollout, find_rollout, is_at_rest, rollout_views, view
 
 group = command_group("Watch and steer a rollout.")
 RolloutArgument = Annotated[str, typer.Argument(help="A rollout's id; by default the newest.")]
@@ -163,7 +163,7 @@ async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
                 for line in history_lines(described)[shown:]:
                     typer.echo(line)
             shown = len(described["history"])
-            if found.finished or found.state.value == "paused":
+            if is_at_rest(found):
                 return described
             await anyio.sleep(_WATCH_S)
 
