@@ -141,7 +141,7 @@ class Load:
     path: str
     body: dict[str, Any]
     clients: int = 4
-    pause_s: float = 0.01
+    pause_s: float = 0.04
     replies: list[Reply] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None

@@ -23,7 +23,8 @@ def service(project):
     app = project()
     shutil.copytree(EXAMPLE, app.root, ignore=shutil.ignore_patterns(".shipway", "__pycache__"))
     settings = app.root / "shipway.yaml"
-    short = settings.read_text().replace("min_bake_s: 5", "min_bake_s: 0.5")
+    held = settings.read_text().replace("weight: 0.5, min_bake_s: 5", "weight: 0.5, min_bake_s: 60")
+    short = held.replace("min_bake_s: 5 ", "min_bake_s: 0.5 ")
     guarded = short.replace("rollout:\n", "rollout:\n  drain_s: 1\n  guardrails: { min_samples: 10 }\n")
     settings.write_text(guarded + PLAN)
     return app

@@ -54,7 +54,8 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
             ReleaseRuntimes(app, factory),
             app.state.snapshots,
             serving,
-            worker=name,
+            # Without the pid: a restarted worker takes its predecessor's place, so nobody waits for the dead one.
+            worker=f"gateway-{worker}",
             clock=app.clock,
             note=note.info,
         )

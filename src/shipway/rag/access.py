@@ -47,7 +47,7 @@ class VisibleCorpus:
         if any(number not in self.allowed for number, _ in found):
             raise IntegrityError(
                 "an index returned a chunk outside the caller's access rights; the retrieval was refused",
-                hint="run `shipway corpus verify`, and build the corpus again",
+                hint="run `shipway rag build`, and build the corpus again",
             )
         return found
 

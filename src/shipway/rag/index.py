@@ -47,5 +47,5 @@ async def open_corpus(corpora: Path, digest: Digest, formats: IndexFormats) -> O
     for name, size in (("vector", vectors.size), ("keyword", keywords.size)):
         if size != manifest.chunks:
             message = f"corpus {digest}: the {name} index has {size} chunks, the manifest {manifest.chunks}"
-            raise IntegrityError(message, hint="run `shipway corpus build`")
+            raise IntegrityError(message, hint="run `shipway rag build`")
     return OpenCorpus(manifest, digest, chunks, vectors, keywords)

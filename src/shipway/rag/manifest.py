@@ -25,7 +25,7 @@ SCHEMA = 1
 _MANIFEST = "manifest.json"
 _PASSAGES = "passages.jsonl"
 _SEAL = "seal.json"
-_REBUILD = "run `shipway corpus build`, or pin a corpus that is whole"
+_REBUILD = "run `shipway rag build`, or pin a corpus that is whole"
 
 
 def manifest_digest(manifest: CorpusManifest) -> Digest:
@@ -59,7 +59,7 @@ def read_manifest(directory: Path, expected: Digest) -> CorpusManifest:
     """
     path = directory / _MANIFEST
     if not path.is_file():
-        raise NotFoundError(f"corpus {expected} is not in {directory.parent.name}/", hint="run `shipway corpus build`")
+        raise NotFoundError(f"corpus {expected} is not in {directory.parent.name}/", hint="run `shipway rag build`")
     data = path.read_bytes()
     found = digest_bytes(data)
     if found != expected:

@@ -65,7 +65,7 @@ async def test_a_broken_vector_file_is_an_integrity_error(vectors, tmp_path):
     await vectors.write(tmp_path, np.eye(3, dtype=np.float32))
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"broken")
-    with pytest.raises(IntegrityError, match="corpus build"):
+    with pytest.raises(IntegrityError, match="rag build"):
         await vectors.open(tmp_path)
 
 
@@ -115,5 +115,5 @@ async def test_a_limit_is_kept(keywords, tmp_path):
 
 
 async def test_a_broken_word_index_is_an_integrity_error(keywords, tmp_path):
-    with pytest.raises(IntegrityError, match="corpus build"):
+    with pytest.raises(IntegrityError, match="rag build"):
         await keywords.open(tmp_path)

@@ -77,4 +77,4 @@ def _read(path: Path) -> Any:
     try:
         return faiss.deserialize_index(np.frombuffer(path.read_bytes(), np.uint8))
     except (OSError, RuntimeError) as error:
-        raise IntegrityError(f"{path}: not a vector index ({error})", hint="run `shipway corpus build`") from error
+        raise IntegrityError(f"{path}: not a vector index ({error})", hint="run `shipway rag build`") from error

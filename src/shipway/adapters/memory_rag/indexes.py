@@ -19,7 +19,7 @@ from shipway.rag.question import content_words
 
 _VECTORS = "vectors.npy"
 _WORDS = "words.json"
-_REBUILD = "run `shipway corpus build`"
+_REBUILD = "run `shipway rag build`"
 
 
 class NumpyVectorFormat:

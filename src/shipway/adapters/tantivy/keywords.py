@@ -128,6 +128,4 @@ def _open(directory: Path) -> TantivyIndex:
         index.register_tokenizer(_ANALYZER, _analyzer())
         return TantivyIndex(index)
     except (OSError, ValueError) as error:
-        raise IntegrityError(
-            f"{directory}: not a keyword index ({error})", hint="run `shipway corpus build`"
-        ) from error
+        raise IntegrityError(f"{directory}: not a keyword index ({error})", hint="run `shipway rag build`") from error
