@@ -40,6 +40,7 @@ from shipway.rag.compose import parse_prompt
 from shipway.rag.focus import SentenceModels
 from shipway.rag.index import OpenCorpus, open_corpus
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
+from shipway.rag.vector_memory import RememberingEmbedder
 from shipway.services.models import locate
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "helpdesk"
@@ -84,7 +85,7 @@ class Bench:
 async def open_bench(directory: Path) -> Bench:
     settings = yaml.safe_load((EXAMPLE / "shipway.yaml").read_text(encoding="utf-8"))
     corpus = Corpus.model_validate(settings["corpus"])
-    models = SentenceModels(embedder(corpus.embedding), reranker("ms-marco-minilm-l12-v2-int8"))
+    models = SentenceModels(RememberingEmbedder(embedder(corpus.embedding)), reranker("ms-marco-minilm-l12-v2-int8"))
     assert models.embedder is not None
     parts = BuildParts(default_readers(), models.embedder, index_formats(), SystemClock())
     built = await build_corpus(corpus, EXAMPLE / corpus.root, directory, parts)

@@ -16,6 +16,7 @@ from shipway.rag.focus import SentenceModels
 from shipway.rag.index import OpenCorpus, open_corpus
 from shipway.rag.ports import Embedder, PassageSource, Reranker
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
+from shipway.rag.vector_memory import RememberingEmbedder
 from shipway.services.application import Application
 from shipway.services.local import EMBEDDED_ENGINES, Endpoints
 from shipway.services.runtimes import Engine, openai_decoding
@@ -47,7 +48,7 @@ class LocalRuntimeFactory:
         name = opened.manifest.embedding
         async with self._lock:
             if name not in self._embedders:
-                self._embedders[name] = await anyio.to_thread.run_sync(embedder, name)
+                self._embedders[name] = RememberingEmbedder(await anyio.to_thread.run_sync(embedder, name))
             return self._embedders[name]
 
     async def _reranker(self, name: str | None) -> Reranker | None:
