@@ -70,7 +70,8 @@ class Account:
         self.rollout = snapshot.rollout
 
     def assign(self, traffic: RouteTraffic, release: ReleaseId, *, pinned: bool) -> None:
-        """Note the release that serves it, with the weight that was in force."""
+        """Note the release that serves it, with the weight that was in force; from now on this is its time."""
+        self.at_s = self.clock.now_s()
         self.release = release
         self.is_candidate = release == traffic.candidate
         self.candidate_weight = traffic.candidate_weight

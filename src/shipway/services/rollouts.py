@@ -67,6 +67,26 @@ async def rollout_views(app: Application) -> list[dict[str, Any]]:
     return [view(rollout) for rollout in reversed(await list_rollouts(app))]
 
 
+async def described(app: Application, rollout: Rollout) -> dict[str, Any]:
+    """Return a rollout's view with the candidate's last assignment and last answer as the records have them.
+
+    The controller stops reading once a rollout has ended; a request assigned after that, or answered late, is still
+    found here. `decision_to_last_assignment_s` is negative when the last one came before the decision.
+    """
+    assigned: float | None = None
+    answered: float | None = None
+    position = 0
+    while page := await app.state.records.after(position, environment=rollout.environment, rollout=rollout.id):
+        position = page[-1].position
+        for record in (item.record for item in page if item.record.is_candidate):
+            assigned = max(assigned or 0.0, record.at_s)
+            answered = max(answered or 0.0, record.at_s + record.latency_ms / 1000)
+    decided = rollout.times.decided_s
+    since = None if decided is None or assigned is None else round(assigned - decided, 3)
+    times = {"last_candidate_assignment_at_s": assigned, "last_candidate_answer_at_s": answered}
+    return view(rollout) | times | {"decision_to_last_assignment_s": since}
+
+
 def verdict_of(rollout: Rollout) -> Verdict:
     """Return what a rollout says so far."""
     return STATE_VERDICTS.get(rollout.state, Verdict.INCONCLUSIVE)

@@ -11,7 +11,7 @@ from shipway.entrypoints.cli.output import emit, table
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.entrypoints.wiring import opened
 from shipway.rollouts.model import CommandKind
-from shipway.services.rollouts import command_rollout, find_rollout, is_at_rest, rollout_views, view
+from shipway.services.rollouts import command_rollout, described, find_rollout, is_at_rest, rollout_views, view
 
 group = command_group("Watch and steer a rollout.")
 RolloutArgument = Annotated[str, typer.Argument(help="A rollout's id; by default the newest.")]
@@ -136,7 +136,8 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
     if found["first_bad_event_to_decision_s"] is not None:
         lines.append(f"  first bad event -> decision: {found['first_bad_event_to_decision_s']:.1f} s")
     if found["decision_to_last_assignment_s"] is not None and found["state"] == "rolled_back":
-        lines.append(f"  decision -> last conversation assigned to it: {found['decision_to_last_assignment_s']:.3f} s")
+        since = found["decision_to_last_assignment_s"]
+        lines.append(f"  decision -> last request assigned to it: {since:+.3f} s (negative: before the decision)")
     return lines
 
 
@@ -150,7 +151,7 @@ def history_lines(found: dict[str, Any]) -> list[str]:
 
 async def _read(project: Any, rollout: str) -> dict[str, Any]:
     async with opened(project) as app:
-        return view(await find_rollout(app, rollout))
+        return await described(app, await find_rollout(app, rollout))
 
 
 async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
@@ -158,13 +159,13 @@ async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
         name, shown = (await find_rollout(app, rollout)).id, 0
         while True:
             found = await find_rollout(app, name)
-            described = view(found)
+            shown_view = view(found)
             if not as_json:
-                for line in history_lines(described)[shown:]:
+                for line in history_lines(shown_view)[shown:]:
                     typer.echo(line)
-            shown = len(described["history"])
+            shown = len(shown_view["history"])
             if is_at_rest(found):
-                return described
+                return await described(app, found)
             await anyio.sleep(_WATCH_S)
 
 
