@@ -47,7 +47,7 @@ format: $(VENV)/.dev ## Rewrite files in the house's style
 	@$(BIN)/ruff format .
 
 types: $(VENV)/.dev ## Check types
-	@$(BIN)/mypy
+	@MYPYPATH=src $(BIN)/mypy src/shipway benchmarks
 
 imports: $(VENV)/.dev ## Check who imports whom
 	@$(BIN)/lint-imports

@@ -23,29 +23,27 @@ from typing import Any
 import aiohttp
 import report
 import yaml
+from helpdesk import CASES, EXAMPLE, SPLITS, indexed
 
-from shipway.adapters.documents.readers import default_readers
 from shipway.adapters.openai_http.generator import OpenAiGenerator
 from shipway.config.sections.corpus import Corpus
 from shipway.core.clock import SystemClock
 from shipway.core.ids import TenantId
 from shipway.core.principal import Principal
-from shipway.entrypoints.rag_parts import embedder, index_formats, reranker
+from shipway.entrypoints.rag_parts import embedder, reranker
 from shipway.evals.dataset import load_dataset
 from shipway.evals.metrics import METRICS, DocumentAccess, MetricContext
 from shipway.evals.model import Case, Output
 from shipway.rag.answer import Answer, Answerer, AnswerSettings, Generator
-from shipway.rag.build import BuildParts, build_corpus
 from shipway.rag.compose import parse_prompt
 from shipway.rag.focus import SentenceModels
-from shipway.rag.index import OpenCorpus, open_corpus
+from shipway.rag.index import OpenCorpus
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
 from shipway.rag.vector_memory import RememberingEmbedder
+from shipway.services.evaluation_targets import output_of
 from shipway.services.models import locate
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "helpdesk"
 PROMPTS = ("v1", "v2", "v3")
-SPLITS = ("calibration", "test")
 MODEL = "smollm2-135m-instruct"
 METRIC_NAMES = ("supported", "correct", "refused", "wrong_refusal", "recall_at_5", "citation_correct", "tenant_leak")
 PACKAGES = ("llama-cpp-python", "onnxruntime", "faiss-cpu", "tantivy")
@@ -87,10 +85,9 @@ async def open_bench(directory: Path) -> Bench:
     corpus = Corpus.model_validate(settings["corpus"])
     models = SentenceModels(RememberingEmbedder(embedder(corpus.embedding)), reranker("ms-marco-minilm-l12-v2-int8"))
     assert models.embedder is not None
-    parts = BuildParts(default_readers(), models.embedder, index_formats(), SystemClock())
-    built = await build_corpus(corpus, EXAMPLE / corpus.root, directory, parts)
-    access = {item.path: DocumentAccess(item.tenant, frozenset(item.groups)) for item in built.manifest.documents}
-    return Bench(settings, await open_corpus(directory, built.digest, index_formats()), models, MetricContext(access))
+    found = await indexed(corpus, directory, models.embedder)
+    access = {item.path: DocumentAccess(item.tenant, frozenset(item.groups)) for item in found.manifest.documents}
+    return Bench(settings, found, models, MetricContext(access))
 
 
 @asynccontextmanager
@@ -135,20 +132,10 @@ async def ask(answerer: Answerer, cases: Sequence[Case]) -> list[tuple[Case, Ans
     return found
 
 
-def output_of(answer: Answer) -> Output:
-    return Output(
-        answer=answer.text,
-        model_text=answer.model_text,
-        citations=tuple(citation.document for citation in answer.citations),
-        retrieved=answer.retrieved,
-        events=answer.events,
-    )
-
-
 def figures(asked: Sequence[tuple[Case, Answer, float]], context: MetricContext) -> dict[str, float]:
     scores: dict[str, list[float]] = {name: [] for name in ("correct_before", *METRIC_NAMES)}
-    for case, answer, _ in asked:
-        output = output_of(answer)
+    for case, answer, seconds in asked:
+        output = output_of(answer, latency_ms=seconds * 1000)
         for name in METRIC_NAMES:
             if METRICS[name].applies(case) and (score := METRICS[name].compute(case, output, context)) is not None:
                 scores[name].append(score)
@@ -168,8 +155,8 @@ def figures(asked: Sequence[tuple[Case, Answer, float]], context: MetricContext)
 
 
 async def study() -> dict[str, dict[str, float]]:
-    dataset = await load_dataset(EXAMPLE / "evals" / "cases.jsonl")
-    table = {}
+    dataset = await load_dataset(CASES)
+    table: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as directory:
         bench = await open_bench(Path(directory))
         async with engine() as generator:

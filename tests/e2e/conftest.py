@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +14,8 @@ from typing import Any, Self
 
 import aiohttp
 import pytest
+from tests.program import PROGRAM, Done, environment, run_program
 
-PROGRAM = [sys.executable, "-m", "shipway.entrypoints.cli.main"]
 COMMAND_TIMEOUT_S = 120
 CHAT = """
 app: kill-me
@@ -44,19 +42,6 @@ max_tokens: 64
 """
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @dataclass
 class App:
     """One project on this machine."""
@@ -65,15 +50,7 @@ class App:
     key: str = ""
 
     def run(self, *arguments: str, expect: int | None = 0) -> Done:
-        done = subprocess.run(
-            [*PROGRAM, *arguments, "--project", str(self.root)],
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            env=environment(),
-            check=False,
-        )
-        found = Done(done.returncode, done.stdout, done.stderr)
+        found = run_program(*arguments, "--project", str(self.root), timeout_s=COMMAND_TIMEOUT_S)
         assert expect is None or found.code == expect, f"{arguments} ended with {found.code}:\n{found.out}\n{found.err}"
         return found
 
@@ -82,7 +59,9 @@ class App:
 
     def init(self, kind: str) -> None:
         command = [*PROGRAM, "init", str(self.root), "--kind", kind]
-        subprocess.run(command, check=True, capture_output=True, timeout=COMMAND_TIMEOUT_S, env=environment())
+        subprocess.run(
+            command, check=True, capture_output=True, timeout=COMMAND_TIMEOUT_S, env=environment(PYTHONUNBUFFERED="1")
+        )
 
     def up(self) -> None:
         started = self.json("up")
@@ -196,12 +175,6 @@ class Load:
             await asyncio.sleep(self.pause_s)
 
 
-def environment() -> dict[str, str]:
-    """Return an environment in which `python` is the one that runs the tests."""
-    folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", ""), "PYTHONUNBUFFERED": "1"}
-
-
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
     """Return the first true value of a condition."""
     end_s = time.monotonic() + timeout_s
@@ -243,7 +216,9 @@ def foreground(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]
         log = (tmp_path / f"{arguments[0]}-{len(started)}.log").open("wb")
         with log:
             command = [*PROGRAM, *arguments, "--project", str(app.root)]
-            started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment()))
+            started.append(
+                subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment(PYTHONUNBUFFERED="1"))
+            )
         return started[-1]
 
     yield start

@@ -31,6 +31,12 @@ def chain_digest(event: AuditEvent, seq: int, previous_digest: str) -> str:
     return digest_json([seq, event.at_s, event.actor, event.action, event.subject, event.details, previous_digest])
 
 
+def action_id(event: AuditEvent) -> str | None:
+    """Return the id under which an event may stand in the log once; None for events that may repeat."""
+    found = event.details.get("action_id")
+    return found if isinstance(found, str) else None
+
+
 def chain_faults(events: Iterable[AuditEvent], previous: AuditEvent | None) -> Iterator[str]:
     """Yield what is wrong with a run of events that should follow `previous`."""
     seq, digest = (previous.seq, previous.digest) if previous else (0, "")

@@ -1,7 +1,7 @@
-"""Finding credentials that stand in a project file in clear text; called by `loading` before anything is validated.
+"""Finding credentials that stand in clear text in a project file or a prompt.
 
-A project file is committed, so a credential in it is already leaked. No message repeats one: messages end in terminals
-and CI logs.
+`loading` calls this before anything is validated, the release service for each prompt. Such a file is committed, so a
+credential in it is already leaked. No message repeats one: messages end in terminals and CI logs.
 """
 
 import re
@@ -24,6 +24,11 @@ _SECRET_KEY = re.compile(r"(?:^|_)(?:keys?|secrets?|token|password|passwd|creden
 def is_credential(text: str) -> bool:
     """Tell whether a text holds something shaped like a credential."""
     return _CREDENTIAL.search(text) is not None
+
+
+def credential_lines(text: str) -> list[int]:
+    """Return the numbers, from 1, of the lines that hold something shaped like a credential."""
+    return [number for number, line in enumerate(text.splitlines(), start=1) if is_credential(line)]
 
 
 def names_a_secret(path: KeyPath) -> bool:

@@ -38,6 +38,12 @@ class LoadedProject:
         """Return where the value at a key path came from; what a given mapping leaves out is a default."""
         return self.places.get(path, _DEFAULT)
 
+    def nearest_place(self, path: KeyPath) -> Place:
+        """Return where a person looks for the value at a key path: its line or its mapping's."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places[path] if path else Place(PROJECT_FILE)
+
 
 def find_root(start: Path) -> Path:
     """Return the nearest folder at or above `start` that holds a project file.

@@ -66,6 +66,7 @@ class Project(Section):
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
         problems = [*self._route_problems(), *self._stage_problems()]
+        problems += _missing(("evals", "route"), self.evals.route, self.routes, "routes")
         if problems:
             raise BrokenReferencesError(problems)
         return self

@@ -83,7 +83,11 @@ class AuditLog(Protocol):
     """Append-only, dense sequence, hash-chained."""
 
     async def append(self, event: AuditEvent) -> AuditEvent:
-        """Store an event durably and return it with `seq` and `digest`."""
+        """Store an event durably and return it with `seq` and `digest`.
+
+        An event whose `details` hold an `action_id` that the log has already is not stored again; the one that is
+        there is returned. A controller that lost its lease between looking and writing can do no harm therefore.
+        """
         ...
 
     async def entries(self, *, after: int = 0, limit: int = 1000) -> list[AuditEvent]:

@@ -20,8 +20,9 @@ from shipway.rollouts.controller import RolloutController, Timing
 from shipway.rollouts.ports import Ports
 from shipway.services.application import Application
 from shipway.services.http_processes import ProcessTarget
-from shipway.services.local import LOOPBACK, Endpoints
+from shipway.services.local import LOOPBACK
 from shipway.services.rollouts import RegistryLabels
+from shipway.services.running import Endpoints
 from shipway.telemetry.logs import configure, logger
 
 # A decision is worth a second; a look costs two small reads.

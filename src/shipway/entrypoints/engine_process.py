@@ -9,7 +9,8 @@ from shipway.config.loading import LoadedProject
 from shipway.core.errors import UsageError
 from shipway.entrypoints.model_files import LocalModelFiles
 from shipway.services.application import Workspace
-from shipway.services.local import LOOPBACK, Endpoints
+from shipway.services.local import LOOPBACK
+from shipway.services.running import Endpoints
 
 
 def run_project_engine(loaded: LoadedProject, alias: str, port: int | None) -> None:

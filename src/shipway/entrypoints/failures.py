@@ -4,6 +4,8 @@ Exit codes: 0 done or PASS; 1 a gate's FAIL; 2 usage or configuration; 3 ERROR, 
 4 INCONCLUSIVE or NO_DATA; 128+n ended by signal n. Commands that carry no gate use 0, 2 and 3.
 """
 
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shipway.core.errors import (
@@ -24,6 +26,8 @@ from shipway.core.errors import (
 )
 from shipway.core.verdicts import Verdict
 
+INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
+TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 UNEXPECTED_EXIT_CODE = 3
 USAGE_EXIT_CODE = 2
 
@@ -68,3 +72,23 @@ def failure_of(error: ShipwayError) -> Failure:
     if isinstance(error, GateRefusedError):
         return Failure(VERDICT_EXIT_CODES[error.verdict], 409)
     return next(failure for kind, failure in FAILURES if isinstance(error, kind))
+
+
+# What stays of a command that Ctrl-C or SIGTERM ended: the words of the command and what a user wants to know then.
+# `rag build` prints what it kept itself.
+LEFT_BEHIND: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("up",), "everything that it had started is stopped; the store is kept"),
+    (("down",), "processes may still be stopping; `shipway status` shows them"),
+    (("deploy",), "stopped waiting; a rollout that was started goes on: `shipway rollout status`"),
+    (("rollback",), "stopped waiting; `shipway status` shows which release is stable"),
+    (("rollout", "watch"), "stopped watching; the rollout goes on"),
+    (("eval",), "stopped; no verdict was stored"),
+    (("pipeline", "run"), "stopped; stages that had ended are kept"),
+)
+
+
+def interruption(arguments: Sequence[str], *, terminated: bool) -> str:
+    """Return the line for a command that a signal ended."""
+    words = tuple(argument for argument in arguments if not argument.startswith("-"))
+    left = next((text for command, text in LEFT_BEHIND if words[: len(command)] == command), "stopped")
+    return f"{'terminated' if terminated else 'interrupted'}; {left}"

@@ -1,5 +1,6 @@
 """The gateway process: one worker of the data plane."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from shipway.adapters.aiohttp_client.engine import AiohttpEngineClient
 from shipway.adapters.spool.spool import RecordSpool
+from shipway.core.disk import explained
 from shipway.core.snapshot import Snapshot
 from shipway.entrypoints.dataplane.server import ServerOptions, run, serve
 from shipway.entrypoints.runtime_factory import LocalRuntimeFactory
@@ -21,12 +23,15 @@ from shipway.gateway.model import GatewaySettings, ModelPrice
 from shipway.gateway.serving import Serving
 from shipway.gateway.watch import SnapshotWatcher
 from shipway.services.application import Application
-from shipway.services.local import Endpoints
+from shipway.services.load_failures import LoadFailures, ReportingLoader
+from shipway.services.local import gateway_worker
+from shipway.services.running import Endpoints
 from shipway.services.runtimes import ReleaseRuntimes
 from shipway.telemetry.logs import configure, logger
 from shipway.telemetry.metrics import DataPlaneMetrics
 
 _HASH_KEY_FILE = "question-hash.key"
+_HASH_KEY_BYTES = 32
 
 
 def run_gateway(project: Path | None, host: str | None, port: int | None, worker: int) -> None:
@@ -51,11 +56,16 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
         metrics.snapshot_version.set_function(lambda: serving.current.snapshot.version if serving.current else 0)
         watcher = SnapshotWatcher(
             EnvironmentSnapshots(app),
-            ReleaseRuntimes(app, factory),
+            ReportingLoader(
+                ReleaseRuntimes(app, factory),
+                LoadFailures(app.state.documents, app.environment),
+                gateway_worker(worker),
+                app.clock,
+            ),
             app.state.snapshots,
             serving,
             # Without the pid: a restarted worker takes its predecessor's place, so nobody waits for the dead one.
-            worker=f"gateway-{worker}",
+            worker=gateway_worker(worker),
             clock=app.clock,
             note=note.info,
         )
@@ -127,11 +137,23 @@ def _address(app: Application, host: str | None, port: int | None) -> tuple[str,
 
 def _hash_key(path: Path) -> bytes:
     """Return this installation's key for hashing questions: an unkeyed hash could be guessed from a list."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return hashlib.sha256(path.read_bytes()).digest()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
+    with explained(path, "cannot be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.stat().st_size < _HASH_KEY_BYTES:
+            _write_hash_key(path)
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def _write_hash_key(path: Path) -> None:
+    # Written beside its place: a full disk must not leave an empty key behind, which everybody could guess.
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_HASH_KEY_BYTES))
+        if path.exists():
+            draft.replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):  # another worker was first; all use its key
+                path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """Building the technical parts of retrieval: readers, models, index formats."""
 
-from pathlib import Path
-
 from shipway.adapters.documents.readers import default_readers
 from shipway.adapters.faiss.vectors import FaissFormat
 from shipway.adapters.memory_rag.models import HashingEmbedder, OverlapReranker
@@ -14,7 +12,7 @@ from shipway.rag.build import BuildParts
 from shipway.rag.index import IndexFormats
 from shipway.rag.ports import Embedder, Reranker
 from shipway.services.application import Application
-from shipway.services.models import CATALOGUE, WITHOUT_MODEL, locate
+from shipway.services.models import WITHOUT_MODEL, locate_with_tokenizer
 
 
 def index_formats() -> IndexFormats:
@@ -31,7 +29,7 @@ def embedder(name: str) -> Embedder:
     """
     if name == WITHOUT_MODEL:
         return HashingEmbedder()
-    return MiniLmEmbedder(*_files(name, "embedding"))
+    return MiniLmEmbedder(*locate_with_tokenizer(name, "embedding"))
 
 
 def reranker(name: str | None) -> Reranker | None:
@@ -40,7 +38,7 @@ def reranker(name: str | None) -> Reranker | None:
         return None
     if name == WITHOUT_MODEL:
         return OverlapReranker()
-    return CrossEncoder(*_files(name, "reranker"))
+    return CrossEncoder(*locate_with_tokenizer(name, "reranker"))
 
 
 def build_parts(app: Application) -> BuildParts:
@@ -56,10 +54,3 @@ def build_parts(app: Application) -> BuildParts:
         clock=SystemClock(),
         reranker_digest=ranker.digest if ranker else None,
     )
-
-
-def _files(name: str, kind: str) -> tuple[Path, Path]:
-    if name not in CATALOGUE or CATALOGUE[name].kind != kind:
-        known = ", ".join(sorted(key for key, entry in CATALOGUE.items() if entry.kind == kind))
-        raise UsageError(f"{name!r} is no {kind} model; there are: {known}")
-    return locate(name), locate(CATALOGUE[name].tokenizer)

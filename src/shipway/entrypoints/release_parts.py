@@ -1,9 +1,11 @@
-"""The collaborators of making a release."""
+"""The collaborators of making a release and of checking what it would be made of."""
 
+from shipway.adapters.documents.readers import default_readers
 from shipway.adapters.git.commits import Git
 from shipway.entrypoints.corpus_parts import corpora
 from shipway.entrypoints.model_files import LocalModelFiles
 from shipway.rag.compose import parse_prompt
+from shipway.services.project_check import CheckParts
 from shipway.services.releases import ReleaseParts
 
 
@@ -18,3 +20,8 @@ class PromptFiles:
 def release_parts() -> ReleaseParts:
     """Return the collaborators on this machine."""
     return ReleaseParts(Git(), LocalModelFiles(), PromptFiles(), corpora())
+
+
+def check_parts() -> CheckParts:
+    """Return what looks at the files, documents and models that a project names."""
+    return CheckParts(PromptFiles(), LocalModelFiles(), default_readers().keys())

@@ -8,7 +8,7 @@ import anyio
 from shipway.adapters.openai_http.generator import OpenAiGenerator
 from shipway.config.environment import process_environment
 from shipway.config.secrets import resolve_secret
-from shipway.core.errors import NotFoundError
+from shipway.core.errors import NotFoundError, UnavailableError
 from shipway.core.ids import Digest
 from shipway.entrypoints.rag_parts import embedder, index_formats, reranker
 from shipway.rag.answer import Generator
@@ -18,7 +18,8 @@ from shipway.rag.ports import Embedder, PassageSource, Reranker
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
 from shipway.rag.vector_memory import RememberingEmbedder
 from shipway.services.application import Application
-from shipway.services.local import EMBEDDED_ENGINES, Endpoints
+from shipway.services.local import EMBEDDED_ENGINES
+from shipway.services.running import Endpoints
 from shipway.services.runtimes import Engine, openai_decoding
 
 
@@ -72,7 +73,8 @@ class LocalRuntimeFactory:
             endpoints = Endpoints.read(self._app.workspace)
             url = endpoints.engines.get(alias) if endpoints else None
             if url is None:
-                raise NotFoundError(f"engine {alias!r} is not running", hint="start it with `shipway up`")
+                hint = f"start it with `shipway up`; `shipway logs engine-{alias}` says why it ended"
+                raise UnavailableError(f"engine {alias!r} is not running", hint=hint)
             return Engine(url, model["model"], health_url=url.removesuffix("/v1") + "/health", embedded=True)
         key = entry.api_key
         secret = resolve_secret(key, root=self._app.loaded.root, environ=process_environment()) if key else None

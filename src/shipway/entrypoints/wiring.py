@@ -5,20 +5,89 @@ light.
 """
 
 import getpass
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from shipway.adapters.local_process.host import LocalHost
 from shipway.adapters.sql.store import SqlStore
 from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject, find_root, load_project
 from shipway.core.clock import SystemClock
-from shipway.services.application import Application, Workspace
+from shipway.core.errors import ConfigError, NotFoundError, ShipwayError
+from shipway.services.application import Application, Installation, RunningInstallation, Workspace
+from shipway.services.running import RUN_RECORD_FILE, Running, RunRecord
 
 
 def load(project: Path | None) -> LoadedProject:
     """Find and load the project of a command."""
     return load_project(find_root((project or Path.cwd()).resolve()), process_environment())
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One project on this machine, as far as operating it needs to know."""
+
+    workspace: Workspace
+    record: RunRecord
+
+    @property
+    def running(self) -> Running:
+        """Return what runs."""
+        return Running(self.workspace, LocalHost(), SystemClock(), self.record.drain_s)
+
+
+def site(project: Path | None, warn: Callable[[str], None]) -> Site:
+    """Find the project of a command that operates what runs.
+
+    A project file that cannot be used is a warning while the app runs: what `up` recorded is enough to stop it, look at
+    it and roll it back.
+
+    Raises:
+        ConfigError: the project file is wrong and nothing runs.
+        NotFoundError: there is no project file, or no overlay of this name, and nothing runs.
+    """
+    try:
+        loaded = load(project)
+    except (ConfigError, NotFoundError) as error:
+        found = _recorded(project)
+        if found is None or not found.running.is_running():
+            raise
+        warn(f"{error}\n  going on with what `shipway up` recorded: environment {found.record.environment!r}")
+        return found
+    return _site_of(loaded)
+
+
+def examined(project: Path | None) -> tuple[LoadedProject | ShipwayError, Site]:
+    """Find a project whatever state its file is in; the environment is empty when nobody knows it.
+
+    Raises:
+        NotFoundError: there is no project file and nothing was ever started here.
+    """
+    try:
+        loaded = load(project)
+    except ShipwayError as error:
+        found = _recorded(project)
+        if found is None:
+            root = find_root((project or Path.cwd()).resolve())
+            found = Site(Workspace(root), RunRecord(root.name, "", 0.0))
+        return error, found
+    return loaded, _site_of(loaded)
+
+
+def _site_of(loaded: LoadedProject) -> Site:
+    settings = loaded.project
+    return Site(Workspace(loaded.root), RunRecord(settings.app, loaded.environment, settings.server.drain_s))
+
+
+def _recorded(project: Path | None) -> Site | None:
+    start = (project or Path.cwd()).resolve()
+    for workspace in map(Workspace, (start, *start.parents)):
+        if (workspace.run / RUN_RECORD_FILE).is_file():
+            record = RunRecord.read(workspace)
+            return Site(workspace, record) if record is not None else None
+    return None
 
 
 def actor() -> str:
@@ -37,5 +106,15 @@ async def opened(project: Path | None, *, as_actor: str | None = None) -> AsyncI
     store = await SqlStore.open(workspace.state_file, create=True)
     try:
         yield Application(loaded, workspace, store, SystemClock(), as_actor or actor())
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def operated(found: Site) -> AsyncIterator[Installation]:
+    """Open the state of a site and close it again; the project file is not asked."""
+    store = await SqlStore.open(found.workspace.state_file, create=True)
+    try:
+        yield RunningInstallation(found.record.environment, found.workspace, store, SystemClock(), actor())
     finally:
         await store.close()

@@ -88,7 +88,7 @@ def evaluate_gates(
                 rows.append(_zero_tolerance_row(spec, metric, sample))
             case NonRegressionGate():
                 rows.append(paired[spec])
-    return GateReport(tuple(rows), tuple(_warnings(specs, samples, candidate, baseline, options)))
+    return GateReport(tuple(rows), tuple(_warnings(rows, samples, candidate, baseline, options)))
 
 
 def _check_threshold(spec: ThresholdGate, metric: Metric) -> None:
@@ -217,7 +217,7 @@ def _paired_rows(
 
 
 def _warnings(
-    specs: Sequence[GateSpec],
+    rows: Sequence[GateRow],
     samples: Mapping[GateSpec, Sample],
     candidate: RunReport,
     baseline: RunReport | None,
@@ -227,10 +227,12 @@ def _warnings(
     if baseline is not None:
         for name in differing(candidate.binding, baseline.binding):
             lines[f"{name}: candidate and baseline differ, as the release says"] = None
-    for spec in specs:
-        metric, sample = options.metrics[spec.metric], samples[spec]
+    said = " ".join(row.message for row in rows)
+    for spec, sample in samples.items():
+        metric = options.metrics[spec.metric]
         where = f"{metric.name}{' [' + ', '.join(spec.tags) + ']' if spec.tags else ''}"
-        if sample.missing:
+        # A gate that is an ERROR for it says so in its row; once is enough.
+        if sample.missing and _missing_message(sample) not in said:
             lines[f"{where}: {_missing_message(sample)}"] = None
         if baseline is not None:
             drop, relative = paired_drop(sample, draw(baseline, metric, spec.tags), metric)

@@ -12,7 +12,8 @@ from typing import Literal
 import anyio
 
 from shipway.core.clock import Clock
-from shipway.core.errors import UsageError
+from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError, UsageError
+from shipway.core.record import ABSTAINED
 from shipway.evals.model import Attempt, Case, Dataset, Output
 from shipway.evals.ports import Target
 
@@ -23,6 +24,7 @@ class RunPlan:
 
     `concurrency` counts cases in flight; the targets of one case are asked one after another. `sequential` order
     finishes one target before the next, for an engine that can hold one model only; its comparisons are open to drift.
+    A target whose first `give_up_after` calls all find nobody there ends the run: the rest would say the same.
 
     Raises:
         UsageError: a count below 1 or a time-out that is not positive.
@@ -33,10 +35,11 @@ class RunPlan:
     timeout_s: float = 60.0
     order: Literal["interleaved", "sequential"] = "interleaved"
     seed: int = 0
+    give_up_after: int = 5
 
     def __post_init__(self) -> None:
         """Refuse a plan that would ask nothing or never give up."""
-        for name in ("repeats", "concurrency"):
+        for name in ("repeats", "concurrency", "give_up_after"):
             if getattr(self, name) < 1:
                 raise UsageError(f"run plan: {name} must be at least 1, got {getattr(self, name)}")
         if not self.timeout_s > 0:
@@ -74,6 +77,7 @@ async def run(
 
     Raises:
         UsageError: no target or no case.
+        UnavailableError: the first calls of a target all found nobody there.
     """
     if not targets or not dataset.cases:
         raise UsageError(f"nothing to run: {len(targets)} targets, {len(dataset.cases)} cases in {dataset.name!r}")
@@ -82,17 +86,27 @@ async def run(
     pending = iter(jobs)
     total = len(targets) * len(dataset.cases) * plan.repeats
 
+    silence = {
+        name: _Silence(name, limit=min(plan.give_up_after, len(dataset.cases) * plan.repeats)) for name in targets
+    }
+
     async def work(pending: Iterator[Job]) -> None:
         for case, repeat, names in pending:
             for name in names:
-                output = await _ask(targets[name], case, repeat, plan.timeout_s, clock)
+                output = await _ask(targets[name], case, repeat, plan.timeout_s, clock, silence[name])
                 outputs[name, case.id, repeat] = output
                 if progress is not None:
                     progress(Progress(len(outputs), total, name, case.id, repeat, output.error))
+                if any(found.is_certain for found in silence.values()):
+                    group.cancel_scope.cancel()
+                    return
 
     async with anyio.create_task_group() as group:
         for _ in range(min(plan.concurrency, len(jobs))):
             group.start_soon(work, pending)
+    # Raised out here, because a task group would wrap it.
+    for found in silence.values():
+        found.demand_voice()
     return {
         name: tuple(
             Attempt(case.id, repeat, outputs[name, case.id, repeat])
@@ -121,15 +135,49 @@ def schedule(names: Sequence[str], cases: Sequence[Case], plan: RunPlan) -> list
     return jobs
 
 
-async def _ask(target: Target, case: Case, repeat: int, timeout_s: float, clock: Clock) -> Output:
+@dataclass(slots=True)
+class _Silence:
+    """The calls of a target before anything answered; from then on nothing is counted."""
+
+    name: str
+    limit: int
+    unreachable: int = 0
+    answered: bool = False
+    said: str = ""
+
+    @property
+    def is_certain(self) -> bool:
+        return not self.answered and self.unreachable >= self.limit
+
+    def note(self, output: Output, error: Exception | None) -> None:
+        """Count a call; an error that was answered and a late answer show that somebody is there."""
+        if isinstance(error, UnavailableError) and not isinstance(error, DeadlineError | UpstreamError):
+            self.unreachable += 1
+            self.said = self.said or error.message
+        elif ABSTAINED not in output.events:
+            # Who abstains may not have asked the engine at all.
+            self.answered = True
+
+    def demand_voice(self) -> None:
+        if self.is_certain:
+            raise UnavailableError(
+                f"verdict ERROR: the first {self.unreachable} calls of {self.name} all failed: {self.said}",
+                hint="nothing was judged. Start what answers with `shipway up`; if it is up, `shipway status` names"
+                " what is not well and `shipway logs engine-ALIAS` says why",
+            )
+
+
+async def _ask(target: Target, case: Case, repeat: int, timeout_s: float, clock: Clock, silence: _Silence) -> Output:
     started_s = clock.monotonic_s()
     output = Output(error=f"timeout: no answer within {timeout_s:g} s")
+    failure: Exception | None = None
     with anyio.move_on_after(timeout_s):
         try:
             output = await target.ask(case, repeat=repeat)
         # A target is foreign code: its failure is a value of the evaluation, not the end of it.
         except Exception as error:  # noqa: BLE001
-            output = Output(error=f"{type(error).__name__}: {error}")
+            failure, output = error, Output(error=f"{type(error).__name__}: {error}")
+    silence.note(output, failure)
     if output.latency_ms is not None:
         return output
     return replace(output, latency_ms=(clock.monotonic_s() - started_s) * 1000.0)

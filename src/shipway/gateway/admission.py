@@ -22,6 +22,8 @@ from shipway.gateway.replies import RefusedError, retry_after
 from shipway.gateway.serving import Applied, Serving
 
 RELEASE_HEADER = "x-shipway-release"
+# A person has to deploy first; asking each second would tell nobody anything new.
+_RETRY_UNDEPLOYED = "10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Admission:
         caller = self.caller(exchange, account)
         caller.require(INVOKE)
         self._within(self._rate, caller.key.key_id, "this key is over its requests per minute")
+        if not self.state().served.routes:
+            raise nothing_deployed()
         return caller
 
     @staticmethod
@@ -105,22 +109,37 @@ class Admission:
         Raises:
             RefusedError: 503, no snapshot has been applied yet.
         """
+        if self._serving.current is None and self._serving.unwritten:
+            raise nothing_deployed()
         if self._serving.current is None:
             raise RefusedError(503, "the gateway is starting; try again", code="starting", retry_after="1")
         return self._serving.current
+
+
+def nothing_deployed() -> RefusedError:
+    """Return what a caller is told before the first deploy."""
+    message = "nothing is deployed yet: run `shipway deploy RELEASE`, then try again"
+    return RefusedError(503, message, code="nothing_deployed", retry_after=_RETRY_UNDEPLOYED)
 
 
 def known_route(state: Applied, name: str) -> RouteTraffic:
     """Return a deployed route.
 
     Raises:
-        RefusedError: 404 in the words of the OpenAI API, because clients look for its code.
+        RefusedError: 404 in the words of the OpenAI API, because clients look for its code; 503 before any deploy.
     """
     traffic = state.served.route(name)
-    if traffic is None:
-        message = f"the model {name[:100]!r} does not exist; GET /v1/models lists the routes"
-        raise RefusedError(404, message, code="model_not_found", param="model")
-    return traffic
+    if traffic is not None:
+        return traffic
+    if not state.served.routes:
+        raise nothing_deployed()
+    raise unknown_model(name)
+
+
+def unknown_model(name: str) -> RefusedError:
+    """Return the refusal of a model that is no route, or none that the key may see."""
+    message = f"the model {name[:100]!r} does not exist; GET /v1/models lists the routes"
+    return RefusedError(404, message, code="model_not_found", param="model")
 
 
 def _pinned(traffic: RouteTraffic, release: str) -> ReleaseId:

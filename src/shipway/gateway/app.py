@@ -100,14 +100,21 @@ class Gateway:
         """Serve one ASGI connection scope; only `http` is known."""
         if scope["type"] != "http":
             raise RefusedError(400, f"the gateway serves http, not {scope['type']}")
-        request_id = f"req_{ulid(self._parts.clock.now_s(), secrets.randbits)}"
-        await Exchange(scope, receive, send, request_id).run(self._serve)
+        await self._exchange(scope, receive, send).run(lambda exchange: self._serve(exchange, self._handler(exchange)))
 
-    async def _serve(self, exchange: Exchange) -> None:
+    async def turn_away(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Refuse a connection that is one too many for the server, and have it closed."""
+        await self._exchange(scope, receive, send).run(lambda exchange: self._serve(exchange, self._overrun))
+
+    def _exchange(self, scope: Message, receive: Receive, send: Send) -> Exchange:
+        request_id = f"req_{ulid(self._parts.clock.now_s(), secrets.randbits)}"
+        return Exchange(scope, receive, send, request_id)
+
+    async def _serve(self, exchange: Exchange, handler: Handler) -> None:
         account = Account.opened(exchange.request_id, self._parts.clock, self._settings)
         status = _SERVER_ERROR
         try:
-            await self._handler(exchange)(exchange, account)
+            await handler(exchange, account)
             status = account.record.status if account.record else 200
         except asyncio.CancelledError:
             status = self._abort(account, gone=exchange.gone)
@@ -212,6 +219,11 @@ class Gateway:
         caller = self._admission.caller(exchange, account)
         name = exchange.path.removeprefix(f"{_MODELS}/")
         await _send(exchange, self._pages.model(self._admission.state(), caller, name))
+
+    @staticmethod
+    async def _overrun(exchange: Exchange, _account: Account) -> None:
+        exchange.stamp.append(("connection", "close"))
+        raise RefusedError(503, "too many connections; try again", code="overloaded", retry_after="1")
 
     async def _unknown(self, exchange: Exchange, account: Account) -> None:
         self._admission.caller(exchange, account)

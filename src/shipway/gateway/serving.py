@@ -5,9 +5,9 @@ left the snapshot is closed after its last request.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shipway.core.ids import ReleaseId
 from shipway.core.snapshot import Snapshot
@@ -47,7 +47,8 @@ class LoadedRelease:
 class Applied:
     """One state of the worker.
 
-    `served` is what requests obey: `snapshot`, or the same without candidates while control is silent.
+    `served` is what requests obey: `snapshot`, without candidates while control is silent and without those that this
+    worker cannot load.
     """
 
     snapshot: Snapshot
@@ -58,21 +59,28 @@ class Applied:
 
 
 class Serving:
-    """The holder of the present state; `draining` once the worker is told to stop."""
+    """The holder of the present state.
+
+    `draining` once the worker is told to stop; `unwritten` while the store has no snapshot at all.
+    """
 
     def __init__(self, note: EventNote) -> None:
         self.current: Applied | None = None
         self.draining = False
         self.store_reachable = False
+        self.unwritten = False
         self._note = note
         self._closing: set[asyncio.Task[None]] = set()
 
     def apply(self, snapshot: Snapshot, releases: Mapping[ReleaseId, LoadedRelease], *, silent: bool) -> None:
-        """Swap to a snapshot whose releases are all loaded, and let go of those it no longer names."""
+        """Swap to a snapshot whose stable releases are all loaded, and let go of those it no longer names.
+
+        A candidate that is not among `releases` has no traffic.
+        """
         before = self.current.releases if self.current else {}
         self.current = Applied(
             snapshot=snapshot,
-            served=snapshot.without_candidates() if silent else snapshot,
+            served=_served(snapshot, releases.keys(), silent=silent),
             keys=KeyRing(snapshot.keys),
             releases=dict(releases),
             dead_man_tripped=silent,
@@ -101,3 +109,15 @@ class Serving:
             self._note("release_not_closed", release=loaded.release, error=str(error))
         else:
             self._note("release_closed", release=loaded.release)
+
+
+def _served(snapshot: Snapshot, loaded: Container[ReleaseId], *, silent: bool) -> Snapshot:
+    if silent:
+        return snapshot.without_candidates()
+    routes = tuple(
+        route
+        if route.candidate is None or route.candidate in loaded
+        else replace(route, candidate=None, candidate_weight=0.0)
+        for route in snapshot.routes
+    )
+    return replace(snapshot, routes=routes)

@@ -5,11 +5,12 @@ from typing import Any
 from shipway import __version__
 from shipway.core.clock import Clock
 from shipway.core.snapshot import RouteTraffic
+from shipway.gateway.admission import known_route, unknown_model
 from shipway.gateway.attempts import EngineCalls
 from shipway.gateway.auth import Caller
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.ports import HttpRoute, RequestMetrics
-from shipway.gateway.replies import RefusedError, Reply, json_reply
+from shipway.gateway.replies import Reply, json_reply
 from shipway.gateway.serving import Applied, Serving
 
 _PROBE_TIMEOUT_S = 1.0
@@ -48,7 +49,7 @@ class StatusPages:
             missing.append("store not reachable")
         state = self._serving.current
         if state is None or not state.served.routes:
-            missing.append("no snapshot applied")
+            missing.append("nothing is deployed" if state or self._serving.unwritten else "no snapshot applied")
         else:
             missing += await self._silent_engines(state)
         if missing:
@@ -92,10 +93,9 @@ class StatusPages:
 
     def model(self, state: Applied, caller: Caller, name: str) -> Reply:
         """Return one route; a route that the key may not use does not exist for it."""
-        traffic = state.served.route(name)
-        if traffic is None or not caller.may_use(name):
-            message = f"the model {name[:100]!r} does not exist; GET /v1/models lists the routes"
-            raise RefusedError(404, message, code="model_not_found", param="model")
+        traffic = known_route(state, name)
+        if not caller.may_use(name):
+            raise unknown_model(name)
         return json_reply(_model(traffic))
 
     async def _silent_engines(self, state: Applied) -> list[str]:

@@ -2,11 +2,13 @@
 
 A snapshot that names a release unknown here is prepared beside the traffic and swapped in when all of it is ready. One
 that names no new release — a rollback, a lower weight, a revoked key — is swapped in at once, whatever is being
-prepared. The wiring runs `SnapshotWatcher.run` beside the server.
+prepared. A candidate that cannot be loaded holds nothing else up: the rest of its snapshot is obeyed, without it. The
+wiring runs `SnapshotWatcher.run` beside the server.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from shipway.core.clock import Clock
 from shipway.core.ids import ReleaseId
@@ -43,6 +45,8 @@ class SnapshotWatcher:
         self._sleep = sleep
         self._nursery = _Nursery(loader, clock, note, self._settings.load_retry_s, ready=self._advance)
         self._target: Snapshot | None = None
+        # Version and epoch of the last snapshot that was obeyed whole; only that is reported.
+        self._obeyed = (0, 0)
         self._refused = (0, 0)
         self._store_failed = False
         self._beat: int | None = None
@@ -79,6 +83,7 @@ class SnapshotWatcher:
             return
         self._store_failed = False
         self._serving.store_reachable = True
+        self._serving.unwritten = snapshot.version == 0
         if beat is not None and beat != self._beat:
             self._beat = beat
             self._beat_at_s = self._clock.monotonic_s()
@@ -100,7 +105,7 @@ class SnapshotWatcher:
         return snapshot.epoch > known.epoch or snapshot.version > known.version
 
     def _advance(self) -> None:
-        """Apply the target if all its releases are here, else have the missing ones loaded."""
+        """Apply the target if all its releases are here, or all but candidates that cannot be loaded."""
         target = self._target
         if target is None:
             return
@@ -108,11 +113,26 @@ class SnapshotWatcher:
         wanted = target.releases()
         self._nursery.want(wanted - here.keys())
         here.update(self._nursery.ready(wanted))
-        if wanted <= here.keys():
+        missing = wanted - here.keys()
+        if not missing:
             self._target = None
-            self._nursery.handed_over(wanted)
-            self._serving.apply(target, {name: here[name] for name in wanted}, silent=self._silent(target))
+            self._obeyed = (target.version, target.epoch)
+            self._apply(target, here)
             self._note("snapshot_applied", version=target.version, epoch=target.epoch)
+        elif self._can_do_without(missing, target):
+            self._apply(target, here)
+            self._note("snapshot_applied_in_part", version=target.version, epoch=target.epoch, without=sorted(missing))
+
+    def _can_do_without(self, missing: frozenset[ReleaseId], target: Snapshot) -> bool:
+        current = self._serving.current
+        is_new = current is None or (current.snapshot.epoch, current.snapshot.version) != (target.epoch, target.version)
+        stable = {route.stable for route in target.routes}
+        return is_new and missing.isdisjoint(stable) and missing <= self._nursery.failed()
+
+    def _apply(self, snapshot: Snapshot, here: Mapping[ReleaseId, LoadedRelease]) -> None:
+        releases = {name: here[name] for name in snapshot.releases() & here.keys()}
+        self._nursery.handed_over(releases.keys())
+        self._serving.apply(snapshot, releases, silent=self._silent(snapshot))
 
     def _silent(self, snapshot: Snapshot) -> bool:
         exposed = any(route.candidate_weight > 0 for route in snapshot.routes)
@@ -132,11 +152,7 @@ class SnapshotWatcher:
         current = self._serving.current
         snapshot = current.snapshot if current else None
         now_s = self._clock.monotonic_s()
-        state = (
-            snapshot.version if snapshot else 0,
-            snapshot.epoch if snapshot else 0,
-            bool(current and current.dead_man_tripped),
-        )
+        state = (*self._obeyed, bool(current and current.dead_man_tripped))
         due = self._reported_at_s is None or now_s - self._reported_at_s >= self._settings.report_interval_s
         environment = snapshot.environment if snapshot else (self._target.environment if self._target else "")
         if not environment or (state == self._reported and not due):
@@ -176,6 +192,8 @@ class _Nursery:
 
     def want(self, releases: frozenset[ReleaseId]) -> None:
         """Load these and no others."""
+        for release in self._failed_at_s.keys() - releases:
+            del self._failed_at_s[release]
         for release in self._loading.keys() - releases:
             self._loading.pop(release).cancel()
         for release in self._loaded.keys() - releases:
@@ -192,7 +210,11 @@ class _Nursery:
         """Return those of `wanted` that are loaded."""
         return {release: loaded for release, loaded in self._loaded.items() if release in wanted}
 
-    def handed_over(self, releases: frozenset[ReleaseId]) -> None:
+    def failed(self) -> AbstractSet[ReleaseId]:
+        """Return those that could not be loaded when they were last tried."""
+        return self._failed_at_s.keys()
+
+    def handed_over(self, releases: Iterable[ReleaseId]) -> None:
         """Forget releases that are in traffic now."""
         for release in releases:
             self._loaded.pop(release, None)

@@ -228,12 +228,17 @@ def spoken(generation: Generation) -> str:
 
 
 def _assembled(parts: Sequence[_PartAnswer], found: Retrieval, timings_ms: dict[str, float]) -> Answer:
-    quotes = [quote for part in parts for quote in _quotes(part)]
-    citations = tuple(_citation(index, passage, used) for index, (_, passage, used) in enumerate(quotes, start=1))
+    said: list[str] = []
+    cited: dict[tuple[str, int, int], Citation] = {}
+    for text, passage, used in (quote for part in parts for quote in _quotes(part)):
+        found_there = _citation(len(cited) + 1, passage, used)
+        # What stands at a place that is cited already is no second source.
+        citation = cited.setdefault((found_there.document, found_there.start, found_there.end), found_there)
+        said.append(f"{text} [{citation.index}]")
     supported = all(part.support.supported for part in parts)
     return Answer(
-        text=" ".join(f"{text} [{citation.index}]" for (text, _, _), citation in zip(quotes, citations, strict=True)),
-        citations=citations,
+        text=" ".join(said),
+        citations=tuple(cited.values()),
         events=() if supported else (UNSUPPORTED, FALLBACK),
         usage=Usage(
             tokens_in=sum(part.generation.tokens_in for part in parts),

@@ -24,19 +24,21 @@ from shipway.core.errors import ConflictError, DocumentError, IntegrityError, No
 from shipway.core.ids import Digest
 from shipway.rag.chunk import VERSION as CHUNKER_VERSION
 from shipway.rag.chunk import chunk_document
+from shipway.rag.disk import disk_failures
 from shipway.rag.index import IndexFormats
 from shipway.rag.ledger import Ledger
 from shipway.rag.manifest import corpus_directory, manifest_digest, passages_bytes, verify, write_corpus
 from shipway.rag.model import BuildReport, Chunk, CorpusManifest, Document, ManifestDocument
 from shipway.rag.parse import document_digest, make_document, parse_sidecar
 from shipway.rag.ports import DocumentReader, Embedder, Vectors
-from shipway.rag.sources import FoundFile, scan
+from shipway.rag.sources import FoundFile, Scan, refuse, scan
 
 Progress = Callable[[int, int], None]
 """Called with (chunks embedded so far, chunks to embed)."""
 
 _BATCH = 64
 _TEMPORARY = ".building-"
+_LEDGER = "ledger.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +60,46 @@ class _Changes:
 
 
 async def build_corpus(
-    corpus: Corpus, root: Path, corpora: Path, parts: BuildParts, *, progress: Progress = lambda _done, _total: None
+    corpus: Corpus,
+    root: Path,
+    corpora: Path,
+    parts: BuildParts,
+    *,
+    before: CorpusManifest | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> BuildReport:
     """Bring the ledger up to date with the files below `root` and build the corpus of it under `corpora`.
 
+    What was added, changed and removed is told against `before`, the corpus that was finished last: an interrupted
+    build has brought the ledger further than any corpus.
+
     Raises:
         NotFoundError: the root is no directory.
-        DocumentError: a document cannot be read, or no rule says who may read it.
+        DocumentError: documents cannot be read, or no rule says who may read them; all of them are named.
         ConflictError: another build is writing here.
+        StoreError: the disk is full or refuses to be written.
     """
-    await anyio.to_thread.run_sync(partial(corpora.mkdir, parents=True, exist_ok=True))
-    with _exclusive(corpora):
-        ledger = await anyio.to_thread.run_sync(Ledger.open, corpora / "ledger.sqlite3")
-        try:
-            files = await anyio.to_thread.run_sync(partial(scan, root, corpus.sources, parts.readers.keys()))
-            changes = await _update(ledger, files, parts)
-            chunks = await anyio.to_thread.run_sync(_chunks, ledger, files, corpus)
-            vectors, embedded = await _embed(ledger, chunks, parts.embedder, progress)
-            manifest, passages = _manifest(corpus, files, chunks, parts)
-            await _publish(corpora, manifest, passages, (chunks, vectors), parts.formats)
-        finally:
-            ledger.close()
+    with disk_failures(corpora, corpora / _LEDGER):
+        await anyio.to_thread.run_sync(partial(corpora.mkdir, parents=True, exist_ok=True))
+        with _exclusive(corpora):
+            return await _built(corpus, root, corpora, parts, before, progress)
+
+
+async def _built(
+    corpus: Corpus, root: Path, corpora: Path, parts: BuildParts, before: CorpusManifest | None, progress: Progress
+) -> BuildReport:
+    ledger = await anyio.to_thread.run_sync(Ledger.open, corpora / _LEDGER)
+    try:
+        found = await anyio.to_thread.run_sync(partial(scan, corpus, root, parts.readers.keys()))
+        files = found.files
+        await _update(ledger, found, corpus.root, parts)
+        chunks = await anyio.to_thread.run_sync(_chunks, ledger, files, corpus)
+        vectors, embedded = await _embed(ledger, chunks, parts.embedder, progress)
+        manifest, passages = _manifest(corpus, files, chunks, parts)
+        await _publish(corpora, manifest, passages, (chunks, vectors), parts.formats)
+    finally:
+        ledger.close()
+    changes = _changes(before, manifest)
     return BuildReport(
         manifest=manifest,
         digest=manifest_digest(manifest),
@@ -95,9 +116,10 @@ async def stale_documents(
     manifest: CorpusManifest, corpus: Corpus, root: Path, readers: Mapping[str, DocumentReader]
 ) -> tuple[str, ...]:
     """Return the paths whose file or access rule is no longer what the manifest pins, and new and removed ones."""
-    files = await anyio.to_thread.run_sync(partial(scan, root, corpus.sources, readers.keys()))
+    found = await anyio.to_thread.run_sync(partial(scan, corpus, root, readers.keys()))
+    refuse(corpus.root, found.refused)
     pinned = {item.path: item for item in manifest.documents}
-    present = {file.path: _pinned(file, readers) for file in files}
+    present = {file.path: _pinned(file, readers) for file in found.files}
     return tuple(sorted(path for path in pinned.keys() | present.keys() if pinned.get(path) != present.get(path)))
 
 
@@ -113,20 +135,32 @@ def _exclusive(corpora: Path) -> Iterator[None]:
         yield
 
 
-async def _update(ledger: Ledger, files: Sequence[FoundFile], parts: BuildParts) -> _Changes:
+async def _update(ledger: Ledger, found: Scan, corpus_root: str, parts: BuildParts) -> None:
     known = ledger.digests()
-    added: list[str] = []
-    changed: list[str] = []
-    for file in files:
+    refused = list(found.refused)
+    for file in found.files:
         pinned = _pinned(file, parts.readers)
         if known.get(file.path) == pinned.digest:
             continue
-        document = await _parsed(file, pinned, parts.readers)
+        try:
+            document = await _parsed(file, pinned, parts.readers)
+        except DocumentError as error:
+            refused.append(error)
+            continue
         await anyio.to_thread.run_sync(ledger.put_document, document)
-        (changed if file.path in known else added).append(file.path)
-    removed = sorted(known.keys() - {file.path for file in files})
+    refuse(corpus_root, refused)
+    removed = sorted(known.keys() - {file.path for file in found.files})
     await anyio.to_thread.run_sync(ledger.remove_documents, removed, parts.clock.now_s())
-    return _Changes(tuple(added), tuple(changed), tuple(removed))
+
+
+def _changes(before: CorpusManifest | None, after: CorpusManifest) -> _Changes:
+    known = {item.path: item for item in before.documents} if before else {}
+    present = {item.path: item for item in after.documents}
+    return _Changes(
+        added=tuple(path for path in present if path not in known),
+        changed=tuple(path for path, item in present.items() if path in known and known[path] != item),
+        removed=tuple(path for path in known if path not in present),
+    )
 
 
 async def _parsed(file: FoundFile, pinned: ManifestDocument, readers: Mapping[str, DocumentReader]) -> Document:
@@ -215,12 +249,17 @@ async def _publish(
     final = corpus_directory(corpora, digest)
     if await anyio.to_thread.run_sync(_is_whole, final, digest):
         return
-    temporary = await anyio.to_thread.run_sync(_temporary, final)
     chunks, vectors = content
-    await formats.vectors.write(temporary, vectors)
-    await formats.keywords.write(temporary, chunks)
-    await anyio.to_thread.run_sync(write_corpus, temporary, manifest, passages)
-    await anyio.to_thread.run_sync(_settle, temporary, final)
+    temporary = await anyio.to_thread.run_sync(_temporary, final)
+    try:
+        await formats.vectors.write(temporary, vectors)
+        await formats.keywords.write(temporary, chunks)
+        await anyio.to_thread.run_sync(write_corpus, temporary, manifest, passages)
+        await anyio.to_thread.run_sync(_settle, temporary, final)
+    except BaseException:
+        # At once, not by the next build: on a full disk it is the room that everything else waits for.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def _is_whole(directory: Path, digest: Digest) -> bool:

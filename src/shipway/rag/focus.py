@@ -2,8 +2,7 @@
 
 A small model reads two sentences well and a page badly, and no single signal finds the decisive sentence: the
 cross-encoder goes by shared words and misses paraphrases, the vectors miss exact terms. On the calibration split of the
-example the decisive fact is in the chosen sentences (2.5 of them on average) for 55 of 60 questions; in the two that
-the cross-encoder likes best in the best passage, for 46.
+example the facts asked for are in the chosen sentences for 128 of 140 questions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,19 +18,23 @@ from shipway.rag.ports import Embedder, Reranker
 from shipway.rag.words import content_stems
 
 _SAME = 1e-9
-_MOST = 4
+_MOST = 5
 """Sentences chosen at most."""
+_LEAST = 2
+"""Sentences chosen at least: the best alone misses the fact of every tenth question, two of every thirteenth."""
 _FAR = 3.0
-"""How far behind the best a chosen sentence may be, in standard deviations."""
+"""How far behind the best any further sentence may be, in standard deviations."""
 _NEAR = 1.0
 """The same for a sentence that the model is shown beside the best."""
-_PASSAGE_WEIGHT = 1.5
+_SIMILARITY_WEIGHT = 1.5
+_PASSAGE_WEIGHT = 0.5
 _WORDS_WEIGHT = 0.25
 _CROSS_ENCODER_WEIGHT = 0.5
-"""What the passage's own score, shared words and the cross-encoder's score count beside similarity and the kind of fact
-asked for (1 each). Chosen on the calibration split, where neighbouring weights differ by one fact at most."""
-_READ = 16
-"""Sentences that the cross-encoder reads: half of them, for half the time and the same facts."""
+"""What similarity, the passage's own score, shared words and the cross-encoder's score count beside the kind of fact
+asked for (1). Near the softmax regression of the deciding sentence on the calibration split, cross-validated by source
+document; neighbouring weights differ by two facts of 140 at most."""
+_READ = 12
+"""Sentences that the cross-encoder reads: less than half of them, for the same facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,9 @@ async def find_evidence(question: str, passages: Sequence[Passage], models: Sent
     scored = [(at, replace(item, score=float(score))) for (at, item), score in zip(found, scores, strict=True)]
     ranked = sorted(scored, key=lambda pair: (-pair[1].score, pair[0], pair[1].start))
     place, best = ranked[0]
-    chosen = [(at, item) for at, item in ranked[:_MOST] if best.score - item.score <= _FAR]
+    chosen = [
+        (at, item) for rank, (at, item) in enumerate(ranked[:_MOST]) if rank < _LEAST or best.score - item.score <= _FAR
+    ]
     shown = [item for at, item in chosen if at == place and best.score - item.score <= _NEAR]
     related: dict[int, list[Sentence]] = {}
     for at, item in chosen:
@@ -116,7 +121,10 @@ async def _scores(
     fits = np.asarray([1.0 if kind is not None and kind.search(item.text) else 0.0 for _, item in found])
     of_passage = _standard(np.asarray([passages[at].score for at, _ in found]))
     scores: npt.NDArray[np.float64] = (
-        _standard(similarity) + fits + _PASSAGE_WEIGHT * of_passage + _WORDS_WEIGHT * _standard(shared)
+        _SIMILARITY_WEIGHT * _standard(similarity)
+        + fits
+        + _PASSAGE_WEIGHT * of_passage
+        + _WORDS_WEIGHT * _standard(shared)
     )
     if models.reranker is not None:
         read = np.argsort(-scores, kind="stable")[:_READ]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from shipway.core.errors import StoreError
 from shipway.core.ids import Digest
+from shipway.rag.disk import ledger_failure
 from shipway.rag.model import Document, DocumentSection, Unit
 
 _SCHEMA_VERSION = 1
@@ -43,15 +44,17 @@ class Ledger:
         """Open or create a ledger.
 
         Raises:
-            StoreError: not a ledger, or one of another version.
+            StoreError: not a ledger, one of another version, or no room or right to write it.
         """
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=10)
+        try:
+            connection = sqlite3.connect(path, check_same_thread=False, timeout=10)
+        except sqlite3.Error as error:
+            raise ledger_failure(path, error) from error
         try:
             version = _prepared(connection)
         except sqlite3.Error as error:
             connection.close()
-            hint = "move it away; the next build makes it anew"
-            raise StoreError(f"{path}: cannot be opened ({error})", hint=hint) from error
+            raise ledger_failure(path, error) from error
         if version != _SCHEMA_VERSION:
             connection.close()
             hint = "use the Shipway version that wrote it, or move it away"

@@ -25,7 +25,7 @@ SCHEMA = 1
 _MANIFEST = "manifest.json"
 _PASSAGES = "passages.jsonl"
 _SEAL = "seal.json"
-_REBUILD = "run `shipway rag build`, or pin a corpus that is whole"
+_REBUILD = "run `shipway rag build`: from the same documents it makes the same corpus again, whole"
 
 
 def manifest_digest(manifest: CorpusManifest) -> Digest:
@@ -99,18 +99,28 @@ def verify(directory: Path, expected: Digest) -> CorpusManifest:
         NotFoundError: there is no such corpus.
         IntegrityError: which file is not what it was.
     """
-    manifest = read_manifest(directory, expected)
-    read_passages(directory, manifest)
     try:
-        sealed: dict[str, str] = json.loads((directory / _SEAL).read_bytes())
-    except (OSError, ValueError) as error:
-        raise IntegrityError(f"{directory.name}/{_SEAL}: {error}", hint=_REBUILD) from error
-    present = _index_digests(directory)
+        manifest = read_manifest(directory, expected)
+        read_passages(directory, manifest)
+        sealed = _sealed(directory)
+        present = _index_digests(directory)
+    except OSError as error:
+        raise IntegrityError(f"{directory}: cannot be read: {error}", hint=_REBUILD) from error
     wrong = sorted(name for name in sealed.keys() | present.keys() if sealed.get(name) != present.get(name))
     if wrong:
         message = f"{directory.name}: {', '.join(wrong)} changed since the corpus was built"
         raise IntegrityError(message, hint=_REBUILD)
     return manifest
+
+
+def _sealed(directory: Path) -> dict[str, str]:
+    try:
+        sealed = json.loads((directory / _SEAL).read_bytes())
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{directory.name}/{_SEAL}: {error}", hint=_REBUILD) from error
+    if not isinstance(sealed, dict):
+        raise IntegrityError(f"{directory.name}/{_SEAL}: is no mapping of files to digests", hint=_REBUILD)
+    return sealed
 
 
 def _index_digests(directory: Path) -> dict[str, str]:

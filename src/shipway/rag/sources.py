@@ -1,20 +1,22 @@
-"""Which files are documents and who may read them; `build` scans with these rules.
+"""Which files are documents and who may read them; `build` and the check of a project scan with these rules.
 
 Access is denied by default: a file that no rule names stops the build, because leaving it out silently would hide a
 mistake and taking it in would give it away.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from shipway.config.sections.corpus import Source
+from shipway.config.sections.corpus import Corpus, Source
 from shipway.core.errors import DocumentError, NotFoundError
 from shipway.core.ids import TenantId
 from shipway.rag.model import Access
 from shipway.rag.parse import SIDECAR_SUFFIX
+
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +30,72 @@ class FoundFile:
     tenant_root: str
 
 
-def scan(root: Path, sources: Sequence[Source], suffixes: Collection[str]) -> list[FoundFile]:
-    """Read all documents below the corpus root, in path order; hidden files and directories are passed over.
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The documents of a corpus, and the files that cannot be documents; paths are relative to the corpus root."""
+
+    files: tuple[FoundFile, ...]
+    refused: tuple[DocumentError, ...]
+
+
+def scan(corpus: Corpus, root: Path, suffixes: Collection[str]) -> Scan:
+    """Read all documents below `root`, in path order; hidden files and directories are passed over.
+
+    Refused is a file that no rule names, of an unknown suffix, that leads out of the root or nowhere, or is unreadable.
 
     Raises:
         NotFoundError: the root is no directory.
-        DocumentError: a file that no rule names, of an unknown suffix, or that leads out of the root.
     """
     if not root.is_dir():
-        raise NotFoundError(f"corpus.root {root.name!r} is not a directory", hint="create it or change `corpus.root`")
-    resolved = root.resolve()
-    found = []
+        raise NotFoundError(f"corpus.root {corpus.root!r} is not a directory", hint="create it or change `corpus.root`")
+    found: list[FoundFile] = []
+    refused: list[DocumentError] = []
+    for file, path in _documents(root):
+        try:
+            found.append(_read(root, file, path, corpus.sources, suffixes))
+        except DocumentError as error:
+            refused.append(error)
+    return Scan(tuple(found), tuple(refused))
+
+
+def refuse(corpus_root: str, errors: Sequence[DocumentError]) -> None:
+    """Raise what is wrong with all of these documents, each with its path as the user knows it; nothing for none.
+
+    Raises:
+        DocumentError: which documents cannot be taken, and why.
+    """
+    placed = sorted((_placed(corpus_root, error) for error in errors), key=lambda error: error.path)
+    if len(placed) == 1:
+        raise placed[0]
+    if placed:
+        raise DocumentError(
+            corpus_root,
+            f"{len(placed)} files cannot be taken as documents:\n" + "\n".join(problem_lines(corpus_root, errors)),
+            hint="correct all of them, or move them out of the folder, and build again",
+        )
+
+
+def problem_lines(corpus_root: str, errors: Sequence[DocumentError]) -> list[str]:
+    """Return a line for each document, the first 20 by path and how many there are more."""
+    placed = sorted((_placed(corpus_root, error) for error in errors), key=lambda error: error.path)
+    lines = [" ".join(f"{error.path}: {error.reason}; {error.hint}".split()) for error in placed[:_SHOWN]]
+    return lines + ([f"{corpus_root}: and {len(placed) - _SHOWN} more"] if len(placed) > _SHOWN else [])
+
+
+def _placed(corpus_root: str, error: DocumentError) -> DocumentError:
+    return DocumentError(str(PurePosixPath(corpus_root) / error.path), error.reason, hint=error.hint)
+
+
+def _documents(root: Path) -> Iterator[tuple[Path, str]]:
     for file in sorted(root.rglob("*"), key=lambda item: item.relative_to(root).as_posix()):
         path = file.relative_to(root).as_posix()
         if (
-            not file.is_file()
+            (file.exists() and not file.is_file())
             or path.endswith(SIDECAR_SUFFIX)
             or any(p.startswith(".") for p in file.relative_to(root).parts)
         ):
             continue
-        if not file.resolve().is_relative_to(resolved):
-            raise DocumentError(path, "is a link that leads out of the corpus", hint="copy the file into it")
-        found.append(_read(file, path, sources, suffixes))
-    return found
+        yield file, path
 
 
 def rule_for(path: str, sources: Sequence[Source]) -> Source | None:
@@ -70,7 +115,14 @@ def tenant_root(tenant: str, sources: Sequence[Source]) -> str:
     return "/".join(shared)
 
 
-def _read(file: Path, path: str, sources: Sequence[Source], suffixes: Collection[str]) -> FoundFile:
+def _read(root: Path, file: Path, path: str, sources: Sequence[Source], suffixes: Collection[str]) -> FoundFile:
+    shown = path.encode(errors="backslashreplace").decode()
+    if shown != path:
+        raise DocumentError(shown, "its name is not UTF-8", hint="rename the file")
+    if not file.exists():
+        raise DocumentError(path, "is a link to nothing", hint="mend or remove it")
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise DocumentError(path, "is a link that leads out of the corpus", hint="copy the file into it")
     rule = rule_for(path, sources)
     if rule is None:
         hint = f"add a rule to `corpus.sources` (path: {PurePosixPath(path).parent / '**'}), or move the file away"
@@ -78,10 +130,15 @@ def _read(file: Path, path: str, sources: Sequence[Source], suffixes: Collection
     if file.suffix.lower() not in suffixes:
         raise DocumentError(path, f"unknown suffix {file.suffix!r}", hint=f"known are {', '.join(sorted(suffixes))}")
     sidecar = file.with_name(file.name + SIDECAR_SUFFIX)
+    try:
+        data, metadata = file.read_bytes(), sidecar.read_bytes() if sidecar.is_file() else None
+    except OSError as error:
+        hint = "let the user who builds read it, or move it away"
+        raise DocumentError(path, f"cannot be read: {error.strerror}", hint=hint) from error
     return FoundFile(
         path=path,
-        data=file.read_bytes(),
-        sidecar=sidecar.read_bytes() if sidecar.is_file() else None,
+        data=data,
+        sidecar=metadata,
         access=Access(TenantId(rule.tenant), frozenset(rule.groups)),
         tenant_root=tenant_root(rule.tenant, sources),
     )

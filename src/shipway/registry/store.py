@@ -14,6 +14,15 @@ _MOST_RELEASES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class LabelEntry:
+    """One release that was stable in an environment: since when, and who made it so."""
+
+    release: ReleaseId
+    at_s: float
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseRegistry:
     """Where releases are kept; the same content is one release however often it is added."""
 
@@ -71,10 +80,10 @@ class ReleaseRegistry:
         found = await self.documents.get("label", environment)
         return ReleaseId(found[0]["release"]) if found else None
 
-    async def label_history(self, environment: str) -> list[ReleaseId]:
+    async def label_history(self, environment: str) -> list[LabelEntry]:
         """Return the stable releases of an environment, oldest first."""
         found = await self.documents.get("label", environment)
-        return [ReleaseId(entry["release"]) for entry in found[0]["history"]] if found else []
+        return [LabelEntry(**entry) for entry in found[0]["history"]] if found else []
 
     async def set_label(self, environment: str, release: ReleaseId, *, at_s: float, actor: str) -> None:
         """Point an environment at a release; the previous one is kept in the label's history.

@@ -13,8 +13,9 @@ from shipway.rollouts.model import CONTROLLER, Code, Division
 class Observed:
     """The world at the moment of a decision.
 
-    `workers` are those that may still serve the candidate: silent for less than the dead man's time. `in_use` holds the
-    releases that other rollouts of the environment need.
+    `workers` are those that may still serve the candidate: silent for less than the dead man's time.
+    `candidate_problem` says why one of them cannot load it. `in_use` holds the releases that other rollouts of the
+    environment need.
     """
 
     snapshot: Snapshot
@@ -22,6 +23,7 @@ class Observed:
     epoch: int
     now_s: float
     candidate_healthy: bool = True
+    candidate_problem: str = ""
     in_use: frozenset[ReleaseId] = frozenset()
 
 

@@ -54,7 +54,7 @@ def judge(
         *found,
         harm_e=e_value_harm(evidence.process),
         no_harm_e=promotion_e_value(evidence, plan),
-        harmless_e=_harmless_e(evidence, plan),
+        harmless_e=harmless_e_value(evidence, plan),
         sample_ratio_e=sample_ratio_e_value(evidence.sample_ratio),
         events_seen=evidence.process.candidate_events + evidence.process.stable_events,
         events_needed=needed,
@@ -71,10 +71,11 @@ def promotion_e_value(evidence: CanaryEvidence, plan: Plan) -> float:
     relative = e_value_no_harm(evidence.process)
     if plan.harmless_rate is None:
         return relative
-    return (relative + _harmless_e(evidence, plan)) / 2.0
+    return (relative + harmless_e_value(evidence, plan)) / 2.0
 
 
-def _harmless_e(evidence: CanaryEvidence, plan: Plan) -> float:
+def harmless_e_value(evidence: CanaryEvidence, plan: Plan) -> float:
+    """Return the absolute half of that evidence; 0 when the plan has none or the candidate looks worse than stable."""
     # A candidate that looks worse than stable must be compared with it, however rare its bad conversations are.
     if plan.harmless_rate is None or e_value_harm(evidence.process) >= 1.0 / plan.promote_alpha:
         return 0.0
@@ -156,7 +157,7 @@ def _outlook(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) 
         ways.append(max(0.0, 1.0 - progress) * needed * elapsed_s / stratum.bad)
     seen = evidence.outcomes.good + evidence.outcomes.bad
     quiet = harmless_needed(plan, bad_rate=evidence.outcomes.bad / seen) if seen else None
-    if quiet is not None and stratum.candidate.conversations and _harmless_e(evidence, plan):
+    if quiet is not None and stratum.candidate.conversations and harmless_e_value(evidence, plan):
         ways.append(max(0, quiet - seen) * elapsed_s / stratum.candidate.conversations)
     return needed, min(ways, default=None)
 

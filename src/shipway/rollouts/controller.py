@@ -192,8 +192,15 @@ class RolloutController:
         seen_after_s = now_s - rollout.plan.dead_man_s
         workers = await self._ports.traffic.workers(self._environment, seen_after_s=seen_after_s)
         healthy = rollout.finished or await self._ports.target.healthy(rollout.candidate)
+        problem = await self._problem(rollout)
         in_use = await self._in_use(rollout.id) if rollout.finished else frozenset()
-        return Observed(snapshot, tuple(workers), self._epoch(), now_s, healthy, in_use)
+        return Observed(snapshot, tuple(workers), self._epoch(), now_s, healthy, problem, in_use)
+
+    async def _problem(self, rollout: Rollout) -> str:
+        """Return why the candidate cannot be loaded; a failure from before this rollout may have been mended."""
+        if rollout.finished:
+            return ""
+        return await self._ports.target.problem(rollout.candidate, since_s=rollout.times.created_s)
 
     async def _in_use(self, rollout_id: RolloutId) -> frozenset[ReleaseId]:
         found: set[ReleaseId] = set()

@@ -50,14 +50,23 @@ def decide(rollout: Rollout, judgement: Judgement, observed: Observed) -> Action
         return _withdraw(rollout, observed)
     if rollout.state is RolloutState.PAUSED and rollout.code is Code.FOREIGN:
         return Hold(rollout.reason)
-    if is_foreign(observed.snapshot, rollout):
-        return DetectForeign(fingerprint(observed.snapshot, rollout))
-    tripped = _tripped(rollout, observed)
-    if tripped:
-        return ReturnFromDeadMan(tripped)
+    disturbance = _disturbance(rollout, observed)
+    if disturbance is not None:
+        return disturbance
     if rollout.phase is Phase.INTENT:
         return _carry_out(rollout, judgement, observed)
     return _continue(rollout, judgement, observed)
+
+
+def _disturbance(rollout: Rollout, observed: Observed) -> Action | None:
+    """Return the answer to what the data plane did or cannot do; None when it is as the row says."""
+    if observed.candidate_problem:
+        # Whoever waited for that worker would wait for ever.
+        return RollBack(Code.CANNOT_LOAD, observed.candidate_problem, Verdict.ERROR)
+    if is_foreign(observed.snapshot, rollout):
+        return DetectForeign(fingerprint(observed.snapshot, rollout))
+    tripped = _tripped(rollout, observed)
+    return ReturnFromDeadMan(tripped) if tripped else None
 
 
 def _continue(rollout: Rollout, judgement: Judgement, observed: Observed) -> Action:

@@ -55,6 +55,7 @@ class Code(StrEnum):
     FOREIGN = "foreign_change"
     HARM = "harm"
     GUARDRAIL = "guardrail"
+    CANNOT_LOAD = "cannot_load"
     SAMPLE_RATIO = "sample_ratio"
     BOTH_ARMS_FAIL = "both_arms_fail"
     WAITING = "waiting"

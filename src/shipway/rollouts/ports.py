@@ -50,6 +50,10 @@ class Target(Protocol):
         """Tell whether a release can take traffic now."""
         ...
 
+    async def problem(self, release: ReleaseId, *, since_s: float) -> str:
+        """Return what the data plane said since `since_s` about why it cannot serve a release; empty when nothing."""
+        ...
+
     async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:
         """Return the base URL of the process that serves each route of kind http."""
         ...

@@ -5,6 +5,7 @@ templates would hide files of this package. `$name` and `${name}` are replaced, 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -18,7 +19,10 @@ from shipway.scaffold.model import FilePlan, ProjectKind
 _SUFFIX = ".tmpl"
 _HIDDEN = "dot_"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_NOT_IN_A_NAME = re.compile(r"[^a-z0-9_-]+")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9_]+")
+# Letters that Unicode does not take apart into a plain one and a mark.
+_PLAIN = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l"})
+_LONGEST_NAME = 63
 
 
 def plan_project(kind: ProjectKind, name: str) -> tuple[FilePlan, ...]:
@@ -42,7 +46,9 @@ def plan_project(kind: ProjectKind, name: str) -> tuple[FilePlan, ...]:
 
 def suggested_name(text: str) -> str:
     """Return an app's name that is close to a text, such as that of a folder."""
-    name = _NOT_IN_A_NAME.sub("-", text.lower()).strip("-_").lstrip("0123456789-_")[:63]
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN))
+    letters = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    name = _NOT_IN_A_NAME.sub("-", letters).lstrip("0123456789-_")[:_LONGEST_NAME].rstrip("-_")
     return name or "app"
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from shipway.config.loading import LoadedProject
 from shipway.config.project import Project
@@ -52,6 +53,64 @@ class Workspace:
         return self.home / "services"
 
 
+class Installation(Protocol):
+    """What can be operated without the settings: a project file that does not parse must not stop a rollback."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """Return its folders."""
+        ...
+
+    @property
+    def state(self) -> State:
+        """Return its stores."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Return where time is read."""
+        ...
+
+    @property
+    def actor(self) -> str:
+        """Return who asks."""
+        ...
+
+    @property
+    def environment(self) -> str:
+        """Return the environment's name."""
+        ...
+
+    @property
+    def releases(self) -> ReleaseRegistry:
+        """Return the release registry."""
+        ...
+
+    async def audit(self, action: str, subject: str, **details: object) -> AuditEvent:
+        """Append an event of this actor to the audit log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunningInstallation:
+    """An `Installation` by what `up` recorded of it."""
+
+    environment: str
+    workspace: Workspace
+    state: State
+    clock: Clock
+    actor: str
+
+    @property
+    def releases(self) -> ReleaseRegistry:
+        """Return the release registry."""
+        return ReleaseRegistry(self.state.documents)
+
+    async def audit(self, action: str, subject: str, **details: object) -> AuditEvent:
+        """Append an event of this actor to the audit log."""
+        return await _audited(self, action, subject, details)
+
+
 @dataclass(frozen=True, slots=True)
 class Application:
     """One project, opened for a use case."""
@@ -79,6 +138,10 @@ class Application:
 
     async def audit(self, action: str, subject: str, **details: object) -> AuditEvent:
         """Append an event of this actor to the audit log."""
-        return await self.state.audit.append(
-            AuditEvent(at_s=self.clock.now_s(), actor=self.actor, action=action, subject=subject, details=details)
-        )
+        return await _audited(self, action, subject, details)
+
+
+async def _audited(of: Installation, action: str, subject: str, details: dict[str, object]) -> AuditEvent:
+    return await of.state.audit.append(
+        AuditEvent(at_s=of.clock.now_s(), actor=of.actor, action=action, subject=subject, details=details)
+    )

@@ -1,4 +1,7 @@
-"""Bringing a release to an environment, and back: the gate is asked, the plan is shown, then it is applied."""
+"""Bringing a release to an environment: the gate is asked, the plan is shown, then it is applied.
+
+The way back is `services/rollbacks.py`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,19 +12,17 @@ import anyio
 from shipway.core.errors import (
     ConflictError,
     GateRefusedError,
-    NotFoundError,
     NotYetError,
     UnavailableError,
-    UsageError,
 )
 from shipway.core.ids import ReleaseId, RolloutId, RouteName, ulid
 from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.core.verdicts import Verdict
 from shipway.registry.model import Release
 from shipway.rollouts import desk
-from shipway.rollouts.model import CommandKind, Rollout
+from shipway.rollouts.model import Rollout
 from shipway.rollouts.plan import Guardrails, Plan, Step, printable
-from shipway.services.application import Application
+from shipway.services.application import Application, Installation
 from shipway.services.evaluations import latest_evaluation
 from shipway.services.rollouts import is_at_rest, list_rollouts
 
@@ -140,7 +141,7 @@ async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> De
         return Deployed(release.id, "unchanged", None)
     if plan.kind == "first" or plan.stable is None:
         await app.audit("deployment.started", release.id, environment=app.environment, kind="first")
-        return await _switch(app, release, target, "deployment.completed", kind="first")
+        return await switch(app, release, target, kind="first", dead_man_s=app.project.rollout.dead_man_s)
     rollout = desk.new_rollout(
         RolloutId(f"ro_{ulid(app.clock.now_s()).lower()}"),
         app.environment,
@@ -156,34 +157,7 @@ async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> De
     return Deployed(release.id, "rollout", rollout.id)
 
 
-async def roll_back(app: Application, target: Target, *, to: str = "", reason: str = "") -> Deployed:
-    """Return to the release before, or to a named one: a rollout in progress is aborted, else traffic is switched.
-
-    Raises:
-        NotFoundError: there is no release before, or no such release.
-    """
-    active = [rollout for rollout in await list_rollouts(app) if not rollout.finished]
-    if active and not to:
-        await desk.submit(
-            app.state.documents, app.clock, active[-1].id, CommandKind.ABORT, actor=app.actor, reason=reason
-        )
-        return Deployed(active[-1].stable, "abort", active[-1].id)
-    if active:
-        raise ConflictError(
-            f"rollout {active[-1].id} is {active[-1].state.value}", hint="abort it first: `shipway rollout abort`"
-        )
-    stable = await app.releases.label(app.environment)
-    release = await (app.releases.get(to) if to else _before(app, stable))
-    if release.id == stable:
-        raise UsageError(f"{release.id} is stable in {app.environment} already")
-    await app.audit("rollback.started", release.id, environment=app.environment, from_release=stable, reason=reason)
-    done = await _switch(app, release, target, "rollback.completed", kind="rollback")
-    if stable is not None:
-        await target.stop(stable)
-    return done
-
-
-async def wait_rollout(app: Application, rollout: str, *, timeout_s: float) -> Rollout:
+async def wait_rollout(app: Installation, rollout: str, *, timeout_s: float) -> Rollout:
     """Return a rollout once it has finished or paused.
 
     Raises:
@@ -200,7 +174,14 @@ async def wait_rollout(app: Application, rollout: str, *, timeout_s: float) -> R
     )
 
 
-async def _switch(app: Application, release: Release, target: Target, action: str, *, kind: str) -> Deployed:
+async def switch(
+    app: Installation, release: Release, target: Target, *, kind: Literal["first", "rollback"], dead_man_s: float | None
+) -> Deployed:
+    """Give a release all traffic and wait until every gateway worker obeys; None keeps the snapshot's `dead_man_s`.
+
+    Raises:
+        UnavailableError: the release's process does not get healthy, or a worker does not obey in time.
+    """
     await target.start(release.id)
     with anyio.move_on_after(_START_TIMEOUT_S) as waited:
         while not await target.healthy(release.id):  # noqa: ASYNC110 - another process makes it healthy
@@ -212,23 +193,26 @@ async def _switch(app: Application, release: Release, target: Target, action: st
         )
     endpoints = await target.endpoints(release.id)
     decided_s = app.clock.now_s()
-    snapshot = await _write_stable(app, release, endpoints)
+    snapshot = await _write_stable(app, release, endpoints, dead_man_s)
     await app.releases.set_label(app.environment, release.id, at_s=app.clock.now_s(), actor=app.actor)
     confirmed_s = await _wait_applied(app, snapshot.version, decided_s)
     deployment = {"release": release.id, "at_s": app.clock.now_s(), "actor": app.actor, "kind": kind}
     await app.state.documents.put("deployment", f"{app.environment}/{ulid(app.clock.now_s())}", deployment)
+    action = "deployment.completed" if kind == "first" else "rollback.completed"
     await app.audit(action, release.id, environment=app.environment, snapshot=snapshot.version, confirmed_s=confirmed_s)
     return Deployed(release.id, kind, None, confirmed_s)
 
 
-async def _write_stable(app: Application, release: Release, endpoints: Mapping[str, str]) -> Snapshot:
+async def _write_stable(
+    app: Installation, release: Release, endpoints: Mapping[str, str], dead_man_s: float | None
+) -> Snapshot:
     for _ in range(_WRITE_ATTEMPTS):
         snapshot = await app.state.snapshots.read(app.environment)
         changed = replace(
             snapshot,
             rollout=None,
             keys=tuple(await app.state.keys.list()),
-            dead_man_s=app.project.rollout.dead_man_s,
+            dead_man_s=snapshot.dead_man_s if dead_man_s is None else dead_man_s,
             routes=tuple(
                 RouteTraffic(
                     RouteName(name), release.id, endpoints=((release.id, endpoints[name]),) if name in endpoints else ()
@@ -243,7 +227,7 @@ async def _write_stable(app: Application, release: Release, endpoints: Mapping[s
     raise ConflictError("the snapshot kept changing; try again")
 
 
-async def _wait_applied(app: Application, version: int, decided_s: float) -> float | None:
+async def _wait_applied(app: Installation, version: int, decided_s: float) -> float | None:
     """Return seconds from the decision until every living worker obeyed, None when no worker runs."""
     with anyio.move_on_after(_CONFIRM_TIMEOUT_S):
         while True:
@@ -309,16 +293,6 @@ def _refuse_route_changes(release: Release, stable: Release) -> None:
             f"routes {changed} are added or removed by {release.id}; a canary over a changed set of routes comes later",
             hint="keep the routes of the stable release in this one",
         )
-
-
-async def _before(app: Application, stable: ReleaseId | None) -> Release:
-    history = await app.releases.label_history(app.environment)
-    earlier = [release for release in history if release != stable]
-    if stable is None or not earlier:
-        raise NotFoundError(
-            f"there is no release before in {app.environment}", hint="`shipway release list` shows the releases"
-        )
-    return await app.releases.get(earlier[-1])
 
 
 def _routes(release: Release) -> str:

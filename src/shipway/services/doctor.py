@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from shipway.config.project import Project
+from shipway.core.disk import obstacle, remedy
 from shipway.core.errors import ShipwayError
-from shipway.services.application import Application
-from shipway.services.local import EMBEDDED_ENGINES, Local
+from shipway.services.application import Application, Installation, Workspace
+from shipway.services.local import EMBEDDED_ENGINES
 from shipway.services.models import WITHOUT_MODEL
+from shipway.services.running import Probe, Running
 
-CheckState = Literal["ok", "warning", "problem"]
+CheckState = Literal["ok", "warning", "problem", "skipped"]
 _LEAST_FREE_BYTES = 500_000_000
 _STUCK_S = 600.0
 _OK = 200
@@ -28,66 +31,108 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DoctorParts:
-    """The collaborators of the checks."""
+    """The collaborators of the checks. What could not be had is the error that says why."""
 
-    local: Local
+    workspace: Workspace
+    running: Running
+    probe: Probe
+    settings: Project | ShipwayError
+    app: Installation | ShipwayError
     check_store: Callable[[], Awaitable[list[str]]]
     check_model: Callable[[str], object]
     check_corpus: Callable[[Application], Awaitable[str]]
 
 
-async def diagnose(app: Application, parts: DoctorParts) -> list[Finding]:
-    """Run every check; a check that cannot run is itself a problem."""
-    checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
-        ("disk", lambda: _disk(app)),
-        ("store", lambda: _store(parts)),
-        ("models", lambda: _models(app, parts)),
-        ("corpus", lambda: _corpus(app, parts)),
-        ("processes", lambda: _processes(parts)),
-        ("rollout", lambda: _rollout(app)),
-        ("audit", lambda: _audit(app)),
-    ]
-    findings = []
-    for name, check in checks:
-        try:
-            findings.append(await check())
-        except ShipwayError as error:
-            findings.append(Finding(name, "problem", error.message, error.hint))
-    return findings
+class _SkippedError(Exception):
+    """What a check needs is missing; another row says why."""
 
 
-async def _disk(app: Application) -> Finding:
-    free = shutil.disk_usage(app.loaded.root).free
+async def diagnose(parts: DoctorParts) -> list[Finding]:
+    """Run every check; a check that cannot run is itself a problem, and the next ones run all the same."""
+    checks: dict[str, Callable[[DoctorParts], Awaitable[Finding]]] = {
+        "config": _config,
+        "disk": _disk,
+        "store": _store,
+        "models": _models,
+        "corpus": _corpus,
+        "processes": _processes,
+        "rollout": _rollout,
+        "audit": _audit,
+    }
+    return [await _checked(name, check, parts) for name, check in checks.items()]
+
+
+async def _checked(name: str, check: Callable[[DoctorParts], Awaitable[Finding]], parts: DoctorParts) -> Finding:
+    try:
+        return await check(parts)
+    except _SkippedError as reason:
+        return Finding(name, "skipped", str(reason))
+    except ShipwayError as error:
+        return Finding(name, "problem", error.message, error.hint)
+    except Exception as error:  # noqa: BLE001 - whatever is broken here, the other checks must be seen
+        return Finding(name, "problem", f"the check failed: {type(error).__name__}: {error}", "run `shipway db check`")
+
+
+def _settings(parts: DoctorParts) -> Project:
+    if isinstance(parts.settings, ShipwayError):
+        raise _SkippedError("needs a project file that can be read")
+    return parts.settings
+
+
+def _app(parts: DoctorParts) -> Installation:
+    if isinstance(parts.app, ShipwayError):
+        raise _SkippedError("needs a store that can be opened")
+    return parts.app
+
+
+async def _config(parts: DoctorParts) -> Finding:
+    if isinstance(parts.settings, ShipwayError):
+        return Finding("config", "problem", parts.settings.message, parts.settings.hint or "`shipway config check`")
+    return Finding("config", "ok", f"valid, {len(parts.settings.routes)} routes")
+
+
+async def _disk(parts: DoctorParts) -> Finding:
+    root = parts.workspace.root
+    found = obstacle(parts.workspace.state_file)
+    if found:
+        return Finding("disk", "problem", found, remedy(parts.workspace.state_file))
+    free = shutil.disk_usage(root).free
     if free < _LEAST_FREE_BYTES:
         return Finding("disk", "problem", f"{free / 1e6:.0f} MB free", "make room: records are kept on this disk")
     return Finding("disk", "ok", f"{free / 1e9:.1f} GB free")
 
 
 async def _store(parts: DoctorParts) -> Finding:
+    if isinstance(parts.app, ShipwayError):
+        return Finding("store", "problem", parts.app.message, parts.app.hint)
     faults = await parts.check_store()
     if faults:
         return Finding("store", "problem", "; ".join(faults), "restore a backup: `shipway db restore FILE`")
     return Finding("store", "ok", "sound")
 
 
-async def _models(app: Application, parts: DoctorParts) -> Finding:
-    wanted = [entry.model for entry in app.project.models.values() if entry.engine == "llamacpp"]
-    if app.project.corpus is not None:
-        named = (app.project.corpus.embedding, app.project.retrieval.reranker)
+async def _models(parts: DoctorParts) -> Finding:
+    project = _settings(parts)
+    wanted = [entry.model for entry in project.models.values() if entry.engine == "llamacpp"]
+    if project.corpus is not None:
+        named = (project.corpus.embedding, project.retrieval.reranker)
         wanted += [name for name in named if name and name != WITHOUT_MODEL]
     for model in wanted:
         parts.check_model(model)
     return Finding("models", "ok", f"{len(wanted)} installed" if wanted else "none needed")
 
 
-async def _corpus(app: Application, parts: DoctorParts) -> Finding:
-    if app.project.corpus is None:
+async def _corpus(parts: DoctorParts) -> Finding:
+    if _settings(parts).corpus is None:
         return Finding("corpus", "ok", "none declared")
+    app = _app(parts)
+    if not isinstance(app, Application):
+        raise _SkippedError("needs a project file that can be read")
     return Finding("corpus", "ok", await parts.check_corpus(app))
 
 
 async def _processes(parts: DoctorParts) -> Finding:
-    status = parts.local.status()
+    status = parts.running.status()
     if not status.running:
         return Finding("processes", "ok", "not running (`shipway up` starts them)")
     failing = [process for process in status.processes if process["problem"] or process["pid"] is None]
@@ -102,9 +147,12 @@ async def _processes(parts: DoctorParts) -> Finding:
             "processes", "warning", "restarted: " + ", ".join(restarted), "look at their logs: `shipway logs NAME`"
         )
     if status.endpoints is not None:
-        answer = await parts.local.probe.status(status.endpoints.gateway + "/ready")
-        deployed = any(entry.engine in EMBEDDED_ENGINES for entry in parts.local.loaded.project.models.values())
-        if deployed and (answer is None or answer[0] != _OK):
+        answer = await parts.probe.status(status.endpoints.gateway + "/ready")
+        settings = parts.settings
+        embedded = isinstance(settings, ShipwayError) or any(
+            entry.engine in EMBEDDED_ENGINES for entry in settings.models.values()
+        )
+        if embedded and (answer is None or answer[0] != _OK):
             what = "does not answer" if answer is None else answer[1][:200]
             return Finding(
                 "processes", "warning", f"the gateway is not ready: {what}", "`shipway status`, `shipway logs gateway`"
@@ -112,7 +160,10 @@ async def _processes(parts: DoctorParts) -> Finding:
     return Finding("processes", "ok", f"{len(status.processes)} running")
 
 
-async def _rollout(app: Application) -> Finding:
+async def _rollout(parts: DoctorParts) -> Finding:
+    app = _app(parts)
+    if not app.environment:
+        raise _SkippedError("needs a project file that can be read")
     snapshot = await app.state.snapshots.read(app.environment)
     if snapshot.rollout is None:
         return Finding("rollout", "ok", "none in progress")
@@ -125,8 +176,8 @@ async def _rollout(app: Application) -> Finding:
     return Finding("rollout", "ok", f"{snapshot.rollout} is led by {lease.holder if lease else '-'}")
 
 
-async def _audit(app: Application) -> Finding:
-    faults = await app.state.audit.verify()
+async def _audit(parts: DoctorParts) -> Finding:
+    faults = await _app(parts).state.audit.verify()
     if faults:
         return Finding("audit", "problem", faults[0], "somebody changed the log: compare with a backup")
     return Finding("audit", "ok", "the chain holds")

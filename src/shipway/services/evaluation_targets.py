@@ -14,7 +14,7 @@ from shipway.core.principal import Principal
 from shipway.evals.metrics import DocumentAccess
 from shipway.evals.model import Case, Output
 from shipway.evals.ports import Target
-from shipway.rag.answer import Answerer, Generator
+from shipway.rag.answer import Answer, Answerer, Generator
 from shipway.rag.compose import Message
 from shipway.registry.model import Release
 from shipway.services.application import Application
@@ -132,16 +132,21 @@ class AnswererTarget:
         principal = Principal(TenantId(case.tenant), frozenset(case.groups), _SUBJECT)
         started_s = self.monotonic_s()
         answer = await self.answerer.answer(case.question, principal)
-        return Output(
-            answer=answer.text,
-            model_text=answer.model_text,
-            citations=tuple(citation.document for citation in answer.citations),
-            retrieved=answer.retrieved,
-            events=answer.events,
-            latency_ms=(self.monotonic_s() - started_s) * 1000,
-            tokens_in=answer.usage.tokens_in,
-            tokens_out=answer.usage.tokens_out,
-        )
+        return output_of(answer, latency_ms=(self.monotonic_s() - started_s) * 1000)
+
+
+def output_of(answer: Answer, *, latency_ms: float) -> Output:
+    """Return an answer from documents as what metrics score."""
+    return Output(
+        answer=answer.text,
+        model_text=answer.model_text,
+        citations=tuple(citation.document for citation in answer.citations),
+        retrieved=answer.retrieved,
+        events=answer.events,
+        latency_ms=latency_ms,
+        tokens_in=answer.usage.tokens_in,
+        tokens_out=answer.usage.tokens_out,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,10 @@ from shipway.operations.supervision import ProcessSpec
 from shipway.registry.model import Release
 from shipway.registry.store import ReleaseRegistry
 from shipway.services.application import Application
-from shipway.services.local import LOOPBACK, Host, Probe
+from shipway.services.load_failures import LoadFailures
+from shipway.services.local import LOOPBACK
 from shipway.services.releases import verified_blob
+from shipway.services.running import Host, Probe
 
 _KIND = "process"
 _OK = 200
@@ -92,6 +94,10 @@ class ProcessTarget:
                 if found is None or not (found[0]["wanted"] and found[0]["healthy"]):
                     return False
         return True
+
+    async def problem(self, release: ReleaseId, *, since_s: float) -> str:
+        """Return why a gateway worker cannot load the release."""
+        return await LoadFailures(self.documents, self.environment).problem(release, since_s=since_s)
 
     async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:
         """Return where each http route of the release listens."""

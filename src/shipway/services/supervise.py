@@ -11,7 +11,8 @@ from anyio.abc import TaskGroup
 from shipway.core.errors import ConflictError, ShipwayError
 from shipway.operations.supervision import ProcessSpec, ProcessState, Spawner, Supervisor
 from shipway.services.http_processes import HttpProcesses
-from shipway.services.local import Local, write_json
+from shipway.services.local import Local
+from shipway.services.running import write_json
 
 _TICK_S = 0.25
 _LOCK_ATTEMPTS = 20

@@ -60,3 +60,24 @@ async def test_details_without_a_json_form_are_refused_and_leave_no_gap(store):
             AuditEvent(at_s=1.0, actor="ada", action="a", subject="s", details={"p": float("nan")})
         )
     assert (await store.audit.append(event(1))).seq == 1
+
+
+def action(name: str, at_s: float = 1.0) -> AuditEvent:
+    return AuditEvent(at_s, "controller", "rollout.promoted", "ro_1", {"action_id": name})
+
+
+async def test_an_action_stands_in_the_log_once_and_its_entry_is_returned(store):
+    first = await store.audit.append(action("ro_1/1"))
+    await store.audit.append(event(1))
+
+    assert await store.audit.append(action("ro_1/1", at_s=9.0)) == first
+    assert [item.seq for item in await store.audit.entries()] == [1, 2]
+    assert (await store.audit.append(action("ro_1/2"))).seq == 3
+    assert await store.audit.verify() == []
+
+
+async def test_two_leaders_that_write_one_action_at_once_leave_one_entry(store):
+    stored = await asyncio.gather(*(store.audit.append(action("ro_1/1", at_s=float(n))) for n in range(8)))
+
+    assert len({item.digest for item in stored}) == 1
+    assert await store.audit.entries() == [stored[0]]

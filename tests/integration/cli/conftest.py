@@ -7,19 +7,16 @@ take minutes.
 import contextlib
 import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.program import PROGRAM, Done, environment, run_program
 
 from shipway.entrypoints.cli.main import run
 
-PROGRAM = [sys.executable, "-m", "shipway.entrypoints.cli.main"]
 CHAT = """app: small
 models: { echo: { engine: echo, model: echo, max_out: 64 } }
 prompts: { chat: prompts/chat.yaml }
@@ -61,19 +58,6 @@ LOANS = "# Loans\n\nA book may be kept for 28 days. A film may be kept for 7 day
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
 class App:
     """One project's folder."""
 
@@ -84,11 +68,7 @@ class App:
 
     def spawn(self, *arguments: str, timeout_s: float = 90) -> Done:
         """Run a command in a process of its own."""
-        command = [*PROGRAM, *arguments, "--project", str(self.root)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return run_program(*arguments, "--project", str(self.root), timeout_s=timeout_s)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command whose output, errors included, is read from a pipe."""
@@ -112,12 +92,6 @@ def run_here(*arguments: str) -> Done:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = run(list(arguments))
     return Done(code, out.getvalue(), err.getvalue())
-
-
-def environment() -> dict[str, str]:
-    """Return an environment in which `python` is the one that runs the tests."""
-    folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", "")}
 
 
 @pytest.fixture

@@ -253,7 +253,9 @@ def test_an_engine_elsewhere_that_cannot_be_reached_fails_the_evaluation_and_not
     assert done.code == 3
     assert done.json["verdict"] == "ERROR"
     assert "Traceback" not in done.err
-    assert app.run("deploy", release, "--json").code == 3
+    assert "the first 5 calls" in done.json["error"]["message"]
+    # Nothing was measured, so nothing is stored: the release counts as not evaluated.
+    assert app.run("deploy", release, "--json").code == 4
 
 
 def test_a_pdf_that_is_none_is_named_and_the_corpus_of_before_stays(make_app):

@@ -370,7 +370,7 @@ QUICK = GatewaySettings(
 
 
 @asynccontextmanager
-async def running(settings: GatewaySettings = QUICK, *, drain_s: float = 2.0) -> AsyncIterator[Bench]:
+async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIterator[Bench]:
     """Serve a gateway on loopback for as long as the block runs."""
     upstream, sink, metrics = Upstream(), ListSink(), CountingMetrics()
     await upstream.start()
@@ -387,7 +387,9 @@ async def running(settings: GatewaySettings = QUICK, *, drain_s: float = 2.0) ->
     listener = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
-    served = asyncio.ensure_future(serve_on(listener, gateway, stop, options=ServerOptions(drain_s=drain_s)))
+    served = asyncio.ensure_future(
+        serve_on(listener, gateway, stop, options=ServerOptions(**{"drain_s": 2.0, **options}))
+    )
     async with aiohttp.ClientSession() as client:
         bench = Bench(
             url, gateway, serving, upstream, sink, metrics, FixedAnswerer(), client, stop, served, logged, notes

@@ -395,3 +395,27 @@ async def test_no_json_whatever_makes_a_server_error(bench, body):
     for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/generate", "/rag_answer"):
         async with bench.client.post(bench.url + path, data=raw, headers=headers) as reply:
             assert reply.status < 500, await reply.text()
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/generate", "/rag_answer", "/svc/fixer/x"]
+)
+async def test_before_any_deploy_a_key_is_told_to_deploy_and_not_that_its_model_does_not_exist(bench, path):
+    bench.apply(bench.snapshot(routes=()))
+    status, reply, headers = await bench.post(path, {"model": "chat"})
+    assert (status, reply["error"]["code"], headers["retry-after"]) == (503, "nothing_deployed", "10"), reply
+    assert reply["error"]["type"] == "unavailable_error"
+    assert "nothing is deployed yet" in reply["error"]["message"]
+    assert "`shipway deploy RELEASE`" in reply["error"]["message"]
+    assert (await bench.get("/v1/models/chat"))[0] == 503
+    assert (await bench.get("/ready", key=None))[1]["missing"] == ["nothing is deployed"]
+    assert (await bench.get("/v1/models"))[1]["data"] == []
+
+
+async def test_before_the_first_snapshot_the_same_is_said_to_everybody(bench):
+    bench.serving.current, bench.serving.unwritten = None, True
+    status, reply, _ = await bench.post("/v1/chat/completions", ASK)
+    assert (status, reply["error"]["code"]) == (503, "nothing_deployed")
+    bench.serving.unwritten = False
+    status, reply, _ = await bench.post("/v1/chat/completions", ASK)
+    assert (status, reply["error"]["code"]) == (503, "starting")

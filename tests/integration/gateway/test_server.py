@@ -7,7 +7,9 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import orjson
 import pytest
 
 from shipway.core.errors import ConflictError
@@ -121,3 +123,21 @@ async def _accepts(url: str) -> bool:
     writer.close()
     await writer.wait_closed()
     return True
+
+
+async def test_a_connection_too_many_is_told_so_in_the_shape_of_the_api_and_closed(run_gateway, quick):
+    async with run_gateway(quick, max_connections=1) as bench:
+        assert (await bench.get("/health", key=None))[0] == 200  # the client keeps this connection
+        reader, writer = await asyncio.open_connection(*urlsplit(bench.url).netloc.split(":"))
+        body = orjson.dumps(ASK)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        head, _, raw = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        writer.close()
+        lines = head.lower().split(b"\r\n")
+        assert lines[0].startswith(b"http/1.1 503")
+        assert {b"content-type: application/json", b"retry-after: 1", b"connection: close"} <= set(lines)
+        error = orjson.loads(raw[raw.index(b"{") : raw.rindex(b"}") + 1])["error"]
+        assert (error["type"], error["code"]) == ("unavailable_error", "overloaded")
+        assert (await bench.get("/health", key=None))[0] == 200
+        assert bench.logged[-1].status == 503
+        assert bench.sink.records == []

@@ -1,6 +1,6 @@
 import pytest
 
-from shipway.config.credentials import is_credential, names_a_secret
+from shipway.config.credentials import credential_lines, is_credential, names_a_secret
 
 # Put together here, so that no scanner of this repository takes a test for a leak.
 SHAPES = {
@@ -93,3 +93,10 @@ def test_keys_that_hold_secrets_are_told_by_their_name():
     assert names_a_secret(("models", "big", "api_key", "env"))
     assert names_a_secret(("db_password",))
     assert not names_a_secret(("rates", "per_key_min"))
+
+
+def test_the_lines_of_a_text_that_hold_credentials_are_numbered_from_one():
+    text = f"fine\nkey {SHAPES['openai']}\n\n{SHAPES['private key']}\nfine\n"
+
+    assert credential_lines(text) == [2, 4]
+    assert credential_lines("") == []

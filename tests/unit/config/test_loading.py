@@ -240,3 +240,12 @@ def _flow(value: object) -> str:
             return '"' + "".join(f"\\U{ord(character):08x}" for character in value) + '"'
         case _:
             return {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}.get(str(value), str(value))
+
+
+def test_a_value_is_looked_for_at_its_line_or_where_it_was_left_out(load):
+    loaded = load(APP, environ={"SHIPWAY__EVALS__REPEATS": "2"})
+
+    assert str(loaded.nearest_place(("routes", "ask", "kind"))) == "shipway.yaml:6"
+    assert str(loaded.nearest_place(("routes", "ask", "health"))) == "shipway.yaml:5"
+    assert str(loaded.nearest_place(("evals", "repeats"))) == "environment variable SHIPWAY__EVALS__REPEATS"
+    assert str(loaded.nearest_place(("corpus", "root"))) == "shipway.yaml"

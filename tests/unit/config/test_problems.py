@@ -144,3 +144,12 @@ def test_an_incomplete_route_says_what_its_kind_needs(problems):
 
 def test_an_app_without_routes_is_refused(problems):
     assert problems("app: a\nroutes: {}\n") == ["shipway.yaml:2: routes: an app needs at least one route"]
+
+
+def test_a_route_to_evaluate_that_does_not_exist_is_named_with_those_that_do(problems):
+    found = problems(
+        "app: shop\nmodels: {small: {engine: echo, model: echo}}\nroutes: {ask: {kind: chat, model: small}}\n"
+        "evals:\n  route: answer\n"
+    )
+
+    assert found == ["shipway.yaml:5: evals.route: 'answer' is not in routes (it has ask)"]

@@ -121,6 +121,7 @@ def test_too_many_missing_scores_are_an_error_and_never_a_pass(run_of, spec):
     report = judge(spec, run, baseline, GateOptions())
     assert report.verdict is Verdict.ERROR
     assert "3 of 100 scores are missing; first: c0097: timeout" in report.rows[0].message
+    assert not any("missing" in warning for warning in report.warnings)
 
 
 def test_a_missing_score_within_the_limit_is_left_out_counted_and_warned_about(run_of):

@@ -1,10 +1,12 @@
+import re
+
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.core.clock import ManualClock
-from shipway.core.errors import UsageError
+from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError, UsageError
 from shipway.evals.model import Case, Dataset, Output
 from shipway.evals.runner import RunPlan, run, schedule
 
@@ -183,3 +185,62 @@ async def test_nothing_to_run_is_refused():
         await run({}, DATASET, RunPlan(), clock=ManualClock())
     with pytest.raises(UsageError, match="1 targets, 0 cases in 'none'"):
         await run({"t": FakeTarget("t", [])}, Dataset("none", ()), RunPlan(), clock=ManualClock())
+
+
+def nobody_home(error):
+    async def behave(case):
+        raise error
+
+    return behave
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_target_that_nobody_can_reach_is_given_up_after_its_first_calls(concurrency):
+    targets, log = two_targets(nobody_home(UnavailableError("http://127.0.0.1:9/v1: connection refused")))
+    many = Dataset("d", tuple(Case(id=f"c{i}", question="?") for i in range(100)))
+    with pytest.raises(UnavailableError) as caught:
+        await run(targets, many, RunPlan(concurrency=concurrency), clock=ManualClock())
+    assert re.fullmatch(
+        r"verdict ERROR: the first [5-8] calls of new all failed: http://127.0.0.1:9/v1: connection refused",
+        caught.value.message,
+    )
+    assert "`shipway up`" in caught.value.hint
+    assert "`shipway logs engine-ALIAS`" in caught.value.hint
+    assert len([name for name, *_ in log if name == "new"]) <= 5 + concurrency
+
+
+async def test_refusals_that_need_no_engine_do_not_hide_that_it_is_away():
+    async def behave(case):
+        if case.id in {"c0", "c2"}:
+            return Output(answer="I do not know.", events=("abstained",))
+        raise UnavailableError("refused")
+
+    targets, _ = two_targets(behave)
+    with pytest.raises(UnavailableError, match="the first 3 calls"):
+        await run(targets, DATASET, RunPlan(give_up_after=3), clock=ManualClock())
+
+
+async def test_a_dataset_smaller_than_the_patience_is_given_up_too():
+    targets, _ = two_targets(nobody_home(UnavailableError("refused")))
+    with pytest.raises(UnavailableError, match="the first 6 calls"):
+        await run(targets, DATASET, RunPlan(give_up_after=50), clock=ManualClock())
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamError("503", status=503), DeadlineError("slow"), ValueError("the release's own fault")]
+)
+async def test_a_target_that_answers_badly_is_asked_to_the_end(error):
+    targets, _ = two_targets(nobody_home(error))
+    attempts = await run(targets, DATASET, RunPlan(), clock=ManualClock())
+    assert all(attempt.output.error for attempt in attempts["new"])
+
+
+async def test_an_engine_that_dies_later_leaves_errors_on_the_cases_it_missed():
+    async def behave(case):
+        if case.id != "c0":
+            raise UnavailableError("refused")
+        return Output(answer="fine")
+
+    targets, _ = two_targets(behave)
+    attempts = await run(targets, DATASET, RunPlan(repeats=3), clock=ManualClock())
+    assert sum(attempt.output.error is None for attempt in attempts["new"]) == 3

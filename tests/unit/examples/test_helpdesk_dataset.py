@@ -293,7 +293,8 @@ def test_the_test_split_is_large_enough_to_decide_a_gate(cases):
     assert len(test_split) >= 60
     assert sum(case["unanswerable"] for case in test_split) >= 12
     assert sum(not case["unanswerable"] for case in test_split) >= 40
-    assert 0.50 <= len(test_split) / len(cases) <= 0.60
+    # More cases may be fitted than judged: they cost nothing at a gate.
+    assert 0.30 <= len(test_split) / len(cases) <= 0.60
 
 
 def test_harborline_has_at_least_twenty_cases(cases):

@@ -10,7 +10,7 @@ import pytest
 from shipway.core.clock import ManualClock
 from shipway.core.errors import UnavailableError
 from shipway.core.ports import WorkerState
-from shipway.core.snapshot import RouteTraffic, Snapshot
+from shipway.core.snapshot import KeyEntry, RouteTraffic, Snapshot
 from shipway.gateway.serving import Serving
 from shipway.gateway.watch import SnapshotWatcher
 
@@ -146,17 +146,58 @@ async def test_a_lower_epoch_is_refused_and_said_once(stage):
     assert stage.notes.count("snapshot_refused") == 1
 
 
-async def test_a_release_that_cannot_be_loaded_keeps_the_old_snapshot_and_is_tried_again_later(stage):
+async def test_a_stable_release_that_cannot_be_loaded_keeps_the_old_snapshot(stage):
+    stage.failing.add("rel_b")
+    stage.snapshot = replace(STABLE, version=2, routes=(RouteTraffic("r", "rel_b"),))
+    await stage.tick(5)
+    assert (stage.version, stage.reports[-1].version) == (1, 1)
+
+
+async def test_later_snapshots_are_obeyed_at_once_although_a_candidate_cannot_be_loaded(stage):
+    stage.failing.add("rel_b")
+    stage.snapshot = with_candidate(2, 0.5)
+    await stage.tick(3)
+    revoked = KeyEntry("key_1", "0" * 64, "t", (), ("invoke",), expires_at_s=1.0)
+    stage.snapshot = replace(with_candidate(3, 0.5), keys=(revoked,))
+    await stage.watcher.tick()
+    assert (stage.version, stage.serving.current.served.keys) == (3, (revoked,))
+    assert stage.serving.current.served.routes == (RouteTraffic("r", "rel_a"),)
+    stage.snapshot = replace(STABLE, version=4)
+    await stage.watcher.tick()
+    assert (stage.version, stage.reports[-1].version) == (4, 4)
+
+
+async def test_a_new_worker_serves_stable_although_it_cannot_load_the_candidate():
+    stage = Stage()
+    stage.failing.add("rel_b")
+    stage.snapshot = with_candidate(2, 0.5)
+    await stage.tick(3)
+    assert stage.serving.current.served.routes == (RouteTraffic("r", "rel_a"),)
+    assert stage.reports[-1].version == 0
+
+
+async def test_a_candidate_that_cannot_be_loaded_is_not_reported_as_obeyed_and_is_tried_again_later(stage):
     stage.failing.add("rel_b")
     stage.snapshot = with_candidate(2, 0.5)
     await stage.tick(5)
-    assert (stage.version, stage.reports[-1].version) == (1, 1)
+    assert (stage.version, stage.weight, stage.reports[-1].version) == (2, 0.0, 1)
+    assert stage.notes.count("snapshot_applied_in_part") == 1
     assert stage.loads.count("rel_b") == 1
     assert "release_not_loaded" in stage.notes
     stage.failing.clear()
     stage.clock.advance(5.0)
     await stage.tick(2)
-    assert stage.version == 2
+    assert (stage.version, stage.weight, stage.reports[-1].version) == (2, 0.5, 2)
+
+
+async def test_a_store_without_any_snapshot_is_told_apart_from_one_that_is_still_being_applied():
+    stage = Stage()
+    stage.snapshot = Snapshot("test")
+    await stage.tick()
+    assert stage.serving.unwritten
+    stage.snapshot = STABLE
+    await stage.watcher.tick()
+    assert not stage.serving.unwritten
 
 
 async def test_a_silent_control_takes_candidates_out_and_its_next_beat_lets_them_in(stage):

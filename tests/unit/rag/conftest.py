@@ -15,7 +15,7 @@ from shipway.core.ids import TenantId
 from shipway.core.principal import Principal
 from shipway.rag.build import BuildParts, build_corpus
 from shipway.rag.index import IndexFormats, OpenCorpus, open_corpus
-from shipway.rag.model import BuildReport
+from shipway.rag.model import BuildReport, CorpusManifest
 from shipway.rag.ports import Embedder
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
 
@@ -35,6 +35,7 @@ class Workshop:
     sources: list[dict[str, object]]
     clock: ManualClock
     embedder: Embedder
+    finished: CorpusManifest | None = None
 
     formats = IndexFormats(NumpyVectorFormat(), WordFormat())
 
@@ -51,7 +52,10 @@ class Workshop:
         return BuildParts(default_readers(), self.embedder, self.formats, self.clock)
 
     async def build(self, *, size: int = 60) -> BuildReport:
-        return await build_corpus(self.corpus(size=size), self.root, self.corpora, self.parts())
+        corpus = self.corpus(size=size)
+        report = await build_corpus(corpus, self.root, self.corpora, self.parts(), before=self.finished)
+        self.finished = report.manifest
+        return report
 
     async def open(self, report: BuildReport) -> OpenCorpus:
         return await open_corpus(self.corpora, report.digest, self.formats)

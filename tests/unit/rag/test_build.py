@@ -1,20 +1,40 @@
 """Builds are incremental, honour deletions and rules, and survive being killed."""
 
+import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from shipway.adapters.documents.readers import default_readers
-from shipway.core.errors import ConflictError, DocumentError, IntegrityError, NotFoundError
+from shipway.adapters.memory_rag.indexes import WordFormat
+from shipway.core.errors import ConflictError, DocumentError, IntegrityError, NotFoundError, StoreError
 from shipway.rag.build import _exclusive, build_corpus, stale_documents
 from shipway.rag.ledger import Ledger
 from shipway.rag.manifest import corpus_directory, verify
 
 pytestmark = pytest.mark.anyio
+
+
+class Interrupted(WordFormat):
+    """Ctrl-C in the middle of writing."""
+
+    async def write(self, directory, chunks):
+        (directory / "half").write_text("written")
+        raise KeyboardInterrupt
+
+
+class FullDisk(WordFormat):
+    """No room for the second file."""
+
+    async def write(self, directory, content):
+        (directory / "half").write_text("written")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
 
 KILLED_BUILD = """
 import os, signal, sys
@@ -145,10 +165,90 @@ async def test_a_killed_build_leaves_the_old_corpus_whole_and_the_next_one_resum
     assert not list(workshop.corpora.glob(".building-*"))
 
 
+async def test_what_changed_is_told_against_the_finished_corpus_and_not_against_an_interrupted_build(workshop):
+    for name in ("same", "edited", "removed", "reruled"):
+        workshop.write(f"acme/{name}.md", f"# {name}\n\nText.")
+    await workshop.build()
+    workshop.write("acme/edited.md", "# edited\n\nOther text.")
+    workshop.write("acme/new.md", "# new\n\nText.")
+    (workshop.root / "acme/removed.md").unlink()
+    workshop.sources.append({"path": "acme/reruled.md", "tenant": "acme", "groups": ["staff"]})
+    whole = workshop.formats
+    workshop.formats = type(whole)(whole.vectors, Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        await workshop.build()
+    workshop.formats = whole
+
+    report = await workshop.build()
+
+    assert (report.added, report.removed, report.unchanged) == (("acme/new.md",), ("acme/removed.md",), 1)
+    assert report.changed == ("acme/edited.md", "acme/reruled.md")
+    assert (report.embedded, report.reused) == (0, 4)
+
+
+async def test_an_interrupted_build_leaves_no_half_written_corpus(workshop):
+    workshop.write("acme/a.md", "# A\n\nText.")
+    workshop.formats = type(workshop.formats)(workshop.formats.vectors, Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        await workshop.build()
+    assert sorted(path.name for path in workshop.corpora.iterdir()) == ["build.lock", "ledger.sqlite3"]
+
+
+@pytest.mark.parametrize("part", ["vectors", "keywords"])
+async def test_a_full_disk_is_said_clearly_and_the_corpus_before_stays_whole(workshop, principal, part):
+    workshop.write("acme/a.md", "# A\n\nThe kettle holds 2 litres.")
+    old = await workshop.build()
+    workshop.write("acme/b.md", "# B\n\nThe grinder is loud.")
+    whole = workshop.formats
+    workshop.formats = replace(whole, **{part: FullDisk()})
+
+    with pytest.raises(StoreError, match=r"corpora cannot be written: the disk is full \(.* free") as caught:
+        await workshop.build()
+
+    assert "make room" in caught.value.hint
+    assert "the corpus built before is whole and stays in use" in caught.value.hint
+    assert not list(workshop.corpora.glob(".building-*"))
+    workshop.formats = whole
+    found = await (await workshop.retriever(old)).retrieve("kettle?", principal())
+    assert [p.document for p in found.passages] == ["acme/a.md"]
+    assert (await workshop.build()).added == ("acme/b.md",)
+
+
+async def test_a_ledger_that_finds_no_room_is_a_full_disk(workshop, monkeypatch):
+    def full(*_):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    workshop.write("acme/a.md", "# A\n\nText.")
+    monkeypatch.setattr(Ledger, "put_document", full)
+    with pytest.raises(StoreError, match=r"ledger\.sqlite3 cannot be written: the disk is full"):
+        await workshop.build()
+
+
+async def test_all_documents_that_cannot_be_read_are_named_with_the_corpus_root_and_none_is_lost(workshop):
+    workshop.write("acme/good.md", "# A\n\nText.")
+    workshop.write("acme/latin.md", b"caf\xe9")
+    workshop.write("acme/empty.txt", "")
+    workshop.write("stray.md", "# Stray\n\nText.")
+    with pytest.raises(DocumentError) as caught:
+        await workshop.build()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "docs: 3 files cannot be taken as documents:"
+    assert [line.partition(": ")[0] for line in lines[1:4]] == [
+        "docs/acme/empty.txt",
+        "docs/acme/latin.md",
+        "docs/stray.md",
+    ]
+    for name in ("acme/latin.md", "acme/empty.txt", "stray.md"):
+        (workshop.root / name).unlink()
+    assert (await workshop.build()).added == ("acme/good.md",)
+
+
 async def test_a_document_without_a_rule_stops_the_build(workshop):
     workshop.write("acme/a.md", "# A\n\nText.")
     workshop.write("stray.md", "# Stray\n\nText.")
-    with pytest.raises(DocumentError, match=r"stray\.md: no rule says who may read it"):
+    with pytest.raises(DocumentError, match=r"^docs/stray\.md: no rule says who may read it"):
         await workshop.build()
     assert not list(workshop.corpora.glob("*/manifest.json"))
 

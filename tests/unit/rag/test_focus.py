@@ -104,7 +104,7 @@ async def test_the_cross_encoder_reads_only_the_sentences_that_lead_without_it()
     reader = Counts()
     models = SentenceModels(Similarities(*(1.0 - number / 100 for number in range(40))), reader)
     evidence = await find_evidence("Why?", [passage], models)
-    assert [item.rpartition("fact ")[2] for item in reader.read] == [f"{number}." for number in range(16)]
+    assert [item.rpartition("fact ")[2] for item in reader.read] == [f"{number}." for number in range(12)]
     assert len(evidence.ranked) == 40
 
 

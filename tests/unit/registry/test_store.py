@@ -143,5 +143,5 @@ async def test_a_label_points_at_one_release_and_remembers_those_before(registry
         await registry.set_label("production", release, at_s=float(at_s), actor="user:test")
 
     assert await registry.label("production") == "rel_1"
-    assert await registry.label_history("production") == ["rel_1", "rel_2", "rel_1"]
+    assert [entry.release for entry in await registry.label_history("production")] == ["rel_1", "rel_2", "rel_1"]
     assert await registry.label("staging") is None

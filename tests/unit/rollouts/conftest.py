@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from tests.served import served_request
 
 from shipway.adapters.memory.store import MemorySnapshots, MemoryStore
 from shipway.core.clock import ManualClock
@@ -51,6 +52,7 @@ class Snapshots(MemorySnapshots):
 class Target:
     running: set[str] = field(default_factory=lambda: {STABLE})
     healthy_releases: set[str] = field(default_factory=lambda: {STABLE, CANDIDATE})
+    problems: dict[str, str] = field(default_factory=dict)
 
     async def start(self, release):
         self.running.add(release)
@@ -60,6 +62,9 @@ class Target:
 
     async def healthy(self, release):
         return release in self.running & self.healthy_releases
+
+    async def problem(self, release, *, since_s):
+        return self.problems.get(release, "")
 
     async def endpoints(self, release):
         return {"ask": f"http://127.0.0.1/{release}"}
@@ -198,21 +203,16 @@ class World:
         route = snapshot.route("ask")
         release, is_candidate = route.assign(conversation)
         bad = self.random.random() < self.rates[is_candidate]
-        made = ServedRequest(
+        made = served_request(
+            conversation,
             id=f"rec_{len(self.stored)}_{conversation}",
             at_s=self.clock.now_s(),
             environment=ENVIRONMENT,
-            route="ask",
             release=release,
             is_candidate=is_candidate,
             candidate_weight=route.candidate_weight,
             rollout=snapshot.rollout,
             snapshot_version=snapshot.version,
-            conversation=conversation,
-            conversation_source="header",
-            tenant="t",
-            key_id="k",
-            status=200,
             latency_ms=10.0,
             events=("unsupported",) if bad else (),
         )

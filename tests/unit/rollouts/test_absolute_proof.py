@@ -4,9 +4,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from tests.served import served_request
 
 from shipway.core.ports import StoredRecord
-from shipway.core.record import ServedRequest
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.analysis import judge
 from shipway.rollouts.evidence import CanaryEvidence
@@ -47,27 +47,6 @@ async def test_without_the_absolute_way_the_same_service_waits(make_world, make_
     assert (row.state, row.step) == (RolloutState.PROGRESSING, 1)
 
 
-def served(conversation, *, candidate, bad):
-    return ServedRequest(
-        id=conversation,
-        at_s=1.0,
-        environment="production",
-        route="ask",
-        release="rel",
-        is_candidate=candidate,
-        candidate_weight=0.5,
-        rollout="ro",
-        snapshot_version=1,
-        conversation=conversation,
-        conversation_source="header",
-        tenant="t",
-        key_id="k",
-        status=200,
-        latency_ms=1.0,
-        events=("unsupported",) if bad else (),
-    )
-
-
 def looks(plan, rates, seed, *, count=40):
     """Yield the judgement of a step at 50 % after every ten conversations."""
     chance = random.Random(seed)
@@ -76,7 +55,8 @@ def looks(plan, rates, seed, *, count=40):
         batch = []
         for number in range(10 * look + 1, 10 * look + 11):
             candidate = chance.random() < 0.5
-            request = served(f"c{number}", candidate=candidate, bad=chance.random() < rates[candidate])
+            events = ("unsupported",) if chance.random() < rates[candidate] else ()
+            request = served_request(f"c{number}", is_candidate=candidate, events=events)
             batch.append(StoredRecord(number, request))
         evidence = fold(evidence, batch, rollout="ro", bad_events=plan.events)
         yield judge(evidence, plan, 1, elapsed_s=1e9)

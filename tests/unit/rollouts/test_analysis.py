@@ -3,47 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from tests.unit.rollouts.folds import EMPTY, folded, served
 
-from shipway.core.ports import StoredRecord
-from shipway.core.record import ServedRequest
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.analysis import judge
-from shipway.rollouts.evidence import CanaryEvidence
-from shipway.rollouts.folding import fold
 from shipway.rollouts.model import Code
-from shipway.rollouts.plan import BAD_EVENTS, Guardrails, Plan, Step
+from shipway.rollouts.plan import Guardrails, Plan, Step
 
 PLAN = Plan(steps=(Step(0.1, 20, 5.0), Step(0.5, 20, 5.0), Step(1.0, 10, 5.0)))
-EMPTY = CanaryEvidence.start(harm_ratio=3.0)
-
-
-def served(conversation, *, candidate=False, weight=0.5, events=(), rollout="ro", status=200, at_s=1.0):
-    return ServedRequest(
-        id=conversation,
-        at_s=at_s,
-        environment="production",
-        route="ask",
-        release="rel",
-        is_candidate=candidate,
-        candidate_weight=weight,
-        rollout=rollout,
-        snapshot_version=1,
-        conversation=conversation,
-        conversation_source="header",
-        tenant="t",
-        key_id="k",
-        status=status,
-        latency_ms=1.0,
-        events=events,
-    )
-
-
-def stored(records, *, after=0):
-    return [StoredRecord(after + number, record) for number, record in enumerate(records, 1)]
-
-
-def folded(*records, start=EMPTY, **options):
-    return fold(start, stored(records, after=start.cursor), rollout="ro", bad_events=BAD_EVENTS, **options)
 
 
 def test_no_records_are_no_data():

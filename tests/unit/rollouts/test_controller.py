@@ -207,3 +207,18 @@ async def test_a_losing_release_that_another_route_serves_is_not_stopped(make_wo
     assert (await world.row()).settled
     assert world.target.running == {"rel_stable", "rel_candidate"}
     assert world.events[-1].details["stopped"] is False
+
+
+async def test_a_candidate_that_a_worker_cannot_load_ends_the_rollout_instead_of_holding_it_for_ever(
+    make_world, make_plan
+):
+    world = make_world(make_plan(), seed=3)
+    await world.start()
+    controller = world.controller()
+    await world.round(controller, conversations=5)
+    world.target.problems[world.snapshots.now.route("ask").candidate] = "gateway-0 cannot load it: no model file"
+    done = await world.run(controller, conversations=5)
+    assert (done.state, done.verdict, done.code) == (RolloutState.ROLLED_BACK, Verdict.ERROR, Code.CANNOT_LOAD)
+    assert done.reason == "gateway-0 cannot load it: no model file"
+    assert world.snapshots.now.route("ask").candidate is None
+    assert world.labels.stable == "rel_stable"

@@ -107,3 +107,14 @@ def test_the_losing_release_is_not_stopped_while_anything_needs_it():
     assert decide(row, QUIET, free) == actions.StopServices("new", needed=False)
     assert decide(row, QUIET, replace(free, in_use=frozenset({"new"}))) == actions.StopServices("new", needed=True)
     assert isinstance(decide(row, QUIET, replace(free, now_s=29.0)), actions.Hold)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("state", [RolloutState.PROGRESSING, RolloutState.PAUSED, RolloutState.PROMOTING])
+def test_a_candidate_that_a_worker_cannot_load_is_withdrawn_instead_of_waited_for(state, phase):
+    row = replace(ROW, state=state, phase=phase, intent=Division("old", "new", 0.5))
+    behind = replace(
+        WORLD, workers=(WorkerState("w1", "production", 6, 2, 10.0),), candidate_problem="w1: no model file"
+    )
+    assert decide(row, QUIET, behind) == actions.RollBack(Code.CANNOT_LOAD, "w1: no model file", Verdict.ERROR)
+    assert decide(replace(row, state=RolloutState.ROLLING_BACK), QUIET, behind) == actions.SetWeights(None)

@@ -5,43 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.rollouts.folds import EMPTY, folded, served, stored
 
-from shipway.core.ports import StoredRecord
-from shipway.core.record import ServedRequest
 from shipway.rollouts.evidence import ArmCounts, CanaryEvidence
 from shipway.rollouts.folding import fold
 from shipway.rollouts.plan import BAD_EVENTS
-
-EMPTY = CanaryEvidence.start(harm_ratio=3.0)
-
-
-def served(conversation, *, candidate=False, weight=0.5, events=(), rollout="ro", status=200, at_s=1.0):
-    return ServedRequest(
-        id=conversation,
-        at_s=at_s,
-        environment="production",
-        route="ask",
-        release="rel",
-        is_candidate=candidate,
-        candidate_weight=weight,
-        rollout=rollout,
-        snapshot_version=1,
-        conversation=conversation,
-        conversation_source="header",
-        tenant="t",
-        key_id="k",
-        status=status,
-        latency_ms=1.0,
-        events=events,
-    )
-
-
-def stored(records, *, after=0):
-    return [StoredRecord(after + number, record) for number, record in enumerate(records, 1)]
-
-
-def folded(*records, start=EMPTY, **options):
-    return fold(start, stored(records, after=start.cursor), rollout="ro", bad_events=BAD_EVENTS, **options)
 
 
 def test_a_conversation_counts_one_bad_event_however_many_occur():

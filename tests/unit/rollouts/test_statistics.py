@@ -4,9 +4,9 @@ import random
 import statistics
 
 import pytest
+from tests.served import served_request
 
 from shipway.core.ports import StoredRecord
-from shipway.core.record import ServedRequest
 from shipway.core.snapshot import position
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.analysis import judge
@@ -31,22 +31,11 @@ def simulated(rates, seed, *, limit=1000):
             candidate = position(rollout, name) < weight
             bad = chance.random() < rates[candidate]
             for _ in range(chance.choice([1, 2])):
-                request = ServedRequest(
-                    id=name,
-                    at_s=0.0,
-                    environment="e",
-                    route="ask",
-                    release="r",
+                request = served_request(
+                    name,
                     is_candidate=candidate,
                     candidate_weight=weight,
                     rollout=rollout,
-                    snapshot_version=1,
-                    conversation=name,
-                    conversation_source="header",
-                    tenant="t",
-                    key_id="k",
-                    status=200,
-                    latency_ms=1.0,
                     events=("unsupported", "fallback") if bad else (),
                 )
                 batch.append(StoredRecord(evidence.cursor + len(batch) + 1, request))

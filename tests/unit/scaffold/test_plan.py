@@ -152,6 +152,24 @@ def test_the_suggested_name_is_always_one_that_an_app_can_have(text: str) -> Non
     assert re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", suggested_name(text))
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("nc-ünï cödé d", "nc-uni-code-d"),
+        ("u\u0308ber", "uber"),
+        ("Straße Łódź Ærø", "strasse-lodz-aero"),
+        ("\uff46\uff55\uff4c\uff4c \ufb01le", "full-file"),
+        ("my--app__x", "my-app__x"),
+        ("2024-01 shop", "shop"),
+        ("a" * 62 + " b", "a" * 62),
+        ("日本", "app"),
+        ("...", "app"),
+    ],
+)
+def test_a_folders_name_becomes_a_readable_app_name(folder: str, name: str) -> None:
+    assert suggested_name(folder) == name
+
+
 def test_the_plan_is_shown_one_line_a_file() -> None:
     plan = plan_project("http", "desk")
     lines = plan_lines(plan)

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from shipway.core.errors import IntegrityError, NotFoundError, NotYetError, UnavailableError, UsageError
-from shipway.services.models import CATALOGUE, REQUIREMENTS, ModelEntry, install, locate
+from shipway.services.models import (
+    CATALOGUE,
+    REQUIREMENTS,
+    ModelEntry,
+    check_is_llm,
+    install,
+    locate,
+    locate_with_tokenizer,
+)
 
 CONTENT = b"weights"
 ENTRY = ModelEntry(
@@ -107,3 +115,19 @@ async def test_a_source_without_verified_hashes_is_not_offered():
 def test_the_installed_models_are_what_the_catalogue_says():
     for name, entry in CATALOGUE.items():
         assert locate(name).stat().st_size == entry.size_bytes
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m-instruct", "no-such-model"])
+def test_a_model_that_does_not_embed_is_refused_with_those_that_do(model):
+    with pytest.raises(UsageError, match=f"'{model}' is no embedding model\n  there are: minilm-l6-v2-int8"):
+        locate_with_tokenizer(model, "embedding")
+
+
+def test_a_model_that_does_not_generate_is_refused_with_those_that_do():
+    with pytest.raises(UsageError, match=r"is a model of kind embedding, which .*\n  there are: smollm2"):
+        check_is_llm("minilm-l6-v2-int8")
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m-instruct", "weights/own.gguf"])
+def test_a_model_that_generates_or_is_a_file_of_the_project_is_accepted(model):
+    check_is_llm(model)

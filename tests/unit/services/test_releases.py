@@ -13,7 +13,7 @@ from shipway.adapters.memory.store import MemoryStore
 from shipway.config.loading import load_project
 from shipway.core.canonical import digest_bytes
 from shipway.core.clock import ManualClock
-from shipway.core.errors import ConfigError, IntegrityError, NotFoundError, UsageError
+from shipway.core.errors import ConfigError, DatasetError, IntegrityError, NotFoundError, UsageError
 from shipway.registry.model import Release
 from shipway.services.application import Application, Workspace
 from shipway.services.releases import (
@@ -346,13 +346,49 @@ class TestMaking:
         with pytest.raises(UsageError, match="is not UTF-8; rename the file"):
             release(tree)
 
-    def test_a_malformed_prompt_stops_the_release_before_anything_is_stored(self, tree):
-        async def run() -> None:
+    def refused(self, tree: Path, error: type[Exception]) -> str:
+        """Return why no release is made, after a look at the store that must have stayed empty."""
+
+        async def run() -> str:
             store = MemoryStore()
-            (tree / "prompts" / "answer.yaml").write_bytes(FakeParts.refused)
-            with pytest.raises(ConfigError, match=r"prompts/answer\.yaml:1: system"):
+            with pytest.raises(error) as caught:
                 await made(tree, store=store)
             assert await store.audit.entries() == []
             assert await store.documents.list("release") == []
+            return str(caught.value)
 
-        anyio.run(run)
+        return anyio.run(run)
+
+    def test_a_malformed_prompt_stops_the_release_before_anything_is_stored(self, tree):
+        (tree / "prompts" / "answer.yaml").write_bytes(FakeParts.refused)
+
+        assert "prompts/answer.yaml:1: system" in self.refused(tree, ConfigError)
+
+    def test_a_credential_in_a_prompt_stops_the_release_and_is_not_repeated(self, tree):
+        secret = "sk-proj-" + "Zq3" * 12
+        (tree / "prompts" / "answer.yaml").write_text(f"system: be kind\nuser: my key is {secret}\n")
+
+        said = self.refused(tree, ConfigError)
+
+        assert "prompts/answer.yaml:2: this looks like a credential in clear text" in said
+        assert secret not in said
+
+    @pytest.mark.parametrize(
+        ("cases", "said"),
+        [
+            ('{"id": "a", "question": "A?"}\n{oops\n', "evals/cases.jsonl:2: not JSON"),
+            (
+                '{"id": "a", "question": "A?"}\n{"id": "a", "question": "B?"}\n',
+                "evals/cases.jsonl:2: id: 'a' is already",
+            ),
+            (None, "evals.dataset: evals/cases.jsonl: no such file"),
+        ],
+        ids=["no JSON", "a double id", "no file"],
+    )
+    def test_cases_that_could_not_judge_the_release_stop_it(self, tree, cases, said):
+        (tree / "shipway.yaml").write_text(PROJECT + "gates: [{metric: correct, min: 0.5}]\n")
+        if cases is not None:
+            (tree / "evals").mkdir()
+            (tree / "evals" / "cases.jsonl").write_text(cases)
+
+        assert said in self.refused(tree, DatasetError)

@@ -12,7 +12,8 @@ from shipway.core.errors import ConflictError
 from shipway.operations.supervision import ProcessSpec
 from shipway.services import supervise as module
 from shipway.services.application import Workspace
-from shipway.services.local import Local, read_json
+from shipway.services.local import Local
+from shipway.services.running import read_json
 from shipway.services.supervise import supervise
 
 

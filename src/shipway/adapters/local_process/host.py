@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shipway.core.disk import explained
 from shipway.core.errors import ConflictError
 
 
@@ -51,9 +52,14 @@ class LocalHost:
             return int(probe.getsockname()[1])
 
     def lock(self, path: Path) -> int | None:
-        """Take an exclusive lock for the life of this process; None while another process holds it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take an exclusive lock for the life of this process; None while another process holds it.
+
+        Raises:
+            StoreError: the file cannot be made: a full disk, a read-only file system.
+        """
+        with explained(path, "cannot be locked"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,14 +67,35 @@ class LocalHost:
             return None
         return descriptor
 
+    def is_locked(self, path: Path) -> bool:
+        """Tell whether a process holds the lock; nothing is written, so that it works in a read-only folder."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            # Shared, so that two who ask at the same moment do not take each other for the holder.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def unlock(self, descriptor: int) -> None:
         """Give a lock back."""
         os.close(descriptor)
 
     def start_detached(self, arguments: list[str], log_file: Path, cwd: Path) -> int:
-        """Start `shipway ARGUMENTS` in a session of its own and return its pid."""
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        with log_file.open("ab") as log:
+        """Start `shipway ARGUMENTS` in a session of its own and return its pid.
+
+        Raises:
+            StoreError: the log file cannot be written.
+        """
+        with explained(log_file, "cannot be written"):
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log = log_file.open("ab")
+        with log:
             # Nobody waits for it here: it lives on after this command, that is what `up` is for.
             process = subprocess.Popen(
                 [*self.program(), *arguments],

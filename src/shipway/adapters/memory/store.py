@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shipway.adapters.state import NOBODY, chain_faults, chained, next_lease, plain, refuse_document, refuse_snapshot
+from shipway.adapters.state import (
+    NOBODY,
+    action_id,
+    chain_faults,
+    chained,
+    next_lease,
+    plain,
+    refuse_document,
+    refuse_snapshot,
+)
 from shipway.core.canonical import digest_bytes
 from shipway.core.errors import ConflictError, IntegrityError, NotFoundError
 from shipway.core.ids import Digest
@@ -60,11 +69,17 @@ class MemoryAudit:
 
     def __init__(self) -> None:
         self._events: list[AuditEvent] = []
+        self._actions: dict[str, AuditEvent] = {}
 
     async def append(self, event: AuditEvent) -> AuditEvent:
-        """Store an event at the end of the chain."""
+        """Store an event at the end of the chain; one whose action is there already is returned as it stands."""
         own = replace(event, details=plain(event.details, "audit details"))
+        action = action_id(own)
+        if action is not None and action in self._actions:
+            return self._actions[action]
         self._events.append(chained(own, self._events[-1] if self._events else None))
+        if action is not None:
+            self._actions[action] = self._events[-1]
         return self._events[-1]
 
     async def entries(self, *, after: int = 0, limit: int = 1000) -> list[AuditEvent]:

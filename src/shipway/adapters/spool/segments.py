@@ -14,6 +14,7 @@ from shipway.core.errors import StoreError
 from shipway.core.record import ServedRequest
 
 SUFFIX = ".jsonl"
+DRAFT_SUFFIX = ".new"
 
 
 class Segment:
@@ -34,7 +35,7 @@ class Segment:
         Raises:
             StoreError: the directory cannot be written.
         """
-        draft = path.with_suffix(".new")
+        draft = path.with_suffix(DRAFT_SUFFIX)
         try:
             descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

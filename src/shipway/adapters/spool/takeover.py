@@ -1,12 +1,17 @@
 """Replay of what dead workers left in the spool; `RecordSpool.recover` calls it at start."""
 
+import contextlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
-from shipway.adapters.spool.segments import SUFFIX, Line, Segment, parse
+from shipway.adapters.spool.segments import DRAFT_SUFFIX, SUFFIX, Line, Segment, parse
 from shipway.core.ports import RecordStore
+
+_DRAFT_AGE_S = 60.0
+"""A younger draft may belong to a worker that is just starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,16 @@ async def replay(directory: Path, store: RecordStore, *, batch_rows: int) -> Rec
             segment.close(remove=done)
         torn = sum(line.record is None for line in lines)
         found = Recovery(found.segments + 1, found.replayed + replayed, found.torn + torn)
+    await anyio.to_thread.run_sync(_sweep_drafts, directory)
     return found
+
+
+def _sweep_drafts(directory: Path) -> None:
+    """Delete what workers left that died before their segment had its name: it never held a record."""
+    for draft in directory.glob(f"*{DRAFT_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > _DRAFT_AGE_S:
+                draft.unlink()
 
 
 def _lines(segment: Segment, offset: int) -> list[Line]:

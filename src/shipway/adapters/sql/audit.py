@@ -7,7 +7,7 @@ from sqlalchemy import Row, insert, select
 
 from shipway.adapters.sql.engine import Database
 from shipway.adapters.sql.tables import audit
-from shipway.adapters.state import chain_faults, chained, plain
+from shipway.adapters.state import action_id, chain_faults, chained, plain
 from shipway.core.ports import AuditEvent
 
 _VERIFY_ROWS = 1000
@@ -20,9 +20,17 @@ class SqlAudit:
         self._database = database
 
     async def append(self, event: AuditEvent) -> AuditEvent:
-        """Store an event at the end of the chain; it is on the disk when this returns."""
+        """Store an event at the end of the chain; it is on the disk when this returns.
+
+        One whose action is there already is returned as it stands.
+        """
         own = replace(event, details=plain(event.details, "audit details"))
+        action = action_id(own)
         async with self._database.writing() as connection:
+            if action is not None:
+                known = (await connection.execute(select(audit).where(audit.c.action_id == action))).first()
+                if known is not None:
+                    return _event(known)
             row = (await connection.execute(select(audit).order_by(audit.c.seq.desc()).limit(1))).first()
             previous = _event(row) if row else None
             stored = chained(own, previous)
@@ -36,6 +44,7 @@ class SqlAudit:
                     details=stored.details,
                     prev=previous.digest if previous else "",
                     digest=stored.digest,
+                    action_id=action,
                 )
             )
         return stored

@@ -18,7 +18,7 @@ from shipway.adapters.sql.migrate import current, require_head, upgrade
 from shipway.adapters.sql.records import SqlRecords
 from shipway.adapters.sql.snapshots import SqlSnapshots
 from shipway.core.clock import Clock, SystemClock
-from shipway.core.errors import NotFoundError
+from shipway.core.errors import NotFoundError, StoreError
 
 
 class SqlStore:
@@ -80,6 +80,9 @@ async def _create(path: Path) -> None:
     try:
         await upgrade(draft)
         await anyio.to_thread.run_sync(_publish, draft, path)
+    except StoreError as error:
+        # The draft is gone when somebody reads this.
+        raise StoreError(error.message.replace(str(draft), str(path)), hint=error.hint) from error
     finally:
         await anyio.to_thread.run_sync(lambda: draft.unlink(missing_ok=True))
 

@@ -44,6 +44,9 @@ audit = Table(
     Column("details", JSON, nullable=False),
     Column("prev", Text, nullable=False),
     Column("digest", Text, nullable=False),
+    # Taken out of `details`, so that the database itself refuses an action's second entry.
+    Column("action_id", Text),
+    Index(None, "action_id", unique=True),
 )
 
 snapshots = Table(

@@ -4,6 +4,8 @@ Tenant and groups are terms of the query, so that what the principal may not rea
 stop words; other languages match by whole words.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ _ANALYZER = "english"
 _HEAP_BYTES = 50_000_000
 _LONGEST_WORD = 60
 _TEXT_FIELDS = ("heading", "body")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _MAX_TERMS = 64
 """A question's words beyond these are ignored: the cost of a query grows with them."""
 
@@ -36,7 +39,15 @@ class TantivyFormat:
 
     async def write(self, directory: Path, chunks: Sequence[Chunk]) -> None:
         """Write the index of chunks 0 … n-1."""
-        await anyio.to_thread.run_sync(_write, directory / _DIRECTORY, chunks)
+        path = directory / _DIRECTORY
+        try:
+            await anyio.to_thread.run_sync(_write, path, chunks)
+        except ValueError as error:
+            # tantivy tells of a full disk in the text of a ValueError.
+            if found := _OS_ERROR.search(str(error)):
+                number = int(found[1])
+                raise OSError(number, os.strerror(number), str(path)) from error
+            raise
 
     async def open(self, directory: Path) -> "TantivyIndex":
         """Open it for reading."""

@@ -19,9 +19,15 @@ from typer.main import get_command
 
 from shipway import __version__
 from shipway.core.errors import ShipwayError
-from shipway.entrypoints.failures import UNEXPECTED_EXIT_CODE, USAGE_EXIT_CODE, failure_of
+from shipway.entrypoints.failures import (
+    INTERRUPTED_EXIT_CODE,
+    TERMINATED_EXIT_CODE,
+    UNEXPECTED_EXIT_CODE,
+    USAGE_EXIT_CODE,
+    failure_of,
+    interruption,
+)
 
-_SIGNALLED = 128
 _COMMANDS = "shipway.entrypoints.cli.commands"
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": (f"{_COMMANDS}.init:init", "Write a project that runs: configuration, prompt, documents, eval cases."),
@@ -109,7 +115,9 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     with _terminated_as_interrupted() as terminated:
         code = _run(arguments)
-    return _SIGNALLED + signal.SIGTERM if terminated.is_set() else code
+    if code == INTERRUPTED_EXIT_CODE:
+        typer.echo(f"shipway: {interruption(arguments, terminated=terminated.is_set())}", err=True)
+    return TERMINATED_EXIT_CODE if terminated.is_set() else code
 
 
 @contextmanager

@@ -19,6 +19,11 @@ def emit(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
         typer.echo(line)
 
 
+def warn(message: str) -> None:
+    """Print a warning on the error stream; stdout belongs to the result."""
+    typer.echo(f"shipway: warning: {message}", err=True)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Return the lines of a table with aligned columns."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import uvloop
 
 from shipway.core.errors import ConflictError
 from shipway.gateway.app import Gateway
+from shipway.gateway.exchange import Message, Receive, Send
 
 _BACKLOG = 2048
 _LAST_RECORDS_S = 2.0
@@ -73,7 +74,9 @@ async def serve_on(
 ) -> None:
     """Serve on a bound socket until `stop` is set, drain, flush, return."""
     options = options or ServerOptions()
-    server = _Server(_config(app, options))
+    limited = _Limited(app, options.max_connections)
+    server = _Server(_config(limited, options))
+    limited.connections = server.server_state.connections
     async with _running(beside):
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         stopping = asyncio.ensure_future(stop.wait())
@@ -130,7 +133,20 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: Gateway, options: ServerOptions) -> uvicorn.Config:
+class _Limited:
+    """The gateway behind a number of connections; uvicorn's own limit would answer in plain text."""
+
+    def __init__(self, app: Gateway, max_connections: int) -> None:
+        self.connections: Collection[object] = ()
+        self._app = app
+        self._max_connections = max_connections
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        serve = self._app if len(self.connections) <= self._max_connections else self._app.turn_away
+        await serve(scope, receive, send)
+
+
+def _config(app: _Limited, options: ServerOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
@@ -140,7 +156,6 @@ def _config(app: Gateway, options: ServerOptions) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=options.max_connections,
         backlog=_BACKLOG,
         timeout_keep_alive=options.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(options.drain_s)),

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -288,3 +289,12 @@ async def test_no_acknowledged_record_is_lost_or_doubled_when_the_worker_is_kill
     assert len(stored) == len(set(stored))
     assert len(stored) <= len(acknowledged) + 5
     assert list(directory.iterdir()) == []
+
+
+async def test_a_draft_of_a_worker_that_died_long_ago_is_deleted_and_a_young_one_is_kept(tmp_path):
+    old, young = tmp_path / "old.new", tmp_path / "young.new"
+    old.touch()
+    young.touch()
+    os.utime(old, (1.0, 1.0))
+    await RecordSpool(tmp_path, MemoryRecords(), worker="next", clock=ManualClock()).recover()
+    assert list(tmp_path.glob("*.new")) == [young]

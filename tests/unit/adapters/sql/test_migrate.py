@@ -1,10 +1,12 @@
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import NullPool, create_engine
 
 from shipway.adapters.sql.migrate import current, head, upgrade
@@ -68,3 +70,25 @@ async def test_a_path_with_characters_that_urls_use_is_taken_literally(tmp_path)
     await store.close()
     assert path.is_file()
     assert await current(path) == head()
+
+
+async def test_an_audit_log_with_a_repeated_action_is_upgraded_and_keeps_both_entries(tmp_path, monkeypatch):
+    path = tmp_path / "state.db"
+    path.touch()
+    monkeypatch.setattr("shipway.adapters.sql.migrate.ScriptDirectory.iterate_revisions", only_the_first)
+    await upgrade(path)
+    monkeypatch.undo()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        row = "INSERT INTO audit VALUES (?, 1.0, 'control', 'rollout.promoted', 'ro_1', ?, '', 'sha256:x')"
+        for seq, details in enumerate(['{"action_id": "ro_1/1"}', '{"action_id": "ro_1/1"}', "{}"], start=1):
+            connection.execute(row, (seq, details))
+
+    assert await upgrade(path) == ("0001", head())
+
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT seq, action_id FROM audit ORDER BY seq").fetchall()
+    assert found == [(1, "ro_1/1"), (2, None), (3, None)]
+
+
+def only_the_first(directory: ScriptDirectory, _upper: str, _lower: str) -> Iterator[Script]:
+    yield directory.get_revision("0001")

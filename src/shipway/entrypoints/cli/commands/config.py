@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 import typer
 
 from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject, find_root, flattened, load_project
 from shipway.config.project import Project
 from shipway.config.yaml_source import dotted
+from shipway.core.errors import ConfigError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.release_parts import check_parts
+from shipway.services.project_check import project_problems
 
 group = command_group("Check and explain the project file.")
 
@@ -22,9 +26,15 @@ def _load(project: Path | None) -> LoadedProject:
 
 @group.command()
 def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Check the project file and the overlay of APP_ENV."""
+    """Check the project file, the overlay of APP_ENV, and the prompts, documents, models and cases that they name.
+
+    Every problem is reported at once, with its file and line.
+    """
     del debug
     loaded = _load(project)
+    problems = anyio.run(project_problems, loaded, check_parts())
+    if problems:
+        raise ConfigError(problems)
     lines = [f"{loaded.project.app}: the configuration of environment {loaded.environment} is valid"]
     emit({"app": loaded.project.app, "environment": loaded.environment, "valid": True}, lines, as_json=as_json)
 

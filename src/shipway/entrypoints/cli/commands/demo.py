@@ -64,5 +64,5 @@ def _stop(home: Path, folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     if (folder / "shipway.yaml").is_file():
-        anyio.run(local_of(folder).down)
+        anyio.run(local_of(folder).running.down)
     shutil.rmtree(home, ignore_errors=True)

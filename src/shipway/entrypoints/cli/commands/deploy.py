@@ -8,12 +8,13 @@ import typer
 from shipway.core.errors import UsageError
 from shipway.entrypoints.cli.commands.rollout import summary_lines
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
-from shipway.entrypoints.cli.output import emit
+from shipway.entrypoints.cli.output import emit, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
-from shipway.entrypoints.wiring import opened
-from shipway.services.application import Application
-from shipway.services.deployments import Deployed, DeployPlan, apply_deploy, plan_deploy, roll_back, wait_rollout
+from shipway.entrypoints.wiring import opened, operated, site
+from shipway.services.application import Installation
+from shipway.services.deployments import Deployed, DeployPlan, apply_deploy, plan_deploy, wait_rollout
 from shipway.services.http_processes import ProcessTarget
+from shipway.services.rollbacks import RollbackPlan, apply_roll_back, plan_roll_back
 from shipway.services.rollouts import verdict_of, view
 
 
@@ -73,23 +74,32 @@ def rollback(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Return to the release before: abort the rollout in progress, or switch all traffic back at once."""
+    """Return to the release before: abort the rollout in progress, or switch all traffic back at once.
+
+    A second rollback in a row would go forward again; it is refused unless --to names the release.
+    """
     del debug
+    where = site(project, warn)
 
-    async def act() -> tuple[Deployed, dict[str, Any] | None]:
-        async with opened(project) as app:
-            done = await roll_back(app, _target(app), to=to, reason=reason)
+    async def act() -> tuple[RollbackPlan, Deployed, dict[str, Any] | None]:
+        async with operated(where) as app:
+            plan = await plan_roll_back(app, to=to)
+            if not as_json:
+                emit(None, plan.lines, as_json=False)
+            done = await apply_roll_back(app, plan, _target(app), reason=reason)
             if done.rollout is None or not wait:
-                return done, None
-            return done, view(await wait_rollout(app, done.rollout, timeout_s=timeout_s))
+                return plan, done, None
+            return plan, done, view(await wait_rollout(app, done.rollout, timeout_s=timeout_s))
 
-    done, rollout = anyio.run(act)
-    lines = _deploy_lines(done, rollout)
-    emit(
-        {"release": done.release, "kind": done.kind, "confirmed_s": done.confirmed_s, "rollout": rollout},
-        lines,
-        as_json=as_json,
-    )
+    plan, done, rollout = anyio.run(act)
+    value = {
+        "release": done.release,
+        "from": plan.leaves,
+        "kind": done.kind,
+        "confirmed_s": done.confirmed_s,
+        "rollout": rollout,
+    }
+    emit(value, _deploy_lines(done, rollout), as_json=as_json)
 
 
 def _deploy_lines(done: Deployed | None, rollout: dict[str, Any] | None) -> list[str]:
@@ -107,5 +117,5 @@ def _deploy_lines(done: Deployed | None, rollout: dict[str, Any] | None) -> list
     return [f"{done.release} is stable; {applied}"]
 
 
-def _target(app: Application) -> ProcessTarget:
+def _target(app: Installation) -> ProcessTarget:
     return ProcessTarget(app.state.documents, app.environment)

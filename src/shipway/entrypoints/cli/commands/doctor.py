@@ -1,36 +1,63 @@
 """`shipway doctor`: find what is wrong."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
 import anyio
 import typer
 
+from shipway.adapters.http_probe.probe import HttpProbe
 from shipway.adapters.sql import backup as store_backup
-from shipway.entrypoints.cli.commands.local import local_of
+from shipway.config.loading import LoadedProject
+from shipway.core.errors import ShipwayError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit, table
 from shipway.entrypoints.corpus_parts import check_corpus
 from shipway.entrypoints.model_files import LocalModelFiles
-from shipway.entrypoints.wiring import opened
+from shipway.entrypoints.wiring import Site, examined, opened, operated
+from shipway.services.application import Installation
 from shipway.services.doctor import DoctorParts, Finding, diagnose
+
+_SHOWN = {"problem": "FAIL"}
 
 
 def doctor(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Check disk, store, models, corpus, processes, rollout and audit log; exit 3 when something is broken."""
+    """Check project file, disk, store, models, corpus, processes, rollout and audit log; exit 3 when one is broken."""
     del debug
-
-    async def act() -> list[Finding]:
-        local = local_of(project)
-        async with opened(project) as app:
-            parts = DoctorParts(
-                local=local,
-                check_store=lambda: store_backup.check(app.workspace.state_file),
-                check_model=lambda model: LocalModelFiles().path(model, app.loaded.root),
-                check_corpus=check_corpus,
-            )
-            return await diagnose(app, parts)
-
-    findings = anyio.run(act)
-    rows = [(finding.check, finding.state, finding.message) for finding in findings]
+    findings = anyio.run(_findings, project)
+    rows = [(finding.check, _SHOWN.get(finding.state, finding.state), finding.message) for finding in findings]
     fixes = [f"{finding.check}: {finding.fix}" for finding in findings if finding.fix]
     emit(findings, [*table(("check", "state", "what"), rows), *fixes], as_json=as_json)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(3)
+
+
+async def _findings(project: Path | None) -> list[Finding]:
+    loaded, where = examined(project)
+    async with _opened_or_why(project, loaded, where) as app:
+        parts = DoctorParts(
+            workspace=where.workspace,
+            running=where.running,
+            probe=HttpProbe(),
+            settings=loaded.project if isinstance(loaded, LoadedProject) else loaded,
+            app=app,
+            check_store=lambda: store_backup.check(where.workspace.state_file),
+            check_model=lambda model: LocalModelFiles().path(model, where.workspace.root),
+            check_corpus=check_corpus,
+        )
+        return await diagnose(parts)
+
+
+@asynccontextmanager
+async def _opened_or_why(
+    project: Path | None, loaded: LoadedProject | ShipwayError, where: Site
+) -> AsyncIterator[Installation | ShipwayError]:
+    opening = opened(project) if isinstance(loaded, LoadedProject) else operated(where)
+    async with AsyncExitStack() as stack:
+        app: Installation | ShipwayError
+        try:
+            app = await stack.enter_async_context(opening)
+        except ShipwayError as error:
+            app = error
+        yield app

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from shipway.core.errors import GateRefusedError
+from shipway.core.errors import GateRefusedError, UnavailableError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table
@@ -60,7 +60,13 @@ def run(
             with evaluation_progress(shown=not as_json) as progress:
                 return await evaluate(app, request, targets, progress), names
 
-    done, metrics = anyio.run(act)
+    try:
+        done, metrics = anyio.run(act)
+    except UnavailableError as error:
+        if not as_json:
+            raise
+        emit(_unanswered(release, error), (), as_json=True)
+        raise typer.Exit(VERDICT_EXIT_CODES[Verdict.ERROR]) from error
     if markdown_file is not None:
         text = markdown(done.report, tag_table(done.run, metrics), done.worse)
         markdown_file.write_text(text, encoding="utf-8")
@@ -116,6 +122,12 @@ def compare(
     lines = [f"{found['before']} -> {found['after']}", *table(("metric", "before", "after", "change", "n"), rows)]
     lines += [f"{name}: {json.dumps(change)}" for name, change in found["changed_cases"].items()]
     emit(found, lines, as_json=as_json)
+
+
+def _unanswered(release: str, error: UnavailableError) -> dict[str, Any]:
+    """Return what programs read when nobody answered: the verdict, and why no gate has one."""
+    said = {"type": type(error).__name__, "message": str(error), "exit_code": VERDICT_EXIT_CODES[Verdict.ERROR]}
+    return {"release": release, "verdict": Verdict.ERROR.value, "error": said}
 
 
 def _shown(value: float | None, *, signed: bool = False) -> str:

@@ -26,7 +26,7 @@ def create(
         list[str] | None, typer.Option("--role", help="invoke, operate or admin; may be repeated.")
     ] = None,
     routes: Annotated[list[str] | None, typer.Option("--route", help="Only this route; may be repeated.")] = None,
-    expires: Annotated[str | None, typer.Option(help="Lifetime, such as 12h or 90d.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Lifetime in m, h or d, such as 30m, 12h or 90d.")] = None,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -100,7 +100,10 @@ def _lifetime_s(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"--expires {text!r} is not a lifetime like 30m, 12h or 90d")
+        raise UsageError(
+            f"--expires {text!r} is not a lifetime",
+            hint="give a whole number from 1 and a unit: m (minutes), h (hours) or d (days), such as 30m, 12h or 90d",
+        )
     return int(match[1]) * float(_UNITS_S[match[2]])
 
 

@@ -10,13 +10,14 @@ import typer
 from shipway.adapters.http_probe.probe import HttpProbe
 from shipway.adapters.local_process.host import LocalHost
 from shipway.core.clock import SystemClock
-from shipway.core.errors import NotFoundError
+from shipway.core.errors import NotFoundError, ShipwayError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
-from shipway.entrypoints.cli.output import emit, table
-from shipway.entrypoints.wiring import load, opened
+from shipway.entrypoints.cli.output import emit, table, warn
+from shipway.entrypoints.wiring import load, opened, operated, site
 from shipway.services.application import Workspace
 from shipway.services.keys import KeyRequest, NewKey, create_key
-from shipway.services.local import Endpoints, Local
+from shipway.services.local import Local, behind
+from shipway.services.running import Endpoints
 
 _FIRST_KEY = KeyRequest(tenant="default", groups=("public",), roles=("invoke", "operate", "admin"))
 
@@ -58,30 +59,38 @@ async def _up(
     local: Local, project: Path | None, timeout_s: float, tenant: str, as_json: bool
 ) -> tuple[Endpoints, NewKey | None]:
     async with opened(project) as app:
+        workers, since_s = app.project.server.workers, app.clock.now_s()
         endpoints = await local.up(
-            timeout_s=timeout_s, progress=lambda line: None if as_json else typer.echo(line, err=True)
+            timeout_s=timeout_s,
+            progress=lambda line: None if as_json else typer.echo(line, err=True),
+            lagging=lambda: behind(app, workers, since_s=since_s),
         )
         if await app.state.keys.list():
             return endpoints, None
         request = KeyRequest(tenant=tenant, groups=_FIRST_KEY.groups, roles=_FIRST_KEY.roles)
-        return endpoints, await create_key(app, request)
+        try:
+            return endpoints, await create_key(app, request)
+        except ShipwayError as error:
+            error.message = f"everything runs, but the first key was not made: {error.message}"
+            error.hint = f"{error.hint}; then make the key with `shipway key create`"
+            raise
 
 
 def down(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Stop what `up` started: requests in flight are finished first."""
     del debug
-    stopped = anyio.run(local_of(project).down)
+    stopped = anyio.run(site(project, warn).running.down)
     emit({"stopped": stopped}, ["stopped" if stopped else "nothing was running"], as_json=as_json)
 
 
 def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Show processes, releases and how traffic is divided."""
     del debug
-    local = local_of(project)
-    found = local.status()
+    where = site(project, warn)
+    found = where.running.status()
 
     async def read() -> dict[str, Any]:
-        async with opened(project) as app:
+        async with operated(where) as app:
             snapshot = await app.state.snapshots.read(app.environment)
             workers = await app.state.snapshots.workers(app.environment, seen_after_s=app.clock.now_s() - 10)
             return {"environment": app.environment, "snapshot": snapshot, "workers": workers}
@@ -98,7 +107,7 @@ def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug:
         "snapshot_version": snapshot.version,
         "workers": state["workers"],
     }
-    lines = [f"{local.loaded.project.app} in {state['environment']}: {'running' if found.running else 'not running'}"]
+    lines = [f"{where.record.app} in {state['environment']}: {'running' if found.running else 'not running'}"]
     if found.running and found.endpoints:
         lines += [f"gateway {found.endpoints.gateway}/v1, control {found.endpoints.control}"]
     if found.processes:
@@ -128,11 +137,11 @@ def logs(
 ) -> None:
     """Show the end of a process's log."""
     del debug
-    local = local_of(project)
-    known = sorted(path.stem for path in local.workspace.logs.glob("*.log"))
+    folder = site(project, warn).workspace.logs
+    known = sorted(path.stem for path in folder.glob("*.log"))
     if process not in known:
         raise NotFoundError(f"no log of {process!r}", hint=f"there are: {', '.join(known) or 'none yet'}")
-    path = local.workspace.logs / f"{process}.log"
+    path = folder / f"{process}.log"
     tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
     emit({"process": process, "written": written, "lines": tail}, tail, as_json=as_json)

@@ -9,15 +9,15 @@ import typer
 
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.cli.release_lines import difference_lines
 from shipway.entrypoints.release_parts import release_parts
 from shipway.entrypoints.wiring import opened
-from shipway.registry.difference import Change, ReleaseDifference
 from shipway.registry.model import Release
-from shipway.services.releases import CreatedRelease, compare_releases, create_release
+from shipway.services.release_differences import ComparedReleases, compared_releases
+from shipway.services.releases import CreatedRelease, create_release
 
 group = command_group("Create, list, show and compare releases.")
 ReleaseArgument = Annotated[str, typer.Argument(help="A release id or the beginning of one.")]
-_LONGEST_SHOWN = 60
 
 
 @group.command()
@@ -104,40 +104,30 @@ def diff(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say which parts changed and which gates that makes necessary."""
+    """Say which parts changed, line by line where they are text, and which gates that makes necessary."""
     del debug
 
-    async def read() -> ReleaseDifference:
+    async def read() -> ComparedReleases:
         async with opened(project) as app:
-            return await compare_releases(app, before, after)
+            return await compared_releases(
+                app.state.blobs, await app.releases.get(before), await app.releases.get(after)
+            )
 
     found = anyio.run(read)
-    parts = ", ".join(found.parts) or "nothing"
-    lines = [
-        f"{found.before} -> {found.after}: {parts} changed; evaluation {found.evaluation}",
-        *(_change_line(change) for change in found.changes),
-    ]
+    changes = found.difference
     value = {
-        "before": found.before,
-        "after": found.after,
-        "parts": list(found.parts),
-        "evaluation": found.evaluation,
-        "changes": list(found.changes),
+        "before": changes.before,
+        "after": changes.after,
+        "parts": list(changes.parts),
+        "evaluation": changes.evaluation,
+        "changes": list(changes.changes),
+        "texts": list(found.texts),
     }
-    emit(value, lines, as_json=as_json)
+    emit(value, difference_lines(found), as_json=as_json)
 
 
 def _part_lines(release: Release) -> list[str]:
     return [f"  {kind:7} {digest}" for kind, digest in release.part_digests().items()]
-
-
-def _change_line(change: Change) -> str:
-    return f"  {change.part:7} {change.key}: {_shown(change.before)} -> {_shown(change.after)}"
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True) if value is not None else "(none)"
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
 def _time(at_s: float) -> str:

@@ -129,7 +129,8 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"rollout {found['rollout']}: {found['state']} ({found['verdict']}) {found['reason']}".rstrip(),
         f"  {found['stable']} -> {found['candidate']}",
-        f"  step {found['step']} of {found['steps']}, weight {found['weight']:.0%}; {'; '.join(arms)}",
+        f"  {_place(found)}; {'; '.join(arms)}",
+        *_evidence_lines(found["promotion"]),
     ]
     if found["override"]:
         lines.append(f"  the gate was overridden: {found['override']}")
@@ -139,6 +140,37 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
         since = found["decision_to_last_assignment_s"]
         lines.append(f"  decision -> last request assigned to it: {since:+.3f} s (negative: before the decision)")
     return lines
+
+
+def _place(found: dict[str, Any]) -> str:
+    match found["state"]:
+        case "completed":
+            return f"promoted: {found['candidate']} is stable now and serves {found['weight']:.0%}"
+        case "rolled_back":
+            return f"withdrawn: {found['stable']} serves everybody"
+        case _:
+            return f"step {found['step']} of {found['steps']}, weight {found['weight']:.0%}"
+
+
+def _evidence_lines(promotion: dict[str, Any]) -> list[str]:
+    """Return how strong the evidence of no harm is, and its absolute half in words."""
+    lines = [
+        (
+            f"  evidence of no harm: {promotion['no_harm_e']:.3g} (promotion needs {promotion['needed_e']:.3g});"
+            f" compared with stable: {promotion['relative_e']:.3g}"
+        )
+    ]
+    if promotion["harmless_rate"] is None:
+        return lines
+    served = promotion["good"] + promotion["bad"]
+    said = f"{promotion['harmless_e']:.3g}" if promotion["harmless_e"] else "not counted, it looks worse than stable"
+    return [
+        *lines,
+        (
+            f"  evidence that fewer than {promotion['harmless_rate']:.2%} of the candidate's own conversations are bad:"
+            f" {said} ({promotion['bad']} bad of {served} that have settled)"
+        ),
+    ]
 
 
 def history_lines(found: dict[str, Any]) -> list[str]:

@@ -1,0 +1,125 @@
+"""The way back: to the stable release of a rollout in progress, to the release before, or to a named one.
+
+`shipway rollback` calls it, also while the project file is broken: nothing here reads a setting.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from shipway.core.errors import ConflictError, NotFoundError, UsageError
+from shipway.core.ids import ReleaseId, RolloutId
+from shipway.registry.model import Release
+from shipway.registry.store import LabelEntry
+from shipway.rollouts import desk
+from shipway.rollouts.model import CommandKind, Rollout, RolloutState
+from shipway.services.application import Installation
+from shipway.services.deployments import Deployed, Target, switch
+from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts
+
+_DEPLOYMENTS = "deployment"
+_MOST_DEPLOYMENTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackPlan:
+    """What a rollback will do; nothing has been changed yet. `rollout` is set when it aborts one."""
+
+    kind: Literal["abort", "switch"]
+    leaves: ReleaseId | None
+    release: Release
+    rollout: RolloutId | None
+    lines: tuple[str, ...]
+
+
+async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
+    """Say which release a rollback leaves and which one it returns to.
+
+    Raises:
+        NotFoundError: there is no release before, or no such release.
+        UsageError: the named release is stable already, or the one before was itself left by a rollback.
+        ConflictError: a release was named while a rollout is in progress.
+    """
+    rollouts = await list_rollouts(app)
+    active = [rollout for rollout in rollouts if not rollout.finished]
+    if active and to:
+        raise ConflictError(
+            f"rollout {active[-1].id} is {active[-1].state.value}", hint="abort it first: `shipway rollout abort`"
+        )
+    if active:
+        rollout = active[-1]
+        line = f"rollback of rollout {rollout.id}: {rollout.candidate} -> {rollout.stable}"
+        release = await app.releases.get(rollout.stable)
+        return RollbackPlan("abort", rollout.candidate, release, rollout.id, (line,))
+    history = await app.releases.label_history(app.environment)
+    stable = history[-1].release if history else None
+    release = await (app.releases.get(to) if to else _before(app, history, rollouts))
+    if release.id == stable:
+        raise UsageError(f"{release.id} is stable in {app.environment} already")
+    return RollbackPlan("switch", stable, release, None, (f"rollback: {stable or 'nothing'} -> {release.id}",))
+
+
+async def apply_roll_back(app: Installation, plan: RollbackPlan, target: Target, *, reason: str = "") -> Deployed:
+    """Do what a plan says.
+
+    Raises:
+        ConflictError: the rollout of the plan was changed too often meanwhile.
+        UnavailableError: the release's process does not get healthy, or a worker does not obey in time.
+    """
+    if plan.rollout is not None:
+        documents = app.state.documents
+        await desk.submit(documents, app.clock, plan.rollout, CommandKind.ABORT, actor=app.actor, reason=reason)
+        return Deployed(plan.release.id, "abort", plan.rollout)
+    environment, left = app.environment, plan.leaves
+    await app.audit("rollback.started", plan.release.id, environment=environment, from_release=left, reason=reason)
+    done = await switch(app, plan.release, target, kind="rollback", dead_man_s=None)
+    if left is not None:
+        await target.stop(left)
+    return done
+
+
+async def _before(app: Installation, history: list[LabelEntry], rollouts: list[Rollout]) -> Release:
+    earlier = [entry for entry in history if entry.release != history[-1].release]
+    if not earlier:
+        raise NotFoundError(
+            f"there is no release before in {app.environment}", hint="`shipway release list` shows the releases"
+        )
+    current, target = history[-1], earlier[-1]
+    if await _was_rolled_back(app, current, target, rollouts):
+        raise await _forward(app, current, target, history)
+    return await app.releases.get(target.release)
+
+
+async def _was_rolled_back(app: Installation, current: LabelEntry, target: LabelEntry, rollouts: list[Rollout]) -> bool:
+    """Tell whether `current` became stable by leaving `target`, by hand or because a rollout took itself back."""
+    prefix = f"{app.environment}/"
+    found = await app.state.documents.list(_DEPLOYMENTS, prefix=prefix, limit=_MOST_DEPLOYMENTS)
+    by_user = any(
+        body["kind"] == "rollback" and body["release"] == current.release and body["at_s"] >= current.at_s
+        for _, body, _ in found
+    )
+    by_controller = current.actor == CONTROLLER_ACTOR and any(
+        rollout.state is RolloutState.ROLLED_BACK
+        and (rollout.stable, rollout.candidate) == (current.release, target.release)
+        for rollout in rollouts
+    )
+    return by_user or by_controller
+
+
+async def _forward(app: Installation, current: LabelEntry, target: LabelEntry, history: list[LabelEntry]) -> UsageError:
+    known = {current.release, target.release}
+    older = [entry.release for entry in history if entry.release not in known]
+    further = f"\n  further back: `shipway rollback --to {older[-1]}`" if older else ""
+    return UsageError(
+        f"{app.environment} was rolled back already; the release before is the one that was left, going there is"
+        f" going forward again\n"
+        f"  stable now   {await _described(app, current)}\n"
+        f"  left behind  {await _described(app, target)}",
+        hint=f"if you mean it: `shipway rollback --to {target.release}`{further}",
+    )
+
+
+async def _described(app: Installation, entry: LabelEntry) -> str:
+    since = datetime.fromtimestamp(entry.at_s, UTC).isoformat(timespec="seconds")
+    message = (await app.releases.get(entry.release)).provenance.message
+    return f"{entry.release}  stable since {since} by {entry.actor}{f'  {message!r}' if message else ''}"

@@ -1,0 +1,66 @@
+import os
+
+import pytest
+
+from shipway.adapters.local_process.host import LocalHost
+from shipway.core.errors import StoreError
+
+
+def test_asking_whether_a_lock_is_held_writes_nothing(tmp_path):
+    assert LocalHost().is_locked(tmp_path / "run" / "up.lock") is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_held_lock_is_seen_until_it_is_given_back(tmp_path):
+    host, path = LocalHost(), tmp_path / "up.lock"
+    held = host.lock(path)
+    assert held is not None
+    assert host.is_locked(path)
+    assert host.lock(path) is None
+
+    host.unlock(held)
+
+    assert not host.is_locked(path)
+
+
+def test_a_lock_file_that_may_not_be_written_can_be_asked(tmp_path, monkeypatch):
+    host, path = LocalHost(), tmp_path / "up.lock"
+    held = host.lock(path)
+    opened = os.open
+
+    def read_only(name, flags, mode=0o777):
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise OSError(30, "Read-only file system", str(name))
+        return opened(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+
+    assert host.is_locked(path)
+    with pytest.raises(StoreError, match=r"up\.lock cannot be locked: Read-only file system"):
+        host.lock(path)
+    host.unlock(held)
+
+
+def test_two_who_ask_at_once_do_not_take_each_other_for_the_holder(tmp_path, monkeypatch):
+    host, path = LocalHost(), tmp_path / "up.lock"
+    host.unlock(host.lock(path))
+    seen = []
+    close = os.close
+
+    def ask_again(descriptor):
+        if not seen:
+            seen.append(None)
+            seen[0] = LocalHost().is_locked(path)
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", ask_again)
+
+    assert host.is_locked(path) is False
+    assert seen == [False]
+
+
+def test_a_log_that_cannot_be_written_is_named_before_anything_is_started(tmp_path):
+    (tmp_path / "logs").write_text("a file where a folder should be")
+
+    with pytest.raises(StoreError, match=r"logs/supervisor.log cannot be written"):
+        LocalHost().start_detached(["supervise"], tmp_path / "logs" / "supervisor.log", tmp_path)

@@ -1,0 +1,102 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shipway.adapters.memory.store import MemoryStore
+from shipway.config.project import Project
+from shipway.core.clock import ManualClock
+from shipway.core.errors import ConfigError, NotFoundError, StoreError
+from shipway.services.application import RunningInstallation, Workspace
+from shipway.services.doctor import DoctorParts, diagnose
+from shipway.services.running import Running
+
+pytestmark = pytest.mark.anyio
+
+PROJECT = {
+    "app": "a",
+    "models": {"m": {"engine": "llamacpp", "model": "weights/m.gguf"}},
+    "routes": {"ask": {"kind": "chat", "model": "m"}},
+}
+
+
+class Host:
+    def is_locked(self, path):
+        return False
+
+
+async def no_faults():
+    return []
+
+
+async def never(app):
+    raise AssertionError("no corpus is declared")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> DoctorParts:
+    workspace, clock = Workspace(tmp_path), ManualClock()
+    return DoctorParts(
+        workspace=workspace,
+        running=Running(workspace, Host(), clock, 30.0),
+        probe=None,
+        settings=Project.model_validate(PROJECT),
+        app=RunningInstallation("local", workspace, MemoryStore(), clock, "user:test"),
+        check_store=no_faults,
+        check_model=lambda model: None,
+        check_corpus=never,
+    )
+
+
+async def states(parts: DoctorParts) -> dict[str, str]:
+    return {finding.check: finding.state for finding in await diagnose(parts)}
+
+
+ALL_OK = dict.fromkeys(("config", "disk", "store", "models", "corpus", "processes", "rollout", "audit"), "ok")
+
+
+async def test_a_sound_installation_is_ok_in_every_row(parts):
+    assert await states(parts) == ALL_OK
+
+
+async def test_a_broken_project_file_is_one_row_and_what_needs_it_is_skipped(parts):
+    broken = replace(parts, settings=ConfigError(["shipway.yaml:2: foo: unknown key"]))
+
+    assert await states(broken) == ALL_OK | {"config": "problem", "models": "skipped", "corpus": "skipped"}
+    (config, *_) = await diagnose(broken)
+    assert config.message == "shipway.yaml:2: foo: unknown key"
+
+
+async def test_a_store_that_cannot_be_opened_is_one_row_and_what_needs_it_is_skipped(parts):
+    broken = replace(parts, app=StoreError("state.db cannot be opened: it is read-only", hint="mount it writable"))
+
+    assert await states(broken) == ALL_OK | {"store": "problem", "rollout": "skipped", "audit": "skipped"}
+    store = (await diagnose(broken))[2]
+    assert (store.message, store.fix) == ("state.db cannot be opened: it is read-only", "mount it writable")
+
+
+async def test_without_project_file_and_store_the_rest_is_still_looked_at(parts):
+    broken = replace(parts, app=StoreError("full"), settings=NotFoundError("no overlay"))
+
+    found = await states(broken)
+
+    assert [name for name, state in found.items() if state == "problem"] == ["config", "store"]
+    assert (found["disk"], found["processes"]) == ("ok", "ok")
+
+
+async def test_the_rollout_of_an_unknown_environment_is_not_called_well(parts):
+    unknown = replace(parts.app, environment="")
+
+    assert (await states(replace(parts, app=unknown)))["rollout"] == "skipped"
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("half a file")])
+async def test_a_check_that_breaks_is_a_problem_and_the_next_ones_run(parts, error):
+    def broken(model: str) -> object:
+        raise error
+
+    found = {finding.check: finding for finding in await diagnose(replace(parts, check_model=broken))}
+
+    assert found["models"].state == "problem"
+    assert type(error).__name__ in found["models"].message
+    assert found["audit"].state == "ok"

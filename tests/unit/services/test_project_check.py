@@ -1,0 +1,168 @@
+"""Everything that a project names and that is not there or not right is found in one run."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from shipway.config.loading import load_project
+from shipway.core.errors import ConfigError, NotFoundError, UsageError
+from shipway.services.models import ModelKind
+from shipway.services.project_check import CheckParts, project_problems
+
+PROJECT = """\
+app: shop
+code:
+  paths:
+    - "app/**"
+models:
+  small:
+    engine: llamacpp
+    model: tiny
+prompts:
+  answer: prompts/answer.yaml
+  other: prompts/other.yaml
+routes:
+  ask: {kind: rag, model: small, prompt: answer}
+corpus:
+  root: papers
+  embedding: vectors
+  sources:
+    - {path: "acme/**", tenant: t, groups: [public]}
+evals:
+  dataset: evals/cases.jsonl
+gates:
+  - {metric: correct, min: 0.5}
+"""
+
+
+class FakeModels:
+    """Knows `tiny`, and the models of retrieval that Shipway has; nothing else is installed."""
+
+    def path(self, model: str, root: Path) -> Path:
+        if model != "tiny":
+            raise NotFoundError(f"model {model!r} is not installed", hint="run `shipway models install`")
+        return root / model
+
+    def retrieval(self, model: str, kind: ModelKind) -> tuple[Path, Path]:
+        if model == "unknown":
+            raise UsageError(f"{model!r} is no {kind} model", hint="there are: vectors")
+        return Path(model), Path(kind)
+
+
+class FakePrompts:
+    """Refuses a prompt that says so."""
+
+    def check(self, data: bytes, shown_as: str) -> None:
+        if data == b"broken":
+            raise ConfigError([f"{shown_as}: system: is missing"], hint="a prompt has a system text")
+
+
+def problems(root: Path) -> list[str]:
+    parts = CheckParts(FakePrompts(), FakeModels(), {".md"})
+    return anyio.run(project_problems, load_project(root, {}), parts)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name, text in {
+        "shipway.yaml": PROJECT,
+        "app/main.py": "pass\n",
+        "prompts/answer.yaml": "fine",
+        "prompts/other.yaml": "fine",
+        "papers/acme/a.md": "# A\n",
+        "evals/cases.jsonl": '{"id": "a", "question": "A?", "must_contain": ["a"]}\n',
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def edit(root: Path, before: str, after: str) -> None:
+    text = (root / "shipway.yaml").read_text()
+    assert before in text
+    (root / "shipway.yaml").write_text(text.replace(before, after))
+
+
+def test_a_project_with_everything_in_place_has_no_problems(project):
+    assert problems(project) == []
+
+
+def test_all_problems_are_found_in_one_run_each_with_its_place(project):
+    (project / "prompts" / "answer.yaml").unlink()
+    (project / "prompts" / "other.yaml").write_text("broken")
+    (project / "papers").rename(project / "docs")
+    (project / "app" / "main.py").unlink()
+    edit(project, "model: tiny", "model: huge")
+    edit(project, "embedding: vectors", "embedding: unknown")
+    edit(project, "metric: correct", "metric: corect")
+    with (project / "evals" / "cases.jsonl").open("a") as cases:
+        cases.write('{"id": "a", "question": "Again?"}\nnot JSON\n')
+
+    found = problems(project)
+
+    assert [line.partition("; ")[0] for line in found] == [
+        "shipway.yaml:4: code.paths[0]: 'app/**' matches no file in the project",
+        "shipway.yaml:10: prompts.answer: prompts/answer.yaml: no such file",
+        "prompts/other.yaml: system: is missing",
+        "shipway.yaml:8: models.small.model: model 'huge' is not installed",
+        "shipway.yaml:16: corpus.embedding: 'unknown' is no embedding model",
+        "shipway.yaml:15: corpus.root: 'papers' is not a directory",
+        "evals/cases.jsonl:2: id: 'a' is already the id of line 1",
+        "evals/cases.jsonl:3: not JSON at column 1 (Expecting value)",
+        "shipway.yaml:22: gates[0]: gate on unknown metric 'corect'",
+    ]
+    assert "shipway.yaml:8: models.small.model: model 'huge' is not installed; run `shipway models install`" in found
+
+
+def test_documents_that_a_build_would_refuse_are_named_by_their_path(project):
+    (project / "papers" / "stray.md").write_text("x")
+    (project / "papers" / "acme" / "a.png").write_text("x")
+    assert [line.partition(";")[0] for line in problems(project)] == [
+        "papers/acme/a.png: unknown suffix '.png'",
+        "papers/stray.md: no rule says who may read it",
+    ]
+
+
+def test_a_folder_without_documents_is_a_problem(project):
+    (project / "papers" / "acme" / "a.md").unlink()
+    assert problems(project) == [
+        "shipway.yaml:15: corpus.root: 'papers' holds no documents; add documents or change `corpus.root`"
+    ]
+
+
+def test_a_value_that_is_a_default_is_placed_at_its_section(project):
+    edit(project, "  root: papers\n", "")
+    assert problems(project) == [
+        "shipway.yaml:14: corpus.root: 'docs' is not a directory; create it or change `corpus.root`"
+    ]
+
+
+def test_a_credential_in_a_prompt_is_named_by_line_and_not_repeated(project):
+    secret = "sk-proj-" + "Zq3" * 12
+    (project / "prompts" / "answer.yaml").write_text(f"system: x\nuser: {secret}\n")
+    (line,) = problems(project)
+    assert line.startswith("prompts/answer.yaml:2: this looks like a credential in clear text; ")
+    assert secret not in line
+
+
+def test_a_drop_that_the_cases_cannot_show_is_found_before_an_evaluation(project):
+    edit(project, "min: 0.5", "non_regression: 0.001")
+    (line,) = problems(project)
+    assert line.startswith("shipway.yaml:22: gates[0]: gate 'correct does not regress'")
+
+
+def test_the_cases_alone_are_blamed_when_a_gate_cannot_be_judged_without_them(project):
+    edit(project, "min: 0.5", "non_regression: 0.001")
+    (project / "evals" / "cases.jsonl").unlink()
+    assert problems(project) == [
+        "shipway.yaml:20: evals.dataset: evals/cases.jsonl: no such file; write the cases or correct the path"
+    ]
+
+
+def test_models_that_need_no_file_are_not_looked_for(project):
+    edit(project, "engine: llamacpp\n    model: tiny", "engine: echo\n    model: huge")
+    edit(project, "embedding: vectors", "embedding: hashing")
+    edit(project, "evals:\n", "retrieval: {reranker: null}\nevals:\n")
+    assert problems(project) == []

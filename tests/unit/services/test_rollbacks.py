@@ -1,0 +1,190 @@
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from shipway.adapters.memory.store import MemoryStore
+from shipway.core.clock import ManualClock
+from shipway.core.errors import ConflictError, NotFoundError, UsageError
+from shipway.core.ids import ReleaseId, RolloutId
+from shipway.registry.model import Provenance, Release, release_id
+from shipway.rollouts import desk
+from shipway.rollouts.model import CommandKind, RolloutState
+from shipway.rollouts.plan import Guardrails, Plan, Step
+from shipway.services.application import RunningInstallation, Workspace
+from shipway.services.deployments import Deployed
+from shipway.services.rollbacks import apply_roll_back, plan_roll_back
+from shipway.services.rollouts import CONTROLLER_ACTOR
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Target:
+    """Processes that are healthy as soon as they are wanted."""
+
+    stopped: list[str] = field(default_factory=list)
+
+    async def start(self, release):
+        pass
+
+    async def stop(self, release):
+        self.stopped.append(release)
+
+    async def healthy(self, release):
+        return True
+
+    async def endpoints(self, release):
+        return {}
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = ManualClock(1_750_000_000.0)
+        self.app = RunningInstallation("local", Workspace(Path("x")), MemoryStore(), self.clock, "user:ada")
+        self.target = Target()
+
+    async def release(self, message: str) -> ReleaseId:
+        manifest = {"app": "a", "policy": {"routes": {"ask": {"kind": "chat"}}}, "note": message}
+        made = Release(release_id(manifest), manifest, Provenance("user:ada", 1.0, message=message))
+        return (await self.app.releases.add(made))[0].id
+
+    async def promoted(self, release: ReleaseId, actor: str = "user:ada") -> None:
+        """Let a deploy or a finished rollout make a release stable."""
+        self.clock.advance(60)
+        await self.app.releases.set_label("local", release, at_s=self.clock.now_s(), actor=actor)
+
+    async def roll_back(self, to: str = "") -> Deployed:
+        self.clock.advance(60)
+        return await apply_roll_back(self.app, await plan_roll_back(self.app, to=to), self.target, reason="wrong")
+
+    async def stable(self) -> str:
+        return (await self.app.state.snapshots.read("local")).routes[0].stable
+
+    async def rollout(self, stable: ReleaseId, candidate: ReleaseId, state: RolloutState) -> RolloutId:
+        plan = Plan(steps=(Step(1.0, 0, 0.0, 60.0),), guardrails=Guardrails(0.5, 10))
+        row = desk.new_rollout(
+            RolloutId("ro_1"), "local", ("ask",), releases=(stable, candidate), plan=plan, now_s=self.clock.now_s()
+        )
+        await desk.start(self.app.state.documents, replace(row, state=state), actor="user:ada")
+        return row.id
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_rollback_says_what_it_leaves_and_where_it_goes(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b)
+
+    plan = await plan_roll_back(world.app)
+
+    assert (plan.kind, plan.leaves, plan.release.id) == ("switch", b, a)
+    assert plan.lines == (f"rollback: {b} -> {a}",)
+    done = await world.roll_back()
+    assert (done.release, done.kind, await world.stable()) == (a, "rollback", a)
+    assert world.target.stopped == [b]
+
+
+async def test_a_second_rollback_does_not_go_forward_again(world):
+    a, b = await world.release("the old words"), await world.release("the new words")
+    await world.promoted(a)
+    await world.promoted(b)
+    await world.roll_back()
+
+    with pytest.raises(UsageError) as caught:
+        await world.roll_back()
+
+    said = str(caught.value)
+    assert f"stable now   {a}  stable since 2025-06-15T15:09:40+00:00 by user:ada  'the old words'" in said
+    assert f"left behind  {b}  stable since 2025-06-15T15:08:40+00:00 by user:ada  'the new words'" in said
+    assert f"`shipway rollback --to {b}`" in said
+    assert await world.stable() == a
+
+
+async def test_the_release_that_was_left_can_be_named(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b)
+    await world.roll_back()
+
+    assert (await world.roll_back(to=b)).release == b
+    with pytest.raises(UsageError, match="rolled back already"):
+        await world.roll_back()
+
+
+async def test_after_a_rollback_an_older_release_is_offered_too(world):
+    a, b, c = [await world.release(name) for name in ("first", "second", "third")]
+    for release in (a, b, c):
+        await world.promoted(release)
+    await world.roll_back()
+
+    with pytest.raises(UsageError, match=f"further back: `shipway rollback --to {a}`"):
+        await world.roll_back()
+
+
+async def test_a_release_promoted_after_a_rollback_can_be_rolled_back(world):
+    a, b, c = [await world.release(name) for name in ("first", "second", "third")]
+    await world.promoted(a)
+    await world.promoted(b)
+    await world.roll_back()
+    await world.promoted(c, CONTROLLER_ACTOR)
+
+    assert (await world.roll_back()).release == a
+
+
+async def test_a_release_that_a_rollout_took_back_itself_is_not_returned_to(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b, CONTROLLER_ACTOR)
+    await world.promoted(a, CONTROLLER_ACTOR)
+    await world.rollout(a, b, RolloutState.ROLLED_BACK)
+
+    with pytest.raises(UsageError, match=f"left behind  {b}"):
+        await world.roll_back()
+
+
+async def test_a_rollout_in_progress_is_aborted_and_both_its_releases_are_named(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    rollout = await world.rollout(a, b, RolloutState.PAUSED)
+
+    plan = await plan_roll_back(world.app)
+    done = await world.roll_back()
+
+    assert plan.lines == (f"rollback of rollout {rollout}: {b} -> {a}",)
+    assert (done.kind, done.rollout, done.release) == ("abort", rollout, a)
+    assert (await desk.load(world.app.state.documents, rollout))[0].command.kind is CommandKind.ABORT
+    with pytest.raises(ConflictError, match="abort it first"):
+        await plan_roll_back(world.app, to=a)
+
+
+async def test_there_is_nothing_before_the_first_release(world):
+    with pytest.raises(NotFoundError, match="no release before in local"):
+        await world.roll_back()
+    await world.promoted(await world.release("first"))
+    with pytest.raises(NotFoundError, match="no release before in local"):
+        await world.roll_back()
+
+
+async def test_what_is_stable_already_is_not_switched_to(world):
+    a = await world.release("first")
+    await world.promoted(a)
+
+    with pytest.raises(UsageError, match=f"{a} is stable in local already"):
+        await world.roll_back(to=a)
+
+
+async def test_a_rollback_keeps_the_dead_man_time_of_the_snapshot(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b)
+    snapshot = await world.app.state.snapshots.read("local")
+    await world.app.state.snapshots.write(replace(snapshot, dead_man_s=77.0), expected_version=0)
+
+    await world.roll_back()
+
+    assert (await world.app.state.snapshots.read("local")).dead_man_s == 77.0
