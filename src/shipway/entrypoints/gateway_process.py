@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from shipway.adapters.aiohttp_client.engine import AiohttpEngineClient
+from shipway.adapters.httptools_client.client import HttptoolsEngineClient
 from shipway.adapters.spool.spool import RecordSpool
 from shipway.core.disk import explained
 from shipway.core.snapshot import Snapshot
@@ -46,7 +46,7 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
         name = f"gateway-{worker}-{os.getpid()}"
         settings = gateway_settings(app, name)
         address = _address(app, host, port)
-        engines, factory = AiohttpEngineClient(), LocalRuntimeFactory(app)
+        engines, factory = HttptoolsEngineClient(), LocalRuntimeFactory(app)
         metrics = DataPlaneMetrics(CollectorRegistry())
         spool = RecordSpool(
             app.workspace.spool, app.state.records, worker=name, clock=app.clock, count=metrics.count_records

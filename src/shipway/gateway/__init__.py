@@ -1,1 +1,1 @@
-"""The data plane: authentication, limits, choice of release, relay to engines, records. Raw ASGI, no framework."""
+"""The data plane: authentication, limits, choice of release, relay to engines, records. No framework."""

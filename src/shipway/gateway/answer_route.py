@@ -71,19 +71,18 @@ class AnswerDesk:
                 "citations": list(result.citations),
             }
         )
-        await exchange.start(_OK, reply.headers)
-        await exchange.finish(reply.body)
+        exchange.reply(_OK, reply.headers, reply.body)
 
     async def _stream(
         self, exchange: Exchange, account: Account, head: dict[str, Any], result: AnswerResult, *, wants_usage: bool
     ) -> None:
         account.first_token()
         async with asyncio.timeout(self._settings.llm_deadline_s):
-            await exchange.start(_OK, EVENT_STREAM)
+            exchange.start(_OK, EVENT_STREAM)
             async for event in _events({**head, "object": "chat.completion.chunk"}, result, wants_usage=wants_usage):
                 await exchange.write(event)
         account.commit(_OK, self._records)
-        await exchange.finish(DONE_EVENT)
+        exchange.finish(DONE_EVENT)
 
 
 async def _events(head: dict[str, Any], result: AnswerResult, *, wants_usage: bool) -> AsyncIterator[bytes]:

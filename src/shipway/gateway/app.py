@@ -1,14 +1,14 @@
-"""The gateway as an ASGI application: one exchange in, one reply, one record, one log line.
+"""The gateway as an application: one exchange in, one reply, one record, one log line.
 
-`entrypoints/dataplane` serves it with uvicorn; the wiring builds it.
+`entrypoints/dataplane` serves it; the wiring builds it.
 """
 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from shipway.core import record as events
 from shipway.core.clock import Clock
@@ -20,7 +20,7 @@ from shipway.gateway.admission import Admission
 from shipway.gateway.answer_route import AnswerDesk
 from shipway.gateway.attempts import EngineCalls
 from shipway.gateway.auth import OPERATE
-from shipway.gateway.exchange import Exchange, Message, Receive, Send
+from shipway.gateway.exchange import Exchange
 from shipway.gateway.http_route import PREFIX, HttpProxy
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.model_api import ModelApi
@@ -34,6 +34,7 @@ from shipway.gateway.validate import Endpoint
 Handler = Callable[[Exchange, Account], Awaitable[None]]
 
 _MODELS = "/v1/models"
+_UNCOUNTED = frozenset({"/health", "/ready"})
 _TOO_LARGE = 413
 _SERVER_ERROR = 500
 _LAST_WORD_S = 1.0
@@ -96,25 +97,13 @@ class Gateway:
         """Answer `/ready` with 503 from now on; requests are still served."""
         self._serving.draining = True
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection scope; only `http` is known."""
-        if scope["type"] != "http":
-            raise RefusedError(400, f"the gateway serves http, not {scope['type']}")
-        await self._exchange(scope, receive, send).run(lambda exchange: self._serve(exchange, self._handler(exchange)))
-
-    async def turn_away(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Refuse a connection that is one too many for the server, and have it closed."""
-        await self._exchange(scope, receive, send).run(lambda exchange: self._serve(exchange, self._overrun))
-
-    def _exchange(self, scope: Message, receive: Receive, send: Send) -> Exchange:
-        request_id = f"req_{ulid(self._parts.clock.now_s(), secrets.randbits)}"
-        return Exchange(scope, receive, send, request_id)
-
-    async def _serve(self, exchange: Exchange, handler: Handler) -> None:
-        account = Account.opened(exchange.request_id, self._parts.clock, self._settings)
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer a request; whatever happens ends in a reply, a record and a log line."""
+        account = self._opened()
+        exchange.stamp.append(("x-request-id", account.id))
         status = _SERVER_ERROR
         try:
-            await handler(exchange, account)
+            await self._handler(exchange)(exchange, account)
             status = account.record.status if account.record else 200
         except asyncio.CancelledError:
             status = self._abort(account, gone=exchange.gone)
@@ -122,7 +111,20 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - the edge: every failure becomes a reply in our shape
             status = await self._fail(exchange, account, error)
         finally:
-            self._publish(exchange, account, status)
+            if exchange.path not in _UNCOUNTED:
+                self._publish(account, status)
+
+    def refused(self, refusal: RefusedError) -> Reply:
+        """Return the reply to what is no request, or one too many; it is counted and logged."""
+        account = self._opened()
+        account.blame(refusal)
+        self._publish(account, refusal.status)
+        reply = error_reply(refusal, account.id)
+        return replace(reply, headers=(("x-request-id", account.id), *reply.headers))
+
+    def _opened(self) -> Account:
+        request_id = f"req_{ulid(self._parts.clock.now_s(), secrets.randbits)}"
+        return Account.opened(request_id, self._parts.clock, self._settings)
 
     def _handler(self, exchange: Exchange) -> Handler:
         if exchange.path.startswith(PREFIX):
@@ -157,19 +159,18 @@ class Gateway:
         if not exchange.started:
             await self._refuse(exchange, error_reply(refusal, account.id))
         elif account.stream:
-            await exchange.finish(error_event(refusal, account.id))
+            exchange.finish(error_event(refusal, account.id))
         # Else a service's reply is cut: leaving it unfinished makes the server close the connection.
 
     async def _refuse(self, exchange: Exchange, reply: Reply) -> None:
         if reply.status != _TOO_LARGE:
-            await exchange.start(reply.status, reply.headers)
-            await exchange.finish(reply.body)
+            exchange.reply(reply.status, reply.headers, reply.body)
             return
         length = ("content-length", str(len(reply.body)))
-        await exchange.start(reply.status, (*reply.headers, length, ("connection", "close")))
+        exchange.start(reply.status, (*reply.headers, length, ("connection", "close")))
         await exchange.write(reply.body)
         await exchange.linger(4 * self._settings.max_body_bytes, _LINGER_S)
-        await exchange.finish()
+        exchange.finish()
 
     def _abort(self, account: Account, *, gone: bool) -> int:
         if gone:
@@ -189,41 +190,34 @@ class Gateway:
             # The caller learns of a failure already; there is nothing left to hold back.
             self._parts.note("record_not_written", request_id=account.id, error=error.message)
 
-    def _publish(self, exchange: Exchange, account: Account, status: int) -> None:
-        if exchange.path in {"/health", "/ready"}:
-            return
+    def _publish(self, account: Account, status: int) -> None:
         record = account.unwritten(status)
         self._parts.metrics.observe(record)
         self._parts.log(record)
 
     async def _health(self, exchange: Exchange, _account: Account) -> None:
-        await _send(exchange, self._pages.health())
+        _send(exchange, self._pages.health())
 
     async def _ready(self, exchange: Exchange, _account: Account) -> None:
-        await _send(exchange, await self._pages.ready())
+        _send(exchange, await self._pages.ready())
 
     async def _metrics(self, exchange: Exchange, account: Account) -> None:
         if not self._settings.metrics_public:
             self._admission.caller(exchange, account).require(OPERATE)
-        await _send(exchange, self._pages.metrics())
+        _send(exchange, self._pages.metrics())
 
     async def _version(self, exchange: Exchange, account: Account) -> None:
         self._admission.caller(exchange, account).require(OPERATE)
-        await _send(exchange, self._pages.version())
+        _send(exchange, self._pages.version())
 
     async def _models(self, exchange: Exchange, account: Account) -> None:
         caller = self._admission.caller(exchange, account)
-        await _send(exchange, self._pages.models(self._admission.state(), caller))
+        _send(exchange, self._pages.models(self._admission.state(), caller))
 
     async def _model(self, exchange: Exchange, account: Account) -> None:
         caller = self._admission.caller(exchange, account)
         name = exchange.path.removeprefix(f"{_MODELS}/")
-        await _send(exchange, self._pages.model(self._admission.state(), caller, name))
-
-    @staticmethod
-    async def _overrun(exchange: Exchange, _account: Account) -> None:
-        exchange.stamp.append(("connection", "close"))
-        raise RefusedError(503, "too many connections; try again", code="overloaded", retry_after="1")
+        _send(exchange, self._pages.model(self._admission.state(), caller, name))
 
     async def _unknown(self, exchange: Exchange, account: Account) -> None:
         self._admission.caller(exchange, account)
@@ -235,7 +229,5 @@ class Gateway:
         raise RefusedError(405, f"use {allowed} here, not {exchange.method}", code="method_not_allowed")
 
 
-async def _send(exchange: Exchange, reply: Reply) -> None:
-    length: tuple[Any, ...] = ("content-length", str(len(reply.body)))
-    await exchange.start(reply.status, (*reply.headers, length))
-    await exchange.finish(b"" if exchange.method == "HEAD" else reply.body)
+def _send(exchange: Exchange, reply: Reply) -> None:
+    exchange.reply(reply.status, reply.headers, reply.body)

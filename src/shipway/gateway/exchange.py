@@ -1,29 +1,40 @@
-"""One HTTP exchange over raw ASGI: the request's bytes, the reply's bytes, and whether the client is still there.
+"""One HTTP exchange: the request's bytes, the reply's bytes, and whether the client is still there.
 
-`gateway.app` makes one for each request. A pump reads `receive()` all the time, because that is the only place where
-ASGI tells of a client that left; without it an upstream call runs on for nobody.
+A front (`adapters/httptools_server`) makes one for each request: it calls `arrived`, `end_of_body` and `lost`, and
+gives a `Wire` for the reply. The handlers of the gateway use the rest.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote
 
 from shipway.gateway.replies import RefusedError
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _READ_AHEAD_BYTES = 256 * 1024
 _LONGEST_NUMBER = 18
 
 
 class Headers:
-    """Request headers; names in lower case, values as latin-1 text."""
+    """Request headers; `fields` have their names in lower case. Values are latin-1 text."""
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self.items = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
+    __slots__ = ("_found", "_repeated", "fields")
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        self.fields = tuple(fields)
+        self._found: dict[bytes, bytes] = {}
+        self._repeated: dict[bytes, int] = {}
+        for name, value in self.fields:
+            if name in self._found:
+                self._repeated[name] = self._repeated.get(name, 1) + 1
+            self._found[name] = value
+
+    @property
+    def items(self) -> tuple[tuple[str, str], ...]:
+        """Return all headers in order."""
+        return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.fields)
 
     def get(self, name: str) -> str | None:
         """Return the only value of a header, None when it is absent.
@@ -31,65 +42,118 @@ class Headers:
         Raises:
             RefusedError: the header stands there more than once, so two readers could choose differently.
         """
-        found = [value.strip() for key, value in self.items if key == name]
-        if len(found) > 1:
-            raise RefusedError(400, f"header {name} stands there {len(found)} times; send it once", param=name)
-        return found[0] if found else None
+        key = name.encode("latin-1")
+        value = self._found.get(key)
+        if value is None:
+            return None
+        if key in self._repeated:
+            times = self._repeated[key]
+            raise RefusedError(400, f"header {name} stands there {times} times; send it once", param=name)
+        return value.decode("latin-1").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of a request; `target` is the path with its query as it was sent, `client` the peer's address."""
+
+    method: str
+    target: bytes
+    headers: Headers
+    client: str = ""
+
+
+class Wire(Protocol):
+    """The front's side of a reply."""
+
+    def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Send the head; `connection: close` among the headers ends the connection with this reply."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; waits while the client reads slowly."""
+        ...
+
+    def finish(self, data: bytes) -> None:
+        """Send the last bytes."""
+        ...
 
 
 class Exchange:
     """A request and its reply.
 
     `gone` is true when the client left before the reply was whole; `started` when the status line was sent; `complete`
-    when the final byte was handed over.
+    when the final byte was handed over; `whole` when all of the request has arrived. `on_room` is called when the
+    request's body may go on arriving.
     """
 
-    def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, request_id: str) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.raw_path: bytes = scope.get("raw_path") or self.path.encode()
-        self.query: bytes = scope.get("query_string", b"")
-        self.headers = Headers(scope["headers"])
-        self.client_host: str = (scope.get("client") or ("",))[0]
-        self.request_id = request_id
-        self.stamp: list[tuple[str, str]] = [("x-request-id", request_id)]
+    def __init__(self, head: RequestHead, wire: Wire) -> None:
+        self.method = head.method
+        raw_path, _, self.query = head.target.partition(b"?")
+        self.raw_path: bytes = raw_path
+        self.path: str = unquote(raw_path.decode("latin-1")) if b"%" in raw_path else raw_path.decode("latin-1")
+        self.headers = head.headers
+        self.client_host = head.client
+        self.wire = wire
+        self.stamp: list[tuple[str, str]] = []
         self.gone = False
         self.started = False
         self.complete = False
-        self._receive = receive
-        self._send = send
+        self.whole = False
+        self.on_room: Callable[[], None] = _nothing
         self._chunks: deque[bytes] = deque()
         self._buffered_bytes = 0
-        self._ended = False
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
+        self._refusal: RefusedError | None = None
+        self._arrival: asyncio.Future[None] | None = None
 
-    async def run(self, handle: Callable[["Exchange"], Awaitable[None]]) -> None:
-        """Handle the exchange and cancel the work when the client leaves."""
-        work = asyncio.ensure_future(handle(self))
-        pump = asyncio.ensure_future(self._pump(work))
-        try:
-            await work
-        except asyncio.CancelledError:
-            if not self.gone:
-                raise
-        finally:
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+    # What the front tells.
+
+    def arrived(self, data: bytes) -> int:
+        """Take a piece of the body; returns how many bytes nobody has read yet."""
+        if self.complete:
+            return 0
+        self._chunks.append(data)
+        self._buffered_bytes += len(data)
+        self._wake()
+        return self._buffered_bytes
+
+    def end_of_body(self) -> None:
+        """Take note that the request is whole."""
+        self.whole = True
+        self._wake()
+
+    def fail(self, refusal: RefusedError) -> None:
+        """Take note that the rest of the body is not what it should be; whoever reads it learns so."""
+        self._refusal = refusal
+        self._wake()
+
+    def lost(self, work: "asyncio.Task[None] | None") -> None:
+        """Take note that the client left, and stop the work for it."""
+        self.gone = True
+        if work is not None:
+            work.cancel()
+
+    # What the handlers use.
 
     async def body_chunks(self) -> AsyncIterator[bytes]:
         """Yield the request's body as it arrives."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
+                held = self._buffered_bytes > _READ_AHEAD_BYTES
                 self._buffered_bytes -= len(chunk)
-                self._room.set()
+                if held and self._buffered_bytes <= _READ_AHEAD_BYTES:
+                    self.on_room()
                 if chunk:
                     yield chunk
-            if self._ended:
+            if self.whole:
                 return
-            self._arrived.clear()
-            await self._arrived.wait()
+            if self._refusal is not None:
+                raise self._refusal
+            self._arrival = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """Return the whole body.
@@ -125,38 +189,32 @@ class Exchange:
         except TimeoutError:
             return
 
-    async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+    def reply(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """Send a whole reply."""
+        self.start(status, (*headers, ("content-length", str(len(body)))))
+        self.finish(body)
+
+    def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send status and headers, with the exchange's own stamp on top."""
         self.started = True
-        stamped = [*self.stamp, *headers]
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in stamped]
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        self.wire.start(status, (*self.stamp, *headers))
 
     async def write(self, data: bytes) -> None:
         """Send bytes; waits while the client reads slowly."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self.wire.write(data)
 
-    async def finish(self, data: bytes = b"") -> None:
+    def finish(self, data: bytes = b"") -> None:
         """Send the last bytes."""
         self.complete = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        self.wire.finish(data)
 
-    async def _pump(self, work: asyncio.Future[None]) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                if not self.complete:
-                    self.gone = True
-                    work.cancel()
-                return
-            chunk: bytes = message.get("body", b"")
-            self._chunks.append(chunk)
-            self._buffered_bytes += len(chunk)
-            self._ended = not message.get("more_body", False)
-            self._arrived.set()
-            while self._buffered_bytes > _READ_AHEAD_BYTES and not self._ended:
-                self._room.clear()
-                await self._room.wait()
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _too_large(limit_bytes: int) -> RefusedError:

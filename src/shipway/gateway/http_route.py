@@ -78,7 +78,7 @@ class HttpProxy:
                 raise EngineBrokenError(f"the service answered with status {response.status}")
             if response.status >= _SERVER_ERROR:
                 account.blame(RefusedError(502, "", code=f"upstream_{response.status}"))
-            await exchange.start(response.status, _passed(response.headers))
+            exchange.start(response.status, _passed(response.headers))
             await self._pass_body(exchange, account, response, patience)
 
     async def _pass_body(
@@ -97,7 +97,7 @@ class HttpProxy:
             patience.heard()
             patience.for_engine()
         account.commit(response.status, self._records)
-        await exchange.finish()
+        exchange.finish()
 
 
 def _split(exchange: Exchange) -> tuple[str, str]:

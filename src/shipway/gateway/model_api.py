@@ -105,8 +105,7 @@ class ModelApi:
     async def _send(self, exchange: Exchange, account: Account, value: dict[str, Any]) -> None:
         reply = json_reply({**value, "release": account.release, "request_id": account.id})
         account.commit(_OK, self._records)
-        await exchange.start(_OK, reply.headers)
-        await exchange.finish(reply.body)
+        exchange.reply(_OK, reply.headers, reply.body)
 
     def _only_answer_route(self, caller: Caller) -> str:
         state = self._admission.state()

@@ -1,6 +1,6 @@
 """What the gateway needs from outside.
 
-Above: the ASGI application and the snapshot watcher. Below: `adapters/aiohttp_client` (engines), `adapters/spool`
+Above: the application and the snapshot watcher. Below: `adapters/httptools_client` (engines), `adapters/spool`
 (records), `adapters/sql` (snapshots), the wiring (releases become runtimes), `telemetry.metrics`.
 """
 

@@ -44,8 +44,7 @@ class ChatRelay:
         if not call.stream:
             raw, _ = await self.ask(account, call, route)
             account.commit(_OK, self._records)
-            await exchange.start(_OK, (JSON_TYPE, ("content-length", str(len(raw)))))
-            await exchange.finish(raw)
+            exchange.reply(_OK, (JSON_TYPE,), raw)
             return
         patience = self._patience(route, stream=True)
         request = self._request(account, call, route)
@@ -83,8 +82,8 @@ class ChatRelay:
         account.commit(_OK, self._records)
         patience.for_client()
         if not exchange.started:
-            await exchange.start(_OK, EVENT_STREAM)
-        await exchange.finish(DONE_EVENT)
+            exchange.start(_OK, EVENT_STREAM)
+        exchange.finish(DONE_EVENT)
         # The end of the chunked body usually lies in the same packet; reading it keeps the connection for another call.
         with contextlib.suppress(TimeoutError, EngineBrokenError):
             async with asyncio.timeout(_TAIL_WAIT_S):
@@ -103,7 +102,7 @@ class ChatRelay:
             if forward:
                 patience.for_client()
                 if not exchange.started:
-                    await exchange.start(_OK, EVENT_STREAM)
+                    exchange.start(_OK, EVENT_STREAM)
                 await exchange.write(forward)
             if stream.data_events > before:
                 patience.heard()

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
-from shipway.adapters.aiohttp_client.engine import AiohttpEngineClient
+from shipway.adapters.httptools_client.client import HttptoolsEngineClient
 from shipway.core.clock import SystemClock
 from shipway.core.errors import StoreError, UnavailableError
 from shipway.core.ports import WorkerState
@@ -380,7 +380,7 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
     def note(event: str, **fields: object) -> None:
         notes.append((event, fields))
 
-    engines = AiohttpEngineClient()
+    engines = HttptoolsEngineClient()
     serving = Serving(note)
     parts = GatewayParts(engines, sink, metrics, logged.append, note, SystemClock(), uniform=lambda: 0.5)
     gateway = Gateway(parts, serving, settings)

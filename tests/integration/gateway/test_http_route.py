@@ -4,7 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.wires import OrderWire
 from yarl import URL
+
+from shipway.gateway.exchange import Exchange, Headers, RequestHead
 
 AUTH = {"authorization": "Bearer swk_invoke"}
 
@@ -122,15 +125,8 @@ async def test_the_record_is_written_before_the_byte_that_completes_a_reply_of_k
     bench.upstream.play(lambda wire: wire.json({"ok": True}))
     order: list[Any] = []
     bench.sink.on_append = lambda _record: order.append("record")
-    body = [{"type": "http.request", "body": b"", "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        return body.pop() if body else await asyncio.Future()
-
-    async def send(message: Any) -> None:
-        if message.get("body"):
-            order.append(message["body"])
-
-    headers = [(b"authorization", b"Bearer swk_invoke")]
-    await bench.gateway({"type": "http", "method": "GET", "path": "/svc/fixer/x", "headers": headers}, receive, send)
+    headers = Headers([(b"authorization", b"Bearer swk_invoke")])
+    exchange = Exchange(RequestHead("GET", b"/svc/fixer/x", headers), OrderWire(order))
+    exchange.end_of_body()
+    await bench.gateway.serve(exchange)
     assert order == ["record", b'{"ok":true}']

@@ -6,6 +6,9 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.wires import OrderWire
+
+from shipway.gateway.exchange import Exchange, Headers, RequestHead
 
 ASK: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "Grüße"}]}
 REPLY = {
@@ -304,19 +307,12 @@ async def test_the_record_is_written_before_the_final_byte(bench, stream):
     bench.upstream.play(speak if stream else lambda wire: wire.json(REPLY))
     order: list[str] = []
     bench.sink.on_append = lambda _record: order.append("record")
-    body = [{"type": "http.request", "body": orjson.dumps({**ASK, "stream": stream}), "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        return body.pop() if body else await asyncio.Future()
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            order.append("more" if message["more_body"] else "final")
-
-    headers = [(b"authorization", b"Bearer swk_invoke"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
-    await bench.gateway(scope, receive, send)
-    assert order[-2:] == ["record", "final"]
+    headers = Headers([(b"authorization", b"Bearer swk_invoke"), (b"content-type", b"application/json")])
+    exchange = Exchange(RequestHead("POST", b"/v1/chat/completions", headers), OrderWire(order))
+    exchange.arrived(orjson.dumps({**ASK, "stream": stream}))
+    exchange.end_of_body()
+    await bench.gateway.serve(exchange)
+    assert order[-2] == "record"
     assert order.count("record") == 1
 
 

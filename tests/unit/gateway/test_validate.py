@@ -7,7 +7,7 @@ from shipway.gateway.exchange import Headers
 from shipway.gateway.replies import RefusedError
 from shipway.gateway.validate import Endpoint, json_object, last_user_text, model_call
 
-JSON_HEADERS = Headers([(b"Content-Type", b"application/json; charset=UTF-8")])
+JSON_HEADERS = Headers([(b"content-type", b"application/json; charset=UTF-8")])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),

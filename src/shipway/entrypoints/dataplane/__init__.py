@@ -1,1 +1,1 @@
-"""The data plane's front: the gateway application on uvicorn."""
+"""The data plane's front: the gateway on its own server."""

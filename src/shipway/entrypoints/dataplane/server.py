@@ -1,24 +1,20 @@
-"""Serves the gateway on uvicorn (uvloop, httptools) until it is told to stop.
-
-The wiring calls `run(serve(...))`, once in each worker process. Another front replaces this module alone: the
-application is plain ASGI.
-"""
+"""Serves the gateway on uvloop until it is told to stop; the wiring calls `run(serve(...))` in each worker process."""
 
 import asyncio
 import contextlib
 import errno
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 import uvloop
 
+from shipway.adapters.httptools_server.connection import Patience
+from shipway.adapters.httptools_server.server import HttpServer
 from shipway.core.errors import ConflictError
 from shipway.gateway.app import Gateway
-from shipway.gateway.exchange import Message, Receive, Send
 
 _BACKLOG = 2048
 _LAST_RECORDS_S = 2.0
@@ -36,7 +32,8 @@ class ServerOptions:
     drain_s: float = 30.0
     lame_duck_s: float = 0.0
     max_connections: int = 4096
-    keep_alive_s: int = 75
+    keep_alive_s: float = 75.0
+    head_s: float = 10.0
 
 
 async def serve(
@@ -74,22 +71,14 @@ async def serve_on(
 ) -> None:
     """Serve on a bound socket until `stop` is set, drain, flush, return."""
     options = options or ServerOptions()
-    limited = _Limited(app, options.max_connections)
-    server = _Server(_config(limited, options))
-    limited.connections = server.server_state.connections
+    patience = Patience(keep_alive_s=options.keep_alive_s, head_s=options.head_s)
+    server = HttpServer(app, max_connections=options.max_connections, patience=patience)
     async with _running(beside):
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await server.start(listener)
+        await stop.wait()
         app.drain()
-        if not serving.done():
-            await asyncio.sleep(options.lame_duck_s)
-        server.should_exit = True
-        await serving
-        # Requests that the drain cut are still writing their records.
-        if server.server_state.tasks:
-            await asyncio.wait(server.server_state.tasks, timeout=_LAST_RECORDS_S)
+        await asyncio.sleep(options.lame_duck_s)
+        await server.stop(options.drain_s, _LAST_RECORDS_S)
     if flush is not None:
         await flush()
 
@@ -123,43 +112,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine to its end on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling, which would end the process by the signal instead of with status 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class _Limited:
-    """The gateway behind a number of connections; uvicorn's own limit would answer in plain text."""
-
-    def __init__(self, app: Gateway, max_connections: int) -> None:
-        self.connections: Collection[object] = ()
-        self._app = app
-        self._max_connections = max_connections
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        serve = self._app if len(self.connections) <= self._max_connections else self._app.turn_away
-        await serve(scope, receive, send)
-
-
-def _config(app: _Limited, options: ServerOptions) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=options.keep_alive_s,
-        timeout_graceful_shutdown=max(1, round(options.drain_s)),
-    )
 
 
 @contextlib.contextmanager

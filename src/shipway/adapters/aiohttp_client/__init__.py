@@ -1,1 +1,0 @@
-"""aiohttp as the gateway's engine client."""

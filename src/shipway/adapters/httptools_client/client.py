@@ -1,0 +1,181 @@
+"""`gateway.ports.EngineClient` over own pooled connections; the wiring opens one for each worker.
+
+The client sends once and gives bytes back as they came: it follows no redirect, decodes nothing, keeps no cookie and
+has no timeout but the one for connecting, because the gateway owns deadlines and retries.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from shipway.adapters.httptools_client.connection import EngineConnection
+from shipway.core.errors import UsageError
+from shipway.gateway.ports import EngineConnectError, EngineRequest
+
+# Shorter than the 5 s after which uvicorn closes an idle connection, so that we are the ones who close it.
+_KEEP_ALIVE_S = 4.0
+_SWEEP_S = 1.0
+_BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a URL leads; `key` names the pool."""
+
+    host: str
+    port: int
+    tls: bool
+    authority: bytes
+    path: bytes
+
+    @property
+    def key(self) -> tuple[str, int, bool]:
+        return self.host, self.port, self.tls
+
+
+@dataclass(slots=True)
+class _Pool:
+    idle: deque[EngineConnection] = field(default_factory=deque)
+
+
+class HttptoolsEngineClient:
+    """A pool of connections to engines; at most `max_idle` of each origin are kept for later."""
+
+    def __init__(self, *, max_idle: int = 512) -> None:
+        self._max_idle = max_idle
+        self._pools: dict[tuple[str, int, bool], _Pool] = {}
+        self._open: set[EngineConnection] = set()
+        self._tls: ssl.SSLContext | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def send(self, request: EngineRequest) -> EngineConnection:
+        """Send once; see the port."""
+        target = _target(request.url)
+        head, size = _head(request, target)
+        pool = self._pools.setdefault(target.key, _Pool())
+        connection = _taken(pool) or await self._connected(target, pool, request.connect_timeout_s)
+        try:
+            await connection.request(head, request.body, size=size, bodiless=request.method == "HEAD")
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        self._pools.clear()
+        # Transports end in the loop's next turn.
+        await asyncio.sleep(0)
+
+    async def _connected(self, target: _Target, pool: _Pool, timeout_s: float) -> EngineConnection:
+        loop = asyncio.get_running_loop()
+        where = target.authority.decode()
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, connection = await loop.create_connection(
+                    lambda: EngineConnection(lambda done: self._kept(done, pool)),
+                    target.host,
+                    target.port,
+                    ssl=self._tls_context() if target.tls else None,
+                    server_hostname=target.host if target.tls else None,
+                )
+        except TimeoutError as error:
+            raise EngineConnectError(f"no connection to {where} within {timeout_s} s") from error
+        except (OSError, ssl.SSLError) as error:
+            raise EngineConnectError(f"no connection to {where}: {error!r}") from error
+        self._open.add(connection)
+        if self._sweeper is None and not self._closed:
+            self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+        return connection
+
+    def _kept(self, connection: EngineConnection, pool: _Pool) -> None:
+        if self._closed or len(pool.idle) >= self._max_idle:
+            connection.abort()
+            return
+        connection.idle_since_s = asyncio.get_running_loop().time()
+        pool.idle.append(connection)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long and forget what is closed; one timer for all connections."""
+        loop = asyncio.get_running_loop()
+        oldest_s = loop.time() - _KEEP_ALIVE_S
+        for pool in self._pools.values():
+            while pool.idle and pool.idle[0].idle_since_s < oldest_s:
+                pool.idle.popleft().abort()
+        self._open = {connection for connection in self._open if connection.usable}
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+
+def _taken(pool: _Pool) -> EngineConnection | None:
+    """Return the connection used last: the others grow old and are closed when traffic falls."""
+    oldest_s = asyncio.get_running_loop().time() - _KEEP_ALIVE_S
+    while pool.idle:
+        connection = pool.idle.pop()
+        if connection.usable and connection.idle_since_s >= oldest_s:
+            return connection
+        connection.abort()
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _target(url: str) -> _Target:
+    if not url.isascii() or any(sign <= " " or sign == "\x7f" for sign in url):
+        raise UsageError(f"{url!r} has signs that must be percent-encoded", hint="encode blanks and non-ASCII signs")
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise UsageError(f"{url!r} is not an http address", hint="write http://host:port/path")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    authority = parts.netloc.rpartition("@")[2]
+    return _Target(
+        parts.hostname,
+        parts.port or _PORTS[parts.scheme],
+        parts.scheme == "https",
+        authority.encode(),
+        path.encode(),
+    )
+
+
+def _head(request: EngineRequest, target: _Target) -> tuple[bytes, int | None]:
+    """Return the request's head, and the length that it promises when the caller gave one.
+
+    Raises:
+        UsageError: a header that would end the line it stands on, or a length that is none.
+    """
+    size = None
+    framed = False
+    text = []
+    for name, value in request.headers:
+        text.append(f"{name}: {value}\r\n")
+        if name == "content-length":
+            framed, size = True, _length(value)
+    headers = "".join(text)
+    if headers.count("\n") != len(text) or headers.count("\r") != len(text) or "\0" in headers:
+        raise UsageError("a header for the engine holds a line break", hint="remove it")
+    framing = b""
+    if not isinstance(request.body, bytes):
+        framing = b"" if framed else b"transfer-encoding: chunked\r\n"
+    elif not framed and (request.body or request.method not in _BODILESS_METHODS):
+        framing = b"content-length: %d\r\n" % len(request.body)
+    start = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method.encode(), target.path, target.authority)
+    return b"".join((start, headers.encode("latin-1"), framing, b"\r\n")), size
+
+
+def _length(value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise UsageError(f"content-length {value!r} is no number", hint="leave it out")
+    return int(value)

@@ -1,0 +1,109 @@
+"""One reply on its way to a client: head and body as bytes, framed, with the client's pace respected.
+
+Implements `gateway.exchange.Wire`; `connection` makes one for each request.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from shipway.core.errors import UsageError
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("latin-1") for status in HTTPStatus
+}
+_NO_CONTENT = 204
+_NOT_MODIFIED = 304
+
+
+class ReplyWire:
+    """Writes one reply to a transport.
+
+    `whole` after the last byte was handed over; `keeps` says whether the connection may carry another request.
+    """
+
+    __slots__ = ("_bodiless", "_chunked", "_clock", "_head", "_loop", "_old", "_transport", "keeps", "room", "whole")
+
+    def __init__(self, transport: asyncio.Transport, *, method: str, old: bool, keeps: bool) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        # HTTP/1.0 knows no chunks: such a body ends with the connection.
+        self._old = old
+        self._bodiless = method == "HEAD"
+        self._chunked = False
+        self._head = b""
+        self.keeps = keeps
+        self.whole = False
+        self.room: asyncio.Future[None] | None = None
+
+    def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Make the head; it leaves with the first bytes of the body, at the latest when the loop turns.
+
+        Raises:
+            UsageError: a header that would end the line it stands on.
+        """
+        sized = False
+        lines = []
+        for name, value in headers:
+            if name in {"content-length", "transfer-encoding"}:
+                sized = True
+            elif name == "connection" and value == "close":
+                self.keeps = False
+                continue
+            lines.append(f"{name}: {value}\r\n")
+        text = "".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            raise UsageError("a header of the reply holds a line break", hint="report the route that makes it")
+        self._bodiless = self._bodiless or status in {_NO_CONTENT, _NOT_MODIFIED}
+        self._chunked = not sized and not self._bodiless and not self._old
+        if not sized and self._old:
+            self.keeps = False
+        self._head = b"".join(
+            (
+                _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode(),
+                text.encode("latin-1", "replace"),
+                _date_line(),
+                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
+                b"\r\n" if self.keeps else b"connection: close\r\n\r\n",
+            )
+        )
+        self._loop.call_soon(self._flush)
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client reads slowly."""
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data)
+        if self.room is not None:
+            await self.room
+
+    def finish(self, data: bytes) -> None:
+        """Send the last piece."""
+        self.whole = True
+        if self._chunked:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        if self._bodiless:
+            data = b""
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            self._send(b"")
+
+
+_date: tuple[int, bytes] = (0, b"")
+
+
+def _date_line() -> bytes:
+    """Return the date header; made once a second."""
+    global _date  # noqa: PLW0603 - a cache of a pure function of time
+    now_s = int(time.time())
+    if _date[0] != now_s:
+        _date = (now_s, f"date: {formatdate(now_s, usegmt=True)}\r\n".encode())
+    return _date[1]
