@@ -14,6 +14,8 @@ Digest = NewType("Digest", str)
 """`sha256:` and 64 hexadecimal digits."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
+_PAIR_BITS = 10
 _ULID_RANDOM_BITS = 80
 
 
@@ -23,4 +25,4 @@ def ulid(now_s: float, random_bits: Callable[[int], int] = secrets.randbits) -> 
     Source: the ULID specification (48 bits of milliseconds, 80 random bits, Crockford base 32).
     """
     value = (int(now_s * 1000) << _ULID_RANDOM_BITS) | random_bits(_ULID_RANDOM_BITS)
-    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -_PAIR_BITS)])

@@ -14,12 +14,12 @@ FALLBACK = "fallback"
 """The answer shown is a quoted passage, because the model's own words could not be."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ServedRequest:
-    """One served request, without any text a user wrote.
+    """One served request, without any text a user wrote. Nobody changes it; to freeze it costs more than to make it.
 
     `candidate_weight` is the share that was in force, so that analysis never has to guess an assignment probability.
-    `question_hash` is keyed (HMAC), never a plain hash of the text.
+    `question_hash` is keyed, never a plain hash of the text.
     """
 
     id: str

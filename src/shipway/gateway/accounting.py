@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import hmac
 from dataclasses import dataclass, field
 
 from shipway.core import record as events
@@ -83,7 +82,8 @@ class Account:
         """Keep a keyed hash of what was asked, so that equal questions can be found without their text."""
         key = self.settings.question_hash_key
         if key and question:
-            self.question_hash = hmac.new(key, question.strip().encode(), hashlib.sha256).hexdigest()[:32]
+            asked = question.strip().encode("utf-8", "surrogatepass")
+            self.question_hash = hashlib.blake2b(asked, digest_size=16, key=key).hexdigest()
 
     def note(self, event: str) -> None:
         """Add an event once."""

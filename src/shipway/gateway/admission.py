@@ -4,9 +4,9 @@ Called by every handler that serves traffic. A request that is refused here has 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from shipway.core.clock import Clock
 from shipway.core.ids import ReleaseId
@@ -15,25 +15,40 @@ from shipway.gateway.accounting import Account
 from shipway.gateway.auth import INVOKE, OPERATE, Caller
 from shipway.gateway.conversation import Conversation
 from shipway.gateway.exchange import Exchange
-from shipway.gateway.limits import ConcurrencyLimit, RateLimit
+from shipway.gateway.limits import RateLimit
 from shipway.gateway.model import GatewaySettings
+from shipway.gateway.places import Places
 from shipway.gateway.ports import RecordSink, RouteRuntime
 from shipway.gateway.replies import RefusedError, retry_after
-from shipway.gateway.serving import Applied, Serving
+from shipway.gateway.serving import Applied, LoadedRelease, Serving
 
 RELEASE_HEADER = "x-shipway-release"
 # A person has to deploy first; asking each second would tell nobody anything new.
 _RETRY_UNDEPLOYED = "10"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admitted:
-    """A request that has its release; `runtime` is the release's side of the route."""
+    """A request that has its release and a place at work, until the block is left.
+
+    `runtime` is the release's side of the route.
+    """
 
     caller: Caller
     traffic: RouteTraffic
     release: ReleaseId
     runtime: RouteRuntime
+    places: Places
+    loaded: LoadedRelease
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.loaded.leave()
+        self.places.leave()
 
 
 class Admission:
@@ -46,7 +61,7 @@ class Admission:
         self._clock = clock
         self._rate = RateLimit(clock, per_min=settings.requests_per_min, burst=settings.rate_burst)
         self._strangers = RateLimit(clock, per_min=settings.stranger_requests_per_min, burst=settings.stranger_burst)
-        self.slots = ConcurrencyLimit(active=settings.max_active, queued=settings.max_queued)
+        self.places = Places(active=settings.max_active, queued=settings.max_queued)
 
     def caller(self, exchange: Exchange, account: Account) -> Caller:
         """Return who calls."""
@@ -75,33 +90,45 @@ class Admission:
         if wait_s:
             raise RefusedError(429, f"{over}; wait and try again", retry_after=retry_after(wait_s))
 
-    @asynccontextmanager
-    async def admitted(
+    async def admit(
         self, exchange: Exchange, account: Account, caller: Caller, route: str, conversation: Conversation
-    ) -> AsyncIterator[Admitted]:
-        """Hold a place at work and the release that the conversation belongs to."""
+    ) -> Admitted:
+        """Return the request with a place at work and the release that its conversation belongs to."""
         account.route = route
         account.conversation = conversation
         caller.require_route(known_route(self.state(), route).route)
         pinned = exchange.headers.get(RELEASE_HEADER)
         if pinned:
             caller.require(OPERATE)
-        async with self.slots.slot(self._settings.deadline_s):
-            async with asyncio.timeout(self._settings.deadline_s):
-                await self._records.wait_for_room()
+        if not self.places.take():
+            await self.places.wait(self._settings.deadline_s)
+        try:
+            if not self._records.has_room:
+                async with asyncio.timeout(self._settings.deadline_s):
+                    await self._records.wait_for_room()
             # Chosen after the wait: who queued through a rollback must not meet the old candidate.
-            state = self.state()
-            traffic = known_route(state, route)
-            release = _pinned(traffic, pinned) if pinned else traffic.assign(conversation.id)[0]
-            account.obey(state.served)
-            account.assign(traffic, release, pinned=bool(pinned))
-            exchange.stamp += [("x-shipway-release", release), ("x-shipway-route", route)]
-            with state.releases[release].used() as runtime:
-                if route not in runtime.routes:
-                    raise RefusedError(
-                        503, f"the release in force does not serve {route!r}", code="route_not_in_release"
-                    )
-                yield Admitted(caller, traffic, release, runtime.routes[route])
+            return self._assigned(exchange, account, caller, pinned)
+        except BaseException:
+            self.places.leave()
+            raise
+
+    def _assigned(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
+        state = self.state()
+        traffic = known_route(state, account.route)
+        if pinned:
+            release = _pinned(traffic, pinned)
+        else:
+            release = traffic.assign(account.conversation.id)[0] if account.conversation else traffic.stable
+        account.obey(state.served)
+        account.assign(traffic, release, pinned=bool(pinned))
+        exchange.stamp += [("x-shipway-release", release), ("x-shipway-route", account.route)]
+        loaded = state.releases[release]
+        runtime = loaded.runtime.routes.get(account.route)
+        if runtime is None:
+            message = f"the release in force does not serve {account.route!r}"
+            raise RefusedError(503, message, code="route_not_in_release")
+        loaded.enter()
+        return Admitted(caller, traffic, release, runtime, self.places, loaded)
 
     def state(self) -> Applied:
         """Return what is served now.
@@ -128,7 +155,7 @@ def known_route(state: Applied, name: str) -> RouteTraffic:
     Raises:
         RefusedError: 404 in the words of the OpenAI API, because clients look for its code; 503 before any deploy.
     """
-    traffic = state.served.route(name)
+    traffic = state.routes.get(name)
     if traffic is not None:
         return traffic
     if not state.served.routes:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -61,6 +62,8 @@ class Gateway:
         self._parts = parts
         self._settings = settings
         self._serving = serving
+        # Ids have to be unique, not secret; the system's generator costs a system call each time.
+        self._random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311
         calls = EngineCalls(parts.engines, settings, parts.clock, uniform=parts.uniform)
         self._admission = Admission(serving, parts.records, settings, parts.clock)
         self._pages = StatusPages(serving, calls, parts.metrics, settings, parts.clock)
@@ -86,12 +89,12 @@ class Gateway:
     @property
     def at_work(self) -> int:
         """Return how many requests are being served."""
-        return self._admission.slots.at_work
+        return self._admission.places.at_work
 
     @property
     def waiting(self) -> int:
         """Return how many requests wait for a place at work."""
-        return self._admission.slots.waiting
+        return self._admission.places.waiting
 
     def drain(self) -> None:
         """Answer `/ready` with 503 from now on; requests are still served."""
@@ -123,7 +126,7 @@ class Gateway:
         return replace(reply, headers=(("x-request-id", account.id), *reply.headers))
 
     def _opened(self) -> Account:
-        request_id = f"req_{ulid(self._parts.clock.now_s(), secrets.randbits)}"
+        request_id = f"req_{ulid(self._parts.clock.now_s(), self._random_bits)}"
         return Account.opened(request_id, self._parts.clock, self._settings)
 
     def _handler(self, exchange: Exchange) -> Handler:

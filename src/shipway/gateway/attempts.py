@@ -4,14 +4,14 @@ Source for the waits: full jitter, uniform in [0, min(cap, first · 2^n)] (Brook
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 
 from shipway.core.clock import Clock
 from shipway.core.errors import DeadlineError, UnavailableError
 from shipway.gateway.breaker import CircuitBreaker
 from shipway.gateway.model import GatewaySettings
-from shipway.gateway.patience import Patience
+from shipway.gateway.patience import Patience, Watch
 from shipway.gateway.ports import EngineBrokenError, EngineClient, EngineConnectError, EngineRequest, EngineResponse
 from shipway.gateway.replies import RefusedError, retry_after
 
@@ -38,6 +38,7 @@ class EngineCalls:
         self._uniform = uniform
         self._sleep = sleep
         self._breakers: dict[str, CircuitBreaker] = {}
+        self.watch = Watch()
 
     def breaker(self, engine: str) -> CircuitBreaker:
         """Return the breaker of an engine address."""
@@ -72,56 +73,25 @@ class EngineCalls:
                 if attempt >= last or not self._again(response):
                     return response
                 breaker.failed()
-                await response.close()
+                response.close()
             await self._sleep(self._pause_s(attempt))
         raise UnavailableError("no attempt was made; set max_attempts to 1 or more")
 
-    @asynccontextmanager
-    async def reply(
+    def reply(
         self, engine: str, request: EngineRequest, patience: Patience, *, replayable: bool = True
-    ) -> AsyncIterator[EngineResponse]:
-        """Hold a reply within `patience`, close it, and settle the breaker by how it ended."""
-        breaker = self.breaker(engine)
-        response: EngineResponse | None = None
-        try:
-            async with patience:
-                response = await self.send(engine, request, replayable=replayable)
-                yield response
-        except DeadlineError:
-            breaker.failed()
-            raise
-        except EngineBrokenError:
-            # Without a reply `send` has counted the failure already.
-            if response is not None:
-                breaker.failed()
-            raise
-        except BaseException:
-            if response is not None:
-                self._settle(breaker, response.status)
-            raise
-        else:
-            self._settle(breaker, response.status)
-        finally:
-            if response is not None:
-                await response.close()
+    ) -> "EngineCall":
+        """Return a call, to be entered with `async with`."""
+        return EngineCall(self, engine, request, patience, replayable=replayable)
 
     async def healthy(self, url: str, *, timeout_s: float) -> bool:
         """Return whether a health address answers 2xx in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._client.send(EngineRequest("GET", url, connect_timeout_s=timeout_s))
-                await response.close()
+                response.close()
         except (UnavailableError, TimeoutError):
             return False
         return response.status // 100 == 2  # noqa: PLR2004
-
-    @staticmethod
-    def _settle(breaker: CircuitBreaker, status: int) -> None:
-        """Count a 5xx as the engine's failure, all else that it answered as its success."""
-        if status >= _SERVER_ERROR:
-            breaker.failed()
-        else:
-            breaker.succeeded()
 
     def _admit(self, breaker: CircuitBreaker) -> None:
         wait_s = breaker.wait_s()
@@ -139,3 +109,53 @@ class EngineCalls:
     def _pause_s(self, attempt: int) -> float:
         longest_s = min(self._settings.backoff_cap_s, self._settings.backoff_first_s * 2.0 ** (attempt - 1))
         return self._uniform() * longest_s
+
+
+class EngineCall:
+    """A call to an engine: entered, it holds a reply within its patience; left, it closes it, settles the breaker."""
+
+    __slots__ = ("_breaker", "_calls", "_engine", "_patience", "_replayable", "_request", "_response")
+
+    def __init__(
+        self, calls: EngineCalls, engine: str, request: EngineRequest, patience: Patience, *, replayable: bool
+    ) -> None:
+        self._calls = calls
+        self._engine = engine
+        self._request = request
+        self._patience = patience
+        self._replayable = replayable
+        self._breaker = calls.breaker(engine)
+        self._response: EngineResponse | None = None
+
+    async def __aenter__(self) -> EngineResponse:
+        self._patience.__enter__()
+        try:
+            self._response = await self._calls.send(self._engine, self._request, replayable=self._replayable)
+        except BaseException as error:
+            self._leave(error)
+            raise
+        return self._response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._leave(error)
+        finally:
+            if self._response is not None:
+                self._response.close()
+
+    def _leave(self, error: BaseException | None) -> None:
+        try:
+            self._patience.__exit__(type(error) if error else None, error, None)
+        except DeadlineError:
+            self._breaker.failed()
+            raise
+        if self._response is None:
+            # `send` has counted the failure already.
+            return
+        # A 5xx is the engine's failure, and so is a reply that breaks off; all else that it answered is a success.
+        if isinstance(error, EngineBrokenError | DeadlineError) or self._response.status >= _SERVER_ERROR:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()

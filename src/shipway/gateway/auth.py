@@ -48,6 +48,7 @@ class KeyRing:
     """
 
     def __init__(self, entries: Iterable[KeyEntry]) -> None:
+        self._callers: dict[bytes, Caller] = {}
         self._entries: dict[str, list[KeyEntry]] = defaultdict(list)
         for entry in entries:
             self._entries[entry.sha256.removeprefix("sha256:")[:_INDEX_CHARS]].append(entry)
@@ -58,15 +59,23 @@ class KeyRing:
         Raises:
             RefusedError: 401, with the same words for an unknown and a malformed key.
         """
-        digest = hashlib.sha256(_token(authorization).encode()).hexdigest()
+        hashed = hashlib.sha256(_token(authorization).encode())
+        known = self._callers.get(hashed.digest())
+        if known is None:
+            known = self._known(hashed.hexdigest())
+            # Only valid keys come here, so there are no more of them than entries.
+            self._callers[hashed.digest()] = known
+        if known.key.expires_at_s is not None and now_s >= known.key.expires_at_s:
+            raise RefusedError(401, "the API key has expired; ask for a new one", code="key_expired")
+        return known
+
+    def _known(self, digest: str) -> Caller:
         found = None
         for entry in self._entries.get(digest[:_INDEX_CHARS], ()):
             if hmac.compare_digest(entry.sha256.removeprefix("sha256:"), digest):
                 found = entry
         if found is None:
             raise RefusedError(401, "the API key is not valid here")
-        if found.expires_at_s is not None and now_s >= found.expires_at_s:
-            raise RefusedError(401, "the API key has expired; ask for a new one", code="key_expired")
         return Caller(found, _principal(found))
 
 

@@ -55,7 +55,7 @@ class HttpProxy:
         caller = self._admission.invoker(exchange, account)
         route, path = _split(exchange)
         conversation = identify_call(exchange.headers.get(HEADER), request_id=account.id)
-        async with self._admission.admitted(exchange, account, caller, route, conversation) as admitted:
+        with await self._admission.admit(exchange, account, caller, route, conversation) as admitted:
             if not isinstance(admitted.runtime, HttpRoute):
                 raise RefusedError(400, f"the route {route!r} is not of kind http; POST /v1/chat/completions serves it")
             endpoint = dict(admitted.traffic.endpoints).get(admitted.release)
@@ -67,7 +67,7 @@ class HttpProxy:
         self, exchange: Exchange, account: Account, route: HttpRoute, endpoint: str, request: EngineRequest
     ) -> None:
         idle_s = min(self._settings.stream_idle_s, route.timeout_s)
-        patience = Patience(deadline_s=route.timeout_s, first_s=route.timeout_s, idle_s=idle_s)
+        patience = Patience(self._calls.watch, deadline_s=route.timeout_s, first_s=route.timeout_s, idle_s=idle_s)
         replayable = request.method in _IDEMPOTENT and request.body == b""
         request_url = endpoint.rstrip("/") + request.url
         sent = EngineRequest(

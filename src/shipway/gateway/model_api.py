@@ -1,8 +1,7 @@
 """The POST endpoints that call a model: OpenAI's three, `/generate` and `/rag_answer`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from shipway.gateway.accounting import Account
@@ -41,7 +40,7 @@ class ModelApi:
         """Serve one of the OpenAI endpoints."""
         caller = self._admission.invoker(exchange, account)
         call = model_call(endpoint, await self._body(exchange))
-        async with self._admitted(exchange, account, caller, call.route, call.body) as admitted:
+        with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
             match admitted.runtime:
                 case ChatRoute():
                     await self._relay.serve(exchange, account, call, admitted.runtime)
@@ -59,7 +58,7 @@ class ModelApi:
         """Serve `/generate`: a route and a prompt in, plain JSON out."""
         caller = self._admission.invoker(exchange, account)
         call = _generation(await self._body(exchange))
-        async with self._admitted(exchange, account, caller, call.route, call.body) as admitted:
+        with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
             match admitted.runtime:
                 case ChatRoute():
                     _, reply = await self._relay.ask(account, call, admitted.runtime)
@@ -70,7 +69,7 @@ class ModelApi:
                 case _:
                     raise _service_route(call.route)
             answer["usage"] = account.usage.to_openai()
-            await self._send(exchange, account, {**answer, "route": call.route})
+            self._send(exchange, account, {**answer, "route": call.route})
 
     async def rag_answer(self, exchange: Exchange, account: Account) -> None:
         """Serve `/rag_answer`: a question in, a checked answer with its citations out."""
@@ -78,31 +77,33 @@ class ModelApi:
         body = await self._body(exchange)
         question = text_field(body, "question")
         route = text_field(body, "route") if body.get("route") is not None else self._only_answer_route(caller)
-        async with self._admitted(exchange, account, caller, route, body) as admitted:
+        with await self._admit(exchange, account, caller, route, body) as admitted:
             if not isinstance(admitted.runtime, AnswerRoute):
                 message = f"the route {route!r} does not answer from documents; use /v1/chat/completions"
                 raise RefusedError(400, message, code="wrong_endpoint", param="route")
             messages = [{"role": "user", "content": question}]
             result = await self._desk.answered(account, admitted.runtime, messages, caller)
-            await self._send(exchange, account, {"answer": result.text, "citations": list(result.citations)})
+            self._send(exchange, account, {"answer": result.text, "citations": list(result.citations)})
 
     async def _body(self, exchange: Exchange) -> dict[str, Any]:
+        limit = self._settings.max_body_bytes
         try:
-            async with asyncio.timeout(self._settings.deadline_s):
-                raw = await exchange.read_body(self._settings.max_body_bytes)
+            if exchange.whole:
+                raw = await exchange.read_body(limit)
+            else:
+                async with asyncio.timeout(self._settings.deadline_s):
+                    raw = await exchange.read_body(limit)
         except TimeoutError:
             raise RefusedError(408, "the body did not arrive in time", code="body_timeout") from None
         return json_object(exchange.headers, raw)
 
-    @asynccontextmanager
-    async def _admitted(
+    async def _admit(
         self, exchange: Exchange, account: Account, caller: Caller, route: str, body: Mapping[str, Any]
-    ) -> AsyncIterator[Admitted]:
+    ) -> Admitted:
         conversation = identify(exchange.headers.get(HEADER), body, key_id=caller.key.key_id)
-        async with self._admission.admitted(exchange, account, caller, route, conversation) as admitted:
-            yield admitted
+        return await self._admission.admit(exchange, account, caller, route, conversation)
 
-    async def _send(self, exchange: Exchange, account: Account, value: dict[str, Any]) -> None:
+    def _send(self, exchange: Exchange, account: Account, value: dict[str, Any]) -> None:
         reply = json_reply({**value, "release": account.release, "request_id": account.id})
         account.commit(_OK, self._records)
         exchange.reply(_OK, reply.headers, reply.body)

@@ -1,4 +1,8 @@
-"""How long one call to an engine may take: the whole, the first token, and each pause in a stream."""
+"""How long one call to an engine may take: the whole, the first token, and each pause in a stream.
+
+One timer of the loop minds all calls of a worker: a timer for each call would cost more than the call's other policies
+together, and nobody sets these times to a hundredth of a second.
+"""
 
 import asyncio
 from types import TracebackType
@@ -7,34 +11,87 @@ from typing import Self
 from shipway.core.errors import DeadlineError
 from shipway.gateway.replies import RefusedError
 
+_TICK_S = 0.02
+
+
+class Watch:
+    """Minds the time of a worker's calls while there are any."""
+
+    def __init__(self) -> None:
+        self._calls: set[Patience] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, call: "Patience") -> None:
+        """Mind a call."""
+        self._calls.add(call)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def discard(self, call: "Patience") -> None:
+        """Forget a call."""
+        self._calls.discard(call)
+
+    def _tick(self) -> None:
+        if not self._calls:
+            self._timer = None
+            return
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        for call in [call for call in self._calls if call.wake_s <= now_s]:
+            self._calls.discard(call)
+            call.expire()
+        self._timer = loop.call_later(_TICK_S, self._tick)
+
 
 class Patience:
     """A timeout that moves while a reply arrives.
 
-    Waiting for a client that reads slowly is bounded by the deadline alone and is never the engine's fault.
+    Waiting for a client that reads slowly is bounded by the deadline alone and is never the engine's fault. `wake_s` is
+    the loop's time at which it is over.
     """
 
-    def __init__(self, *, deadline_s: float, first_s: float, idle_s: float) -> None:
-        self._end_s = asyncio.get_running_loop().time() + deadline_s
+    __slots__ = (
+        "_client_reads",
+        "_due_s",
+        "_end_s",
+        "_expired",
+        "_idle_s",
+        "_loop",
+        "_reason",
+        "_task",
+        "_watch",
+        "wake_s",
+    )
+
+    def __init__(self, watch: Watch, *, deadline_s: float, first_s: float, idle_s: float) -> None:
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        now_s = self._loop.time()
+        self._end_s = now_s + deadline_s
         self._idle_s = idle_s
         self._reason = "no first token in time"
         self._client_reads = False
-        self._due_s = min(self._end_s, self._end_s - deadline_s + first_s)
-        self._timeout = asyncio.timeout_at(self._due_s)
+        self._expired = False
+        self._task: asyncio.Task[object] | None = None
+        self._due_s = min(self._end_s, now_s + first_s)
+        self.wake_s = self._due_s
 
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._watch.add(self)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError as timeout:
-            if self.client_slow:
-                raise RefusedError(408, "the client read too slowly", code="client_too_slow") from timeout
-            raise DeadlineError(self._reason) from timeout
+        self._watch.discard(self)
+        if not self._expired or self._task is None:
+            return
+        # As `asyncio.timeout` does: when somebody else cancelled the task too, that cancellation goes on.
+        if self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
+            if self._client_reads:
+                raise RefusedError(408, "the client read too slowly", code="client_too_slow") from error
+            raise DeadlineError(self._reason) from error
 
     @property
     def client_slow(self) -> bool:
@@ -43,16 +100,21 @@ class Patience:
 
     def heard(self) -> None:
         """Start the next pause: the engine has just sent something."""
-        now_s = asyncio.get_running_loop().time()
         self._reason = "the engine fell silent in the middle of its answer"
-        self._due_s = min(self._end_s, now_s + self._idle_s)
+        self._due_s = min(self._end_s, self._loop.time() + self._idle_s)
 
     def for_client(self) -> None:
         """Wait for the client until the deadline."""
         self._client_reads = True
-        self._timeout.reschedule(self._end_s)
+        self.wake_s = self._end_s
 
     def for_engine(self) -> None:
         """Wait for the engine again."""
         self._client_reads = False
-        self._timeout.reschedule(self._due_s)
+        self.wake_s = self._due_s
+
+    def expire(self) -> None:
+        """End the call; the watch calls it, once."""
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()

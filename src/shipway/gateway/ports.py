@@ -57,7 +57,15 @@ class EngineResponse(Protocol):
         """
         ...
 
-    async def close(self) -> None:
+    async def whole(self, limit_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            EngineBrokenError: the connection ended before, or the body is larger than the limit.
+        """
+        ...
+
+    def close(self) -> None:
         """Give the connection back, or cut it when the body was not read to its end."""
         ...
 
@@ -77,6 +85,11 @@ class EngineClient(Protocol):
 
 class RecordSink(Protocol):
     """Where served requests go before the client sees the final byte."""
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another record can be taken at once."""
+        ...
 
     def append(self, record: ServedRequest) -> None:
         """Make the record survive this process.

@@ -59,7 +59,7 @@ class ChatRelay:
         request = self._request(account, call, route)
         async with self._calls.reply(route.engine_base_url, request, patience) as response:
             await _refuse_errors(response, account)
-            raw = await _whole(response, self._settings.max_reply_bytes)
+            raw = await response.whole(self._settings.max_reply_bytes)
         try:
             reply = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -115,7 +115,8 @@ class ChatRelay:
         deadline_s = limits.deadline_s or own.llm_deadline_s
         # A reply in one piece comes when all is generated: only the deadline can bound it.
         first_s = (limits.first_token_s or own.first_token_s) if stream else deadline_s
-        return Patience(deadline_s=deadline_s, first_s=first_s, idle_s=limits.stream_idle_s or own.stream_idle_s)
+        idle_s = limits.stream_idle_s or own.stream_idle_s
+        return Patience(self._calls.watch, deadline_s=deadline_s, first_s=first_s, idle_s=idle_s)
 
     def _request(self, account: Account, call: ModelCall, route: ChatRoute) -> EngineRequest:
         limit = route.limits.max_input_chars or self._settings.max_input_chars
@@ -201,7 +202,7 @@ async def _refuse_errors(response: EngineResponse, account: Account) -> None:
     if status != 429:  # noqa: PLR2004
         # Both arms send the same share of bad requests, so a release that makes more of them is worse.
         account.note(events.ERROR)
-    told = _told(await _whole(response, _ERROR_BODY_BYTES))
+    told = _told(await response.whole(_ERROR_BODY_BYTES))
     said, code, param = told.get("message"), told.get("code"), told.get("param")
     raise RefusedError(
         status,
@@ -227,14 +228,3 @@ def _require_kind(response: EngineResponse, kind: str) -> None:
     found = dict(response.headers).get("content-type", "")
     if not found.lower().startswith(kind):
         raise EngineBrokenError(f"the engine answered with {found!r}, not {kind}")
-
-
-async def _whole(response: EngineResponse, limit_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for data in response.chunks():
-        size += len(data)
-        if size > limit_bytes:
-            raise EngineBrokenError(f"the engine's reply is larger than {limit_bytes} bytes")
-        parts.append(data)
-    return b"".join(parts)

@@ -5,12 +5,11 @@ left the snapshot is closed after its last request.
 """
 
 import asyncio
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from shipway.core.ids import ReleaseId
-from shipway.core.snapshot import Snapshot
+from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.gateway.auth import KeyRing
 from shipway.gateway.ports import EventNote, ReleaseRuntime
 
@@ -25,17 +24,17 @@ class LoadedRelease:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def used(self) -> Iterator[ReleaseRuntime]:
-        """Keep the runtime open while a request runs."""
+    def enter(self) -> ReleaseRuntime:
+        """Keep the runtime open until `leave`."""
         self._users += 1
         self._idle.clear()
-        try:
-            yield self.runtime
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._idle.set()
+        return self.runtime
+
+    def leave(self) -> None:
+        """Take note that a request has ended."""
+        self._users -= 1
+        if not self._users:
+            self._idle.set()
 
     async def close(self) -> None:
         """Close the runtime when nobody uses it any more."""
@@ -55,6 +54,7 @@ class Applied:
     served: Snapshot
     keys: KeyRing
     releases: Mapping[ReleaseId, LoadedRelease]
+    routes: Mapping[str, RouteTraffic]
     dead_man_tripped: bool = False
 
 
@@ -78,9 +78,11 @@ class Serving:
         A candidate that is not among `releases` has no traffic.
         """
         before = self.current.releases if self.current else {}
+        served = _served(snapshot, releases.keys(), silent=silent)
         self.current = Applied(
             snapshot=snapshot,
-            served=_served(snapshot, releases.keys(), silent=silent),
+            served=served,
+            routes={traffic.route: traffic for traffic in served.routes},
             keys=KeyRing(snapshot.keys),
             releases=dict(releases),
             dead_man_tripped=silent,

@@ -199,6 +199,8 @@ class ListSink:
         self.on_append(record)
         self.records.append(record)
 
+    has_room = True
+
     async def wait_for_room(self) -> None:
         return
 

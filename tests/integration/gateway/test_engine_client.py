@@ -43,7 +43,7 @@ async def replied(client, request):
     try:
         return response.status, await whole(response)
     finally:
-        await response.close()
+        response.close()
 
 
 async def test_a_reply_arrives_with_status_headers_and_body(client, upstream):
@@ -52,7 +52,7 @@ async def test_a_reply_arrives_with_status_headers_and_body(client, upstream):
     assert response.status == 201
     assert ("x-seen", "One") in response.headers
     assert await whole(response) == b'{"ok":true}'
-    await response.close()
+    response.close()
     (heard,) = upstream.heard
     assert (heard.method, heard.target, heard.body) == ("POST", "/v1/a%2Fb?x=%20y&x=z", BODY)
     assert heard.headers["host"] == upstream.url.removeprefix("http://")
@@ -191,7 +191,7 @@ async def test_closing_in_the_middle_of_a_body_cuts_the_connection(client, upstr
     response = await client.send(post(upstream))
     async for _ in response.chunks():
         break
-    await response.close()
+    response.close()
     async with asyncio.timeout(1):
         await upstream.heard[0].closed.wait()
 
@@ -214,7 +214,7 @@ async def test_a_reader_that_stops_makes_the_engine_wait(client, upstream):
         await asyncio.sleep(0.05)
     # What lies in the kernel's buffers and ours is a few megabytes; the whole would be 65.
     assert sent < 20_000_000
-    await response.close()
+    response.close()
 
 
 async def test_head_and_no_content_have_no_body(client, upstream):
@@ -224,7 +224,7 @@ async def test_head_and_no_content_have_no_body(client, upstream):
     upstream.play(lambda wire: wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n"), bare)
     response = await client.send(EngineRequest("HEAD", upstream.url + "/x"))
     assert (response.status, await whole(response)) == (200, b"")
-    await response.close()
+    response.close()
     assert await replied(client, post(upstream)) == (204, b"")
 
 

@@ -6,7 +6,7 @@ from shipway.core.clock import ManualClock
 from shipway.core.errors import DeadlineError
 from shipway.gateway.attempts import EngineCalls
 from shipway.gateway.model import GatewaySettings
-from shipway.gateway.patience import Patience
+from shipway.gateway.patience import Patience, Watch
 from shipway.gateway.ports import EngineBrokenError, EngineConnectError, EngineRequest
 from shipway.gateway.replies import RefusedError
 
@@ -23,7 +23,7 @@ class Reply:
     async def chunks(self) -> AsyncIterator[bytes]:
         yield b""
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
 
@@ -51,7 +51,7 @@ def calls(engine: Engine, naps: list[float] | None = None, clock: ManualClock | 
 
 
 def patience() -> Patience:
-    return Patience(deadline_s=5.0, first_s=5.0, idle_s=5.0)
+    return Patience(Watch(), deadline_s=5.0, first_s=5.0, idle_s=5.0)
 
 
 async def test_waits_double_up_to_the_cap_and_given_up_replies_are_closed():

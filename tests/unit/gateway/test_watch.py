@@ -127,11 +127,13 @@ async def test_a_rollback_is_applied_in_the_same_poll_while_something_else_is_be
 async def test_a_release_that_left_is_closed_after_its_last_request(stage):
     stage.snapshot = with_candidate(2, 0.5)
     await stage.tick(2)
-    with stage.serving.current.releases["rel_b"].used():
-        stage.snapshot = replace(STABLE, version=3)
-        await stage.tick(2)
-        assert stage.version == 3
-        assert not stage.runtimes["rel_b"].closed
+    loaded = stage.serving.current.releases["rel_b"]
+    loaded.enter()
+    stage.snapshot = replace(STABLE, version=3)
+    await stage.tick(2)
+    assert stage.version == 3
+    assert not stage.runtimes["rel_b"].closed
+    loaded.leave()
     await stage.tick()
     assert stage.runtimes["rel_b"].closed
     assert not stage.runtimes["rel_a"].closed

@@ -5,6 +5,7 @@ whoever reads it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -100,7 +101,26 @@ class EngineConnection(asyncio.Protocol):
                 raise self._failure
             await self._more()
 
-    async def close(self) -> None:
+    async def whole(self, limit_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            EngineBrokenError: the connection ended before, or the body is larger than the limit.
+        """
+        reply = self._reply
+        while not reply.ended and reply.received <= limit_bytes:
+            if self._failure is not None:
+                raise self._failure
+            if self._holding:
+                self._hold(on=False)
+            await self._more()
+        if reply.received > limit_bytes:
+            raise EngineBrokenError(f"the engine's reply is larger than {limit_bytes} bytes")
+        parts, reply.body = reply.body, deque()
+        reply.buffered = 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
         """Give the connection back, or cut it when the reply was not read to its end."""
         if self.usable and not self._reply.last and not self._reply.body and not self._half_sent:
             self._give_back(self)

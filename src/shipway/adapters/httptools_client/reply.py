@@ -22,8 +22,8 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 class Reply:
     """One reply after another on a connection.
 
-    `status` is 0 until the head of a final reply has come; `buffered` counts the bytes of `body` that nobody took;
-    `ended` says that the body is whole.
+    `status` is 0 until the head of a final reply has come; `received` counts the bytes of the body, `buffered` those
+    that nobody took; `ended` says that the body is whole.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class Reply:
         "buffered",
         "ended",
         "fields",
+        "received",
         "status",
     )
 
@@ -51,6 +52,7 @@ class Reply:
         self.fields: list[tuple[bytes, bytes]] = []
         self.body: deque[bytes] = deque()
         self.buffered = 0
+        self.received = 0
         self.ended = False
         self._head_bytes = 0
         self._bodiless = bodiless
@@ -123,6 +125,7 @@ class Reply:
             raise EngineBrokenError("the engine sent a body where none may be")
         self.body.append(data)
         self.buffered += len(data)
+        self.received += len(data)
 
     def on_message_complete(self) -> None:
         """Note the end of the reply; that of a 1xx is none."""

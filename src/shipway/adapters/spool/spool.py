@@ -105,6 +105,11 @@ class RecordSpool:
         if len(self._queue) >= self._limits.max_pending:
             self._room.clear()
 
+    @property
+    def has_room(self) -> bool:
+        """Return whether another record can be taken at once."""
+        return self._room.is_set()
+
     async def wait_for_room(self, timeout_s: float = 5.0) -> None:
         """Wait until the store has caught up enough for another request.
 

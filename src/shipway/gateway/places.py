@@ -1,0 +1,67 @@
+"""Places at work: how many requests a worker serves at once and how many may wait for one."""
+
+import asyncio
+from collections import deque
+
+from shipway.gateway.replies import RefusedError, retry_after
+
+
+class Places:
+    """At most `active` requests at work and `queued` waiting, first come first served.
+
+    `at_work` and `waiting` count them, for the metrics.
+    """
+
+    def __init__(self, *, active: int, queued: int) -> None:
+        self._active = active
+        self._queued = queued
+        self._line: deque[asyncio.Future[None]] = deque()
+        self.at_work = 0
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait."""
+        return len(self._line)
+
+    def take(self) -> bool:
+        """Take a place if one is free and nobody waits."""
+        if self.at_work < self._active and not self._line:
+            self.at_work += 1
+            return True
+        return False
+
+    async def wait(self, wait_s: float) -> None:
+        """Wait for a place and take it.
+
+        Raises:
+            RefusedError: 503 when the queue is full or the wait was longer than `wait_s`.
+        """
+        if len(self._line) >= self._queued:
+            raise _overloaded()
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            async with asyncio.timeout(wait_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # The place came together with the end of the wait: it goes to the next.
+                self.leave()
+            else:
+                self._line.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise _overloaded() from None
+            raise
+
+    def leave(self) -> None:
+        """Give the place to whoever waits longest, or free it."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.at_work -= 1
+
+
+def _overloaded() -> RefusedError:
+    return RefusedError(503, "too many requests at work; try again", code="overloaded", retry_after=retry_after(1.0))
