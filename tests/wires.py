@@ -12,6 +12,9 @@ class OrderWire:
     def start(self, status: int, headers: Any) -> None:
         """Pass over the head."""
 
+    def flush_soon(self) -> None:
+        """Pass over the head."""
+
     async def write(self, data: bytes) -> None:
         """Note the bytes."""
         if data:

@@ -15,8 +15,8 @@ Digest = NewType("Digest", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
-_PAIR_BITS = 10
-_ULID_RANDOM_BITS = 80
+_PAIR_SHIFTS_OF_50 = (40, 30, 20, 10, 0)
+_PAIR_SHIFTS_OF_40 = (30, 20, 10, 0)
 
 
 def ulid(now_s: float, random_bits: Callable[[int], int] = secrets.randbits) -> str:
@@ -24,5 +24,12 @@ def ulid(now_s: float, random_bits: Callable[[int], int] = secrets.randbits) -> 
 
     Source: the ULID specification (48 bits of milliseconds, 80 random bits, Crockford base 32).
     """
-    value = (int(now_s * 1000) << _ULID_RANDOM_BITS) | random_bits(_ULID_RANDOM_BITS)
-    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -_PAIR_BITS)])
+    # Three small numbers instead of one of 128 bits: the interpreter shifts them several times faster.
+    time_ms, high, low = int(now_s * 1000), random_bits(40), random_bits(40)
+    return "".join(
+        [
+            *[_PAIRS[(time_ms >> shift) & 1023] for shift in _PAIR_SHIFTS_OF_50],
+            *[_PAIRS[(high >> shift) & 1023] for shift in _PAIR_SHIFTS_OF_40],
+            *[_PAIRS[(low >> shift) & 1023] for shift in _PAIR_SHIFTS_OF_40],
+        ]
+    )

@@ -128,7 +128,7 @@ class EngineCall:
         self._response: EngineResponse | None = None
 
     async def __aenter__(self) -> EngineResponse:
-        self._patience.__enter__()
+        self._patience.begin()
         try:
             self._response = await self._calls.send(self._engine, self._request, replayable=self._replayable)
         except BaseException as error:
@@ -147,7 +147,7 @@ class EngineCall:
 
     def _leave(self, error: BaseException | None) -> None:
         try:
-            self._patience.__exit__(type(error) if error else None, error, None)
+            self._patience.end(error)
         except DeadlineError:
             self._breaker.failed()
             raise

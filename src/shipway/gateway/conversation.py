@@ -20,7 +20,7 @@ HEADER = "x-shipway-conversation"
 _LONGEST = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversation:
     """An identity; `source` is `header`, `metadata`, `previous_response_id`, `hash` or `request`."""
 
@@ -35,6 +35,8 @@ def identify(header: str | None, body: Mapping[str, Any], *, key_id: str) -> Con
         RefusedError: an identity that is given but is no text of 1 to 200 printable characters.
     """
     metadata = body.get("metadata")
+    if header is None and metadata is None and "conversation_id" not in body and "previous_response_id" not in body:
+        return Conversation(_hashed(key_id, body), "hash")
     named = metadata.get("conversation_id") if isinstance(metadata, dict) else None
     given = (
         ("header", HEADER, header or None),
@@ -72,14 +74,20 @@ def _hashed(key_id: str, body: Mapping[str, Any]) -> ConversationId:
         user = _first(messages, ("user",))
     else:
         system, user = None, next((body[name] for name in ("prompt", "question", "input") if name in body), None)
-    # JSON keeps the three apart: no two different triples give the same bytes.
-    return ConversationId("h_" + hashlib.sha256(_bytes([key_id, system, user])).hexdigest()[:32])
+    if isinstance(user, str) and (system is None or isinstance(system, str)):
+        # Lengths keep the three apart: no two different triples give the same text.
+        told = system or ""
+        text = f"{len(key_id)},{len(told)},{system is None}:{key_id}{told}{user}".encode("utf-8", "surrogatepass")
+    else:
+        text = _bytes([key_id, system, user])
+    return ConversationId("h_" + hashlib.sha256(text).hexdigest()[:32])
 
 
 def _first(messages: Sequence[Any], roles: tuple[str, ...]) -> Any:
-    return next(
-        (item.get("content") for item in messages if isinstance(item, dict) and item.get("role") in roles), None
-    )
+    for item in messages:
+        if isinstance(item, dict) and item.get("role") in roles:
+            return item.get("content")
+    return None
 
 
 def _bytes(value: list[Any]) -> bytes:

@@ -52,7 +52,7 @@ class Headers:
         return value.decode("latin-1").strip()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
     """The head of a request; `target` is the path with its query as it was sent, `client` the peer's address."""
 
@@ -67,6 +67,10 @@ class Wire(Protocol):
 
     def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send the head; `connection: close` among the headers ends the connection with this reply."""
+        ...
+
+    def flush_soon(self) -> None:
+        """Send the head when the loop turns, unless a piece of the body takes it along before."""
         ...
 
     async def write(self, data: bytes) -> None:
@@ -191,13 +195,15 @@ class Exchange:
 
     def reply(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """Send a whole reply."""
-        self.start(status, (*headers, ("content-length", str(len(body)))))
+        self.started = True
+        self.wire.start(status, (*self.stamp, *headers, ("content-length", str(len(body)))))
         self.finish(body)
 
     def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send status and headers, with the exchange's own stamp on top."""
         self.started = True
         self.wire.start(status, (*self.stamp, *headers))
+        self.wire.flush_soon()
 
     async def write(self, data: bytes) -> None:
         """Send bytes; waits while the client reads slowly."""

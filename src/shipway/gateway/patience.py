@@ -5,8 +5,6 @@ together, and nobody sets these times to a hundredth of a second.
 """
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
 from shipway.core.errors import DeadlineError
 from shipway.gateway.replies import RefusedError
@@ -76,19 +74,23 @@ class Patience:
         self._due_s = min(self._end_s, now_s + first_s)
         self.wake_s = self._due_s
 
-    def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
+    def begin(self) -> None:
+        """Start to mind the call, which the present task makes."""
+        self._task = asyncio.current_task(self._loop)
         self._watch.add(self)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, error: BaseException | None) -> None:
+        """Stop to mind the call, which ended with `error`.
+
+        Raises:
+            DeadlineError: it ended because its time was over.
+            RefusedError: 408, its time was over while the client was reading.
+        """
         self._watch.discard(self)
         if not self._expired or self._task is None:
             return
         # As `asyncio.timeout` does: when somebody else cancelled the task too, that cancellation goes on.
-        if self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
+        if self._task.uncancel() <= 0 and isinstance(error, asyncio.CancelledError):
             if self._client_reads:
                 raise RefusedError(408, "the client read too slowly", code="client_too_slow") from error
             raise DeadlineError(self._reason) from error

@@ -15,6 +15,7 @@ from shipway.core.principal import Principal
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import Snapshot
 from shipway.gateway.model import AnswerResult, RouteLimits
+from shipway.gateway.route_plan import RoutePlan
 
 
 class EngineConnectError(UnavailableError):
@@ -25,7 +26,7 @@ class EngineBrokenError(UnavailableError):
     """The connection ended before the reply was whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EngineRequest:
     """One HTTP request to an engine or a service; `url` is sent as it is, without requoting."""
 
@@ -161,6 +162,10 @@ class ChatRoute:
 
     `engine_base_url` ends where `/chat/completions` begins (`http://127.0.0.1:8080/v1`). `prefix_messages` go before
     the caller's; `decoding` holds for what the caller did not set. `health_url` None: the engine is not probed.
+
+    `replicas` are the addresses of all engines that serve the model, when there are several; with `affinity_chars` the
+    beginning of the prompt decides among them. One that is not `replayable` is asked once. `engine_headers` are sent
+    as they are. `plan` holds the models that the route may use instead.
     """
 
     engine_base_url: str
@@ -171,15 +176,21 @@ class ChatRoute:
     limits: RouteLimits = field(default_factory=RouteLimits)
     prompt_version: str = ""
     health_url: str | None = None
+    replicas: tuple[str, ...] = ()
+    affinity_chars: int = 0
+    replayable: bool = True
+    engine_headers: tuple[tuple[str, str], ...] = ()
+    plan: RoutePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRoute:
-    """A route that answers from documents."""
+    """A route that answers from documents; `plan` holds the models that it may use instead."""
 
     answerer: Answerer
     limits: RouteLimits = field(default_factory=RouteLimits)
     health_url: str | None = None
+    plan: RoutePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the engine said it and the record is written; every other end of a stream is an 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from shipway.gateway.validate import Endpoint, ModelCall, encoded, last_user_tex
 _OK = 200
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
+_OURS = frozenset({"previous_response_id", "conversation_id", "metadata"})
 _NOT_THE_CALLERS = frozenset({401, 403, 407})
 _CHARS_PER_TOKEN = 4
 _TAIL_WAIT_S = 0.1
@@ -127,36 +129,37 @@ class ChatRelay:
         account.model = route.upstream_model
         account.prompt_version = route.prompt_version
         account.ask(last_user_text(call.body))
-        headers = [
-            JSON_TYPE,
-            ("accept", "text/event-stream" if call.stream else "application/json"),
-            ("accept-encoding", "identity"),
+        accept = "text/event-stream" if call.stream else "application/json"
+        headers = (
+            *_fixed_headers(accept, route.api_key),
             ("x-request-id", account.id),
             ("x-shipway-release", account.release),
-        ]
-        if route.api_key:
-            headers.append(("authorization", f"Bearer {route.api_key}"))
-        return EngineRequest(
-            "POST",
-            f"{route.engine_base_url.rstrip('/')}/{call.endpoint}",
-            tuple(headers),
-            encoded(engine_body(call, route)),
-            connect_timeout_s=self._settings.connect_timeout_s,
         )
+        url = _url(route.engine_base_url, call.endpoint)
+        return EngineRequest("POST", url, headers, encoded(engine_body(call, route)), self._settings.connect_timeout_s)
+
+
+@lru_cache(maxsize=1024)
+def _fixed_headers(accept: str, api_key: str | None) -> tuple[tuple[str, str], ...]:
+    key = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+    return (JSON_TYPE, ("accept", accept), ("accept-encoding", "identity"), *key)
+
+
+@lru_cache(maxsize=1024)
+def _url(base_url: str, endpoint: str) -> str:
+    return f"{base_url.rstrip('/')}/{endpoint}"
 
 
 def engine_body(call: ModelCall, route: ChatRoute) -> dict[str, Any]:
     """Return what the engine is asked: the release's prompt and decoding around the caller's request."""
     if call.endpoint is Endpoint.EMBEDDINGS:
         return {**call.body, "model": route.upstream_model}
-    set_by_caller = {name: value for name, value in call.body.items() if value is not None}
+    # What names the conversation is ours; engines refuse or misread it.
+    set_by_caller = {name: value for name, value in call.body.items() if value is not None and name not in _OURS}
     body = {**route.decoding, **set_by_caller, "model": route.upstream_model}
     if "max_completion_tokens" in set_by_caller and "max_tokens" not in set_by_caller:
         body.pop("max_tokens", None)
     _cap_output(body, route.limits.max_output_tokens)
-    # These named the conversation for us; engines refuse or misread them.
-    for name in ("previous_response_id", "conversation_id", "metadata"):
-        body.pop(name, None)
     if call.endpoint is Endpoint.CHAT:
         body["messages"] = [*route.prefix_messages, *call.body["messages"]]
     if call.stream:

@@ -131,7 +131,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _answer(self, refusal: RefusedError) -> None:
         reply = self._owner.refused(refusal)
-        wire = ReplyWire(self._transport, method="GET", old=False, keeps=False)
+        wire = ReplyWire(self._transport, self._loop, method="GET", old=False, keeps=False)
         wire.start(reply.status, (*reply.headers, ("content-length", str(len(reply.body)))))
         wire.finish(reply.body)
         self._hang_up()
@@ -236,7 +236,7 @@ class ClientConnection(asyncio.Protocol):
         if headers.get("host") is None and not old:
             raise RefusedError(400, "the header host is missing", param="host")
         keeps = parser.should_keep_alive() and not parser.should_upgrade() and not self._owner.stopping
-        wire = ReplyWire(self._transport, method=method, old=old, keeps=keeps)
+        wire = ReplyWire(self._transport, self._loop, method=method, old=old, keeps=keeps)
         exchange = Exchange(RequestHead(method, _origin_form(self._target), headers, self._client), wire)
         exchange.on_room = self._room
         self._reading = exchange

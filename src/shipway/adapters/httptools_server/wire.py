@@ -11,9 +11,7 @@ from http import HTTPStatus
 
 from shipway.core.errors import UsageError
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("latin-1") for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304
 
@@ -26,9 +24,11 @@ class ReplyWire:
 
     __slots__ = ("_bodiless", "_chunked", "_clock", "_head", "_loop", "_old", "_transport", "keeps", "room", "whole")
 
-    def __init__(self, transport: asyncio.Transport, *, method: str, old: bool, keeps: bool) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, method: str, old: bool, keeps: bool
+    ) -> None:
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         # HTTP/1.0 knows no chunks: such a body ends with the connection.
         self._old = old
         self._bodiless = method == "HEAD"
@@ -44,31 +44,30 @@ class ReplyWire:
         Raises:
             UsageError: a header that would end the line it stands on.
         """
-        sized = False
-        lines = []
+        named = {}
+        text = ""
+        count = 0
         for name, value in headers:
-            if name in {"content-length", "transfer-encoding"}:
-                sized = True
-            elif name == "connection" and value == "close":
-                self.keeps = False
-                continue
-            lines.append(f"{name}: {value}\r\n")
-        text = "".join(lines)
-        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            named[name] = value
+            if name != "connection":
+                text += f"{name}: {value}\r\n"
+                count += 1
+        if text.count("\n") != count or text.count("\r") != count or "\0" in text:
             raise UsageError("a header of the reply holds a line break", hint="report the route that makes it")
+        if named.get("connection") == "close":
+            self.keeps = False
+        sized = "content-length" in named or "transfer-encoding" in named
         self._bodiless = self._bodiless or status in {_NO_CONTENT, _NOT_MODIFIED}
         self._chunked = not sized and not self._bodiless and not self._old
         if not sized and self._old:
             self.keeps = False
-        self._head = b"".join(
-            (
-                _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode(),
-                text.encode("latin-1", "replace"),
-                _date_line(),
-                b"transfer-encoding: chunked\r\n" if self._chunked else b"",
-                b"\r\n" if self.keeps else b"connection: close\r\n\r\n",
-            )
-        )
+        framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
+        end = "\r\n" if self.keeps else "connection: close\r\n\r\n"
+        line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+        self._head = f"{line}{text}{_date_line()}{framing}{end}".encode("latin-1", "replace")
+
+    def flush_soon(self) -> None:
+        """Send the head when the loop turns, unless a piece of the body takes it along before."""
         self._loop.call_soon(self._flush)
 
     async def write(self, data: bytes) -> None:
@@ -97,13 +96,13 @@ class ReplyWire:
             self._send(b"")
 
 
-_date: tuple[int, bytes] = (0, b"")
+_date: tuple[int, str] = (0, "")
 
 
-def _date_line() -> bytes:
+def _date_line() -> str:
     """Return the date header; made once a second."""
     global _date  # noqa: PLW0603 - a cache of a pure function of time
     now_s = int(time.time())
     if _date[0] != now_s:
-        _date = (now_s, f"date: {formatdate(now_s, usegmt=True)}\r\n".encode())
+        _date = (now_s, f"date: {formatdate(now_s, usegmt=True)}\r\n")
     return _date[1]
