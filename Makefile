@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test check lint format types imports unused spelling bench bench-start study-retrieval study-answers reference lock clean
+.PHONY: help demo test test-clients check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -35,8 +35,24 @@ demo: $(VENV)/.runtime ## Walk the main job on this machine, with a real model
 	@$(BIN)/shipway demo
 
 test: $(VENV)/.dev ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not model"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not model and not clients"
 	@$(BIN)/python -m pytest -p no:randomly -m "e2e or model"
+
+CLIENTS := .venv-clients
+
+$(CLIENTS)/.python: requirements/clients.txt
+	@$(PYTHON) -m venv $(CLIENTS)/python
+	@$(CLIENTS)/python/bin/python -m pip --disable-pip-version-check install --quiet -r requirements/clients.txt
+	@touch $@
+
+$(CLIENTS)/.node: tests/clients/programs/package.json
+	@command -v npm >/dev/null || { echo "the Node clients need node 20 or newer with npm"; exit 1; }
+	@mkdir -p $(CLIENTS)/node && cp $< $(CLIENTS)/node/
+	@cd $(CLIENTS)/node && npm install --silent --no-audit --no-fund --no-package-lock
+	@touch $@
+
+test-clients: $(VENV)/.dev $(CLIENTS)/.python $(CLIENTS)/.node ## Run other people's clients against the gateway (downloads them once, 2.5 GB)
+	@$(BIN)/python -m pytest -p no:randomly tests/clients
 
 lint: $(VENV)/.dev ## Check style
 	@$(BIN)/ruff check .
@@ -61,10 +77,24 @@ spelling: $(VENV)/.dev ## Find misspelt words
 
 check: lint types imports unused spelling test ## What CI runs
 
-bench: bench-start ## Run every benchmark
+bench: bench-start bench-gateway ## Run every benchmark
 
 bench-start: $(VENV)/.dev ## Time --help, config show, doctor and up-until-ready
 	@$(BIN)/python benchmarks/bench_start.py
+
+NATIVE := benchmarks/native
+
+.bench/native/upstream: $(NATIVE)/upstream.c $(NATIVE)/wire.c $(NATIVE)/wire.h
+.bench/native/load: $(NATIVE)/load.c $(NATIVE)/samples.c $(NATIVE)/wire.c $(NATIVE)/wire.h $(NATIVE)/samples.h
+.bench/native/%:
+	@mkdir -p $(@D)
+	@cc -O2 -std=c11 -Wall -Wextra -o $@ $(filter %.c,$^)
+
+bench-gateway: $(VENV)/.dev .bench/native/upstream .bench/native/load ## Compare the gateway with nginx, LiteLLM and Portkey (ARGS="--only ours,nginx --quick")
+	@$(BIN)/python benchmarks/bench_gateway.py $(ARGS)
+
+bench-gateway-soak: $(VENV)/.dev .bench/native/upstream .bench/native/load ## Watch the gateway's memory under 512 streams for ten minutes
+	@$(BIN)/python benchmarks/bench_gateway_soak.py $(ARGS)
 
 study-retrieval: $(VENV)/.dev ## Measure retrieval on the example's corpus
 	@$(BIN)/python benchmarks/study_retrieval.py
@@ -79,6 +109,7 @@ lock: ## Resolve the requirements files again (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/build.in -o requirements/build.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line --extra local pyproject.toml -o requirements/runtime.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line --extra local pyproject.toml requirements/dev.in -o requirements/dev.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line benchmarks/peers/litellm.in -o benchmarks/peers/litellm.txt
 
 clean: ## Remove what was built here
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -19,11 +20,18 @@ def machine() -> dict[str, object]:
     return {"cpus": os.cpu_count(), "cpu": model, "kernel": platform.release(), "python": sys.version.split()[0]}
 
 
-def write(name: str, summary: dict[str, float], details: object, packages: tuple[str, ...]) -> Path:
-    """Write a result file and return its path."""
+def write(
+    name: str,
+    summary: dict[str, float],
+    details: object,
+    packages: tuple[str, ...],
+    *,
+    also: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a result file and return its path; `also` are versions of what is no package of this environment."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    versions = {package: metadata.version(package) for package in packages}
+    versions = {**{package: _version(package) for package in packages}, **(also or {})}
     document = {"name": name, "summary": summary, "machine": machine(), "versions": versions, "details": details}
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
@@ -31,9 +39,16 @@ def write(name: str, summary: dict[str, float], details: object, packages: tuple
 
 def show(summary: dict[str, float]) -> None:
     """Print the summary as a table."""
-    width = max(len(name) for name in summary)
+    width = max((len(name) for name in summary), default=0)
     for name, value in summary.items():
         print(f"{name:<{width}}  {value:.4g}")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # run from its source tree
+        return "not installed"
 
 
 def _lines(path: str) -> list[str]:

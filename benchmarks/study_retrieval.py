@@ -33,7 +33,8 @@ from shipway.config.sections.corpus import Corpus
 from shipway.core.clock import SystemClock
 from shipway.core.ids import Digest, TenantId
 from shipway.core.principal import Principal
-from shipway.rag.answerable import Calibration, Coefficients, Signals, calibrate
+from shipway.rag.answerable import Coefficients, Signals
+from shipway.rag.calibration import Calibration, calibrate
 from shipway.rag.index import OpenCorpus
 from shipway.rag.model import Retrieval
 from shipway.rag.ports import Reranker

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from shipway.config.project import Project
 from shipway.config.yaml_source import parse_yaml
@@ -16,7 +15,8 @@ from shipway.evals.assertions import LATER
 from shipway.evals.case_fields import FIELDS
 from shipway.evals.metrics import METRICS
 from shipway.gateway.validate import Endpoint
-from shipway.telemetry.metrics import DataPlaneMetrics
+from shipway.telemetry.families import FAMILIES, WORKER
+from shipway.telemetry.request_log import OWN_FIELDS, SHARED_FIELDS
 
 # What a part of a project file stands in, so that it is valid on its own.
 _REST = """
@@ -121,9 +121,25 @@ def test_an_endpoint_of_the_gateway_is_documented(page, path):
     assert re.search(rf"`(?:GET|POST|ANY) {re.escape(path)}`", page("docs/reference/http-api.md").text)
 
 
-def test_every_metric_family_that_is_documented_exists(page):
-    documented = set(re.findall(r"^\| `(shipway_\w+)` \|", page("docs/reference/http-api.md").text, re.MULTILINE))
-    rendered = DataPlaneMetrics(CollectorRegistry()).render().decode()
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_metric_is_documented_with_kind_labels_and_meaning(page, family):
+    names = family.labels if family.of_host else (WORKER, *family.labels)
+    labels = ", ".join(f"`{name}`" for name in names)
+    row = f"| `{family.sample}` | {family.kind} | {labels} | {family.help} |"
 
-    assert documented
-    assert {name for name in documented if f"# HELP {name} " not in rendered} == set()
+    assert row in page("docs/reference/telemetry.md").text
+
+
+def test_every_metric_that_a_page_names_exists(pages):
+    known = {family.name for family in FAMILIES} | {family.sample for family in FAMILIES}
+    known |= {f"{family.name}_{end}" for family in FAMILIES if family.buckets for end in ("bucket", "sum", "count")}
+    named = {name for page in pages for name in re.findall(r"\bshipway_\w+\b", page.text)}
+
+    assert {name for name in named if not name.startswith("shipway_engine_")} <= known
+
+
+def test_every_field_of_a_request_s_log_line_is_documented(page):
+    section = page("docs/reference/telemetry.md").text.partition("## Log line of a request")[2].partition("## Spans")[0]
+    documented = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)))
+
+    assert sorted(documented) == sorted([*SHARED_FIELDS, *OWN_FIELDS])

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shipway.config.credentials import credentials_in
-from shipway.config.problems import problem_lines
 from shipway.config.project import Project
+from shipway.config.salvage import salvage
 from shipway.config.yaml_source import KeyPath, Place, dotted, parse_yaml_value, read_yaml
 from shipway.core.errors import ConfigError, NotFoundError
 
@@ -50,13 +50,25 @@ def find_root(start: Path) -> Path:
 
     Raises:
         NotFoundError: there is none.
+        ConfigError: something of that name is no file: a folder, a link to nothing.
     """
     for folder in (start, *start.parents):
-        if (folder / PROJECT_FILE).is_file():
+        path = folder / PROJECT_FILE
+        if path.is_file():
             return folder
+        _refuse_no_file(path)
     raise NotFoundError(
         f"no {PROJECT_FILE} in {start} or above it", hint="run `shipway init`, or name the folder with --project"
     )
+
+
+def _refuse_no_file(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        hint = "mend the link, or remove it and run `shipway init`"
+        raise ConfigError([f"{path} is a link to {path.readlink()}, which is not there"], hint=hint)
+    if path.is_dir():
+        hint = "rename the folder, or name the project's folder with --project"
+        raise ConfigError([f"{path} is a folder, not the project file"], hint=hint)
 
 
 def load_project(root: Path, environ: Mapping[str, str]) -> LoadedProject:
@@ -64,6 +76,21 @@ def load_project(root: Path, environ: Mapping[str, str]) -> LoadedProject:
 
     Raises:
         ConfigError: with every problem found, one line each.
+        NotFoundError: no project file, or `APP_ENV` names an environment without an overlay file.
+    """
+    loaded, problems = load_what_is_valid(root, environ)
+    if problems or loaded is None:
+        raise ConfigError(problems, hint="correct these lines; `shipway config schema` describes every key")
+    return loaded
+
+
+def load_what_is_valid(root: Path, environ: Mapping[str, str]) -> tuple[LoadedProject | None, list[str]]:
+    """Return the project without what is wrong in it, and a line for each thing that is.
+
+    None stands for a project of which too little is left. `shipway config check` goes on with the rest to the files.
+
+    Raises:
+        ConfigError: a file cannot be read as YAML, or holds a credential in clear text.
         NotFoundError: no project file, or `APP_ENV` names an environment without an overlay file.
     """
     environment = environ.get("APP_ENV", "local")
@@ -83,10 +110,11 @@ def load_project(root: Path, environ: Mapping[str, str]) -> LoadedProject:
     _override(data, places, environ)
     _refuse_credentials(data, places)
     try:
-        project = Project.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(problem_lines(error, data, places, PROJECT_FILE)) from None
-    return LoadedProject(root, environment, project, places)
+        return LoadedProject(root, environment, Project.model_validate(data), places), []
+    except ValidationError:
+        found = salvage(data, places, PROJECT_FILE)
+    loaded = None if found.project is None else LoadedProject(root, environment, found.project, found.places)
+    return loaded, found.problems
 
 
 def flattened(section: BaseModel) -> Iterator[tuple[KeyPath, Any]]:

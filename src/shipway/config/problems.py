@@ -6,6 +6,7 @@ Called by `loading`.
 import difflib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,15 +50,30 @@ _EXPECTED = {
 }
 
 
-def problem_lines(
-    error: ValidationError, data: Mapping[str, Any], places: Mapping[KeyPath, Place], source: str
-) -> list[str]:
-    """Return one line for each key that is wrong; `source` stands where no key of `places` is near."""
+@dataclass(frozen=True, slots=True)
+class KeyProblem:
+    """A key that is wrong, in words; `kind` is pydantic's type of its first error."""
+
+    path: KeyPath
+    message: str
+    kind: str
+
+
+def key_problems(error: ValidationError, data: Mapping[str, Any]) -> list[KeyProblem]:
+    """Return what is wrong, once for each key."""
     found: dict[KeyPath, list[Any]] = {}
     for item in error.errors(include_url=False, include_input=False):
         found.setdefault(_real_path(item, data), []).append(item)
-    problems = [problem for path, items in found.items() for problem in _at_path(path, items, data)]
-    return [f"{_place(path, places, source)}: {dotted(path)}: {message}" for path, message in problems]
+    return [
+        KeyProblem(path, message, items[0]["type"])
+        for place, items in found.items()
+        for path, message in _at_path(place, items, data)
+    ]
+
+
+def placed(problem: KeyProblem, places: Mapping[KeyPath, Place], source: str) -> str:
+    """Return the line for a problem; `source` stands where no key of `places` is near."""
+    return f"{_place(problem.path, places, source)}: {dotted(problem.path)}: {problem.message}"
 
 
 def _at_path(path: KeyPath, items: list[Any], data: Any) -> Iterable[tuple[KeyPath, str]]:
@@ -126,11 +142,17 @@ def _place(path: KeyPath, places: Mapping[KeyPath, Place], source: str) -> Place
 
 
 def _suggestion(path: KeyPath) -> str:
+    close = close_key(path)
+    if close is not None:
+        return f"; did you mean {close!r}?"
     known = _known_keys(path[:-1])
-    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
     return f"; known here: {', '.join(sorted(known))}" if known else ""
+
+
+def close_key(path: KeyPath) -> str | None:
+    """Return the known key that an unknown one resembles."""
+    close = difflib.get_close_matches(str(path[-1]), _known_keys(path[:-1]), n=1, cutoff=0.6)
+    return close[0] if close else None
 
 
 def _known_keys(path: KeyPath) -> list[str]:

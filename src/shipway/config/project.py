@@ -3,20 +3,33 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
+from shipway.config.cache_checks import cache_problems
+from shipway.config.limit_checks import price_problems, tenant_problems
+from shipway.config.routing_checks import routing_problems
+from shipway.config.sections.auth import Auth
+from shipway.config.sections.cache import Cache, Memory, Shadow
 from shipway.config.sections.corpus import Corpus, Retrieval
 from shipway.config.sections.evals import Evals, Gate
 from shipway.config.sections.models import Decoding, ModelEntry
 from shipway.config.sections.pipeline import Code, Stage
+from shipway.config.sections.redis import Redis
 from shipway.config.sections.rollout import RolloutPlan
 from shipway.config.sections.routes import Budgets, Rates, Route, Safety
+from shipway.config.sections.routing import Routing
 from shipway.config.sections.section import Section
 from shipway.config.sections.server import Server
+from shipway.config.sections.telemetry import Logging, Telemetry
+from shipway.config.sections.tenants import KeyLimits, Tenant
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Problem = tuple[tuple[str | int, ...], str]
 """A key path and what is wrong there."""
+
+
+WITHOUT_REFERENCES = {"references": "unchecked"}
+"""The validation context in which sections may name what others do not have; `salvage` looks at the rest with it."""
 
 
 class BrokenReferencesError(ValueError):
@@ -42,10 +55,26 @@ class Project(Section):
     """Prompt files by name, relative to the project file."""
     routes: dict[Name, Route]
     """The entry points by name; OpenAI clients name one in `model`."""
+    routing: Routing = Routing()
+    """Which model serves a request, and what happens when it cannot."""
     budgets: Budgets = Budgets()
-    """Token budgets of one request."""
+    """Token budgets of one request, and money."""
+    cache: Cache = Cache()
+    """Which routes' answers are given again."""
+    memory: Memory = Memory()
+    """Which chat routes remember a conversation."""
+    shadow: Shadow = Shadow()
+    """How copies of requests for a release that no user sees are held in check."""
     rates: Rates = Rates()
-    """Limits on requests."""
+    """Limits on requests and tokens."""
+    tenants: dict[Name, Tenant] = Field(default_factory=dict)
+    """The tenants by name, with limits of their own; when there are any, keys and documents belong to one of them."""
+    key_limits: dict[Name, KeyLimits] = Field(default_factory=dict)
+    """Limits of single keys, by the id that `shipway key list` shows."""
+    auth: Auth = Auth()
+    """Who may call beside the holders of keys."""
+    redis: Redis | None = None
+    """Where gateways on several hosts count together."""
     safety: Safety = Safety()
     """What an answer must satisfy."""
     corpus: Corpus | None = None
@@ -60,12 +89,23 @@ class Project(Section):
     """How a candidate gets traffic and what is counted against it."""
     server: Server = Server()
     """Where the gateway listens."""
+    logging: Logging = Logging()
+    """What log lines hold."""
+    telemetry: Telemetry = Telemetry()
+    """Metrics and traces."""
     pipeline: dict[Name, Stage] = Field(default_factory=dict)
     """The stages from commit to production, by name."""
 
     @model_validator(mode="after")
-    def _references_exist(self) -> Self:
+    def _references_exist(self, info: ValidationInfo) -> Self:
+        if info.context == WITHOUT_REFERENCES:
+            return self
         problems = [*self._route_problems(), *self._stage_problems()]
+        problems += routing_problems(self.routing, self.routes, self.models, self.prompts)
+        has = {"has_corpus": self.corpus is not None, "has_redis": self.redis is not None}
+        problems += cache_problems(self.cache, self.memory, self.routes, **has)
+        problems += tenant_problems(self.tenants, self.key_limits, self.auth, self.corpus)
+        problems += price_problems(self.models, self.budgets, self.tenants, self.key_limits)
         problems += _missing(("evals", "route"), self.evals.route, self.routes, "routes")
         if problems:
             raise BrokenReferencesError(problems)

@@ -1,10 +1,30 @@
 """Reading the secrets that a project names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from shipway.config.sections.secrets import SecretRef
+from shipway.config.yaml_source import KeyPath
 from shipway.core.errors import ConfigError
+
+
+def secret_references(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, SecretRef]]:
+    """Yield every secret that settings name, with its key path."""
+    if isinstance(value, SecretRef):
+        yield path, value
+        return
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, BaseModel):
+        inner = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    for key, item in inner:
+        yield from secret_references(item, (*path, key))
 
 
 def resolve_secret(reference: SecretRef, *, root: Path, environ: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from shipway.config.yaml_words import in_words
 from shipway.core.errors import ConfigError, NotFoundError
 
 KeyPath = tuple[str | int, ...]
@@ -28,6 +29,7 @@ _TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"})
 _PLAIN = frozenset({f"{_TAG}{name}" for name in ("null", "bool", "int", "float")})
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.$-]+")
 _LONGEST_SHOWN_KEY = 60
+_QUOTES = "correct that line or the one above it; nothing else was looked at, because the file could not be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def _composed(text: str, shown_as: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{shown_as}:{mark.line + 1}" if mark else shown_as
-        raise ConfigError([f"{where}: not valid YAML: {error.problem or error.context}"]) from error
+        raise ConfigError([f"{where}: not valid YAML: {in_words(error)}"], hint=_QUOTES) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         found = f"the character {error.character!r} may not stand in YAML"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shipway.core.errors import StoreError
+from shipway.core.errors import StoreError, UsageError
 
 _LEAST_FREE_BYTES = 1_000_000
 """With less, a store or a log file cannot grow; SQLite then reports anything from "full" to "I/O error"."""
@@ -37,32 +37,58 @@ def disk_error(error: OSError, path: Path, doing: str) -> StoreError:
         return StoreError(f"{path} {doing}: the disk is full ({free_space(path)})", hint=_MAKE_ROOM)
     if error.errno == errno.EFBIG:
         return StoreError(f"{path} {doing}: it would be over the limit of file sizes", hint="raise `ulimit -f`")
+    if error.errno == errno.EROFS:
+        return StoreError(f"{path} {doing}: {_read_only(path)}", hint=_MAKE_WRITABLE)
     reason = obstacle(path) or error.strerror or str(error)
     return StoreError(f"{path} {doing}: {reason}", hint=remedy(path) or "check the disk, the path and its owner")
 
 
 def obstacle(path: Path) -> str:
     """Return what keeps this user from writing at a path, empty when nothing is seen."""
-    folder = _nearest_folder(path)
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return ""
-    if found.f_flag & os.ST_RDONLY:
-        return f"the file system of {folder} is read-only"
-    if found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES:
-        return f"the disk is full ({free_space(path)})"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"this user may not write in {folder}, it is read-only for uid {os.geteuid()}"
-    return ""
+    return _obstacle(path)[0]
 
 
 def remedy(path: Path) -> str:
     """Return what to do about the obstacle, empty when there is none."""
-    found = obstacle(path)
-    if not found:
-        return ""
-    return _MAKE_ROOM if "full" in found else _MAKE_WRITABLE
+    return _obstacle(path)[1]
+
+
+def require_writable_file(path: Path, option: str) -> None:
+    """Check that a file can be written, before the work whose result goes there; nothing is written.
+
+    Raises:
+        UsageError: `option` names a path that cannot be written; says why.
+    """
+    reason = ""
+    if path.is_dir():
+        reason = f"{path} is a folder"
+    elif not path.parent.is_dir():
+        reason = f"there is no folder {path.parent}"
+    elif path.exists() and not os.access(path, os.W_OK):
+        reason = f"this user may not write {path}"
+    reason = reason or obstacle(path)
+    if reason:
+        raise UsageError(f"{option}: {reason}", hint="name a file in a folder where this user may write")
+
+
+def _obstacle(path: Path) -> tuple[str, str]:
+    """Return the obstacle and what to do about it, both empty when nothing is seen."""
+    folder = _nearest_folder(path)
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return "", ""
+    if found.f_flag & os.ST_RDONLY:
+        return _read_only(path), _MAKE_WRITABLE
+    if found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES:
+        return f"the disk is full ({free_space(path)})", _MAKE_ROOM
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"this user may not write in {folder}, it is read-only for uid {os.geteuid()}", _MAKE_WRITABLE
+    return "", ""
+
+
+def _read_only(path: Path) -> str:
+    return f"the file system of {_nearest_folder(path)} is read-only"
 
 
 def free_space(path: Path) -> str:

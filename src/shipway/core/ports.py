@@ -154,6 +154,14 @@ class RecordStore(Protocol):
         """Return the committed offset of every spool file."""
         ...
 
+    async def forget_marks(self, files: Sequence[str]) -> None:
+        """Remove the marks of spool files that are gone; unknown ones are ignored."""
+        ...
+
+    async def find(self, record_id: str) -> ServedRequest | None:
+        """Return the record of this id, None when there is none (yet)."""
+        ...
+
     async def after(
         self, position: int, *, environment: str, rollout: str | None = None, limit: int = 5000
     ) -> list[StoredRecord]:
@@ -180,11 +188,16 @@ class KeyStore(Protocol):
         """Revoke a key; False when there is no such key in force."""
         ...
 
+    async def rotate(self, entry: KeyEntry, *, replaced_sha256: str) -> bool:
+        """Store a key's new secret, if the one that it replaces is still the present one of a key in force."""
+        ...
+
 
 class DocumentStore(Protocol):
     """Versioned JSON documents by kind and id, for rows that are read and written whole.
 
-    Kinds: `release`, `rollout`, `evaluation`, `label`, `deployment`, `process`, `corpus`, `pipeline_run`.
+    Kinds: `release`, `rollout`, `evaluation`, `label`, `deployment`, `process`, `corpus`, `pipeline_run`, `score`,
+    `shadow_pair`, `cache_calibration`, `conversation`.
     """
 
     async def get(self, kind: str, key: str) -> tuple[dict[str, Any], int] | None:

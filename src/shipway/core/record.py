@@ -19,7 +19,10 @@ class ServedRequest:
     """One served request, without any text a user wrote. Nobody changes it; to freeze it costs more than to make it.
 
     `candidate_weight` is the share that was in force, so that analysis never has to guess an assignment probability.
-    `question_hash` is keyed, never a plain hash of the text.
+    `question_hash` is keyed, never a plain hash of the text. `cache_hit` is `exact` or `semantic` for an answer that
+    was given again: its tokens and cost are 0, and `tokens_saved` and `saved_usd` are those of the first time.
+    `shadow_of` is the request that a shadow copy was made of. `dropped_turns` and `dropped_passages` had no room in the
+    token budget.
     """
 
     id: str
@@ -51,6 +54,12 @@ class ServedRequest:
     documents: tuple[str, ...] = ()
     question_hash: str = ""
     worker: str = ""
+    cache_hit: str = ""
+    tokens_saved: int = 0
+    saved_usd: float = 0.0
+    shadow_of: str = ""
+    dropped_turns: int = 0
+    dropped_passages: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, one line of the spool."""
@@ -59,8 +68,10 @@ class ServedRequest:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ServedRequest":
         """Return the record of a JSON form; unknown keys of a newer writer are dropped."""
-        known = {field.name for field in fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
+        values = {key: value for key, value in data.items() if key in _FIELDS}
         for name in ("events", "documents"):
             values[name] = tuple(values.get(name, ()))
         return cls(**values)
+
+
+_FIELDS = frozenset(field.name for field in fields(ServedRequest))

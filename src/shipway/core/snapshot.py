@@ -5,10 +5,12 @@ or none of it.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shipway.core.ids import ReleaseId, RolloutId, RouteName
+from shipway.core.switches import Switch
 
 _SCALE = 2**64
 
@@ -18,7 +20,7 @@ class RouteTraffic:
     """How one route's conversations are divided.
 
     `candidate_weight` is a share in [0, 1]; `endpoints` maps a release id to the base URL of the process that serves it
-    (route kind http only).
+    (route kind http only). `shadow` gets copies of `shadow_share` of the requests that stable answers; no user sees it.
     """
 
     route: RouteName
@@ -27,12 +29,16 @@ class RouteTraffic:
     candidate_weight: float = 0.0
     salt: str = ""
     endpoints: tuple[tuple[str, str], ...] = ()
+    shadow: ReleaseId | None = None
+    shadow_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.candidate_weight <= 1.0:
             raise ValueError(f"route {self.route!r}: candidate_weight {self.candidate_weight!r} is not in [0, 1]")
         if self.candidate is None and self.candidate_weight:
             raise ValueError(f"route {self.route!r}: weight {self.candidate_weight!r} without a candidate")
+        if not 0.0 <= self.shadow_share <= 1.0:
+            raise ValueError(f"route {self.route!r}: shadow_share {self.shadow_share!r} is not in [0, 1]")
 
     def assign(self, conversation: str) -> tuple[ReleaseId, bool]:
         """Return the release of a conversation and whether it is the candidate.
@@ -49,7 +55,8 @@ class RouteTraffic:
 class KeyEntry:
     """An API key as the data plane knows it: never the key itself.
 
-    `routes` empty means every route; `expires_at_s` is Unix time.
+    `routes` empty means every route; times are Unix time. After a rotation the old secret opens until
+    `previous_until_s`.
     """
 
     key_id: str
@@ -59,6 +66,18 @@ class KeyEntry:
     roles: tuple[str, ...]
     routes: tuple[str, ...] = ()
     expires_at_s: float | None = None
+    previous_sha256: str = ""
+    previous_until_s: float | None = None
+    rotated_at_s: float | None = None
+
+    def secrets(self) -> "tuple[KeyEntry, ...]":
+        """Return the entry of each secret that may open: the present one, and before it ends the one it replaced."""
+        if not self.previous_sha256:
+            return (self,)
+        until_s = min(
+            self.previous_until_s or 0.0, self.expires_at_s if self.expires_at_s is not None else float("inf")
+        )
+        return self, replace(self, sha256=self.previous_sha256, previous_sha256="", expires_at_s=until_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +85,7 @@ class Snapshot:
     """One version of everything the data plane obeys.
 
     `epoch` is the fencing epoch of the leader that wrote it; `dead_man_s` is how long a candidate may be served while
-    the control plane is silent.
+    the control plane is silent. `flags` is a flagd document (`{"flags": {...}, "$evaluators": {...}}`) or empty.
     """
 
     environment: str
@@ -77,13 +96,19 @@ class Snapshot:
     rollout: RolloutId | None = None
     dead_man_s: float = 60.0
     config_digest: str = ""
+    switches: tuple[Switch, ...] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
 
     def route(self, name: str) -> RouteTraffic | None:
         """Return a route's traffic, or None when the route is not deployed."""
         return next((route for route in self.routes if route.route == name), None)
 
     def releases(self) -> frozenset[ReleaseId]:
-        """Return every release that may be assigned."""
+        """Return every release that may be assigned or shadowed."""
+        return self.assigned() | {route.shadow for route in self.routes if route.shadow}
+
+    def assigned(self) -> frozenset[ReleaseId]:
+        """Return every release that may be assigned to a user."""
         found = {route.stable for route in self.routes}
         return frozenset(found | {route.candidate for route in self.routes if route.candidate})
 
@@ -107,6 +132,9 @@ class Snapshot:
             rollout=data["rollout"],
             dead_man_s=data["dead_man_s"],
             config_digest=data["config_digest"],
+            # A snapshot of an older version has neither.
+            switches=tuple(Switch.from_dict(item) for item in data.get("switches", ())),
+            flags=data.get("flags", {}),
         )
 
 

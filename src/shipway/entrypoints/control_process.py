@@ -1,4 +1,7 @@
-"""The control process: the API and the rollout controller. Of several, one leads and the others wait."""
+"""The control process: the API, the rollout controller and the collector of records.
+
+Of several, one leads, one collects, and the others wait.
+"""
 
 import os
 import secrets
@@ -12,6 +15,7 @@ from urllib.parse import urlsplit
 import anyio
 import uvicorn
 
+from shipway.adapters.spool.collector import SpoolCollector
 from shipway.core.errors import ConflictError
 from shipway.entrypoints.api.app import control_app
 from shipway.entrypoints.dataplane.server import bind
@@ -30,15 +34,23 @@ _TIMING = Timing(interval_s=0.25, lease_ttl_s=5.0)
 
 
 async def run_control(project: Path | None, stop: anyio.Event) -> None:
-    """Serve the API and lead rollouts until `stop`."""
+    """Serve the API, lead rollouts and collect records until `stop`; then collect what is left."""
     configure(sys.stdout)
     async with opened(project, as_actor="control") as app:
         controller = controller_of(app)
+        collector = SpoolCollector(
+            app.workspace.spool,
+            app.state.records,
+            lock_file=app.workspace.collector_lock,
+            clock=app.clock,
+            note=logger("shipway.control").info,
+        )
         listener = _listen(app)
         api = control_app(app, leading=lambda: controller.leads)
         server = _Server(uvicorn.Config(api, log_config=None, lifespan="off"))
         async with anyio.create_task_group() as group:
             group.start_soon(controller.run, stop)
+            group.start_soon(collector.run, stop)
             group.start_soon(_serve, server, listener)
             await stop.wait()
             server.should_exit = True

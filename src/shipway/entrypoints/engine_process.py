@@ -3,10 +3,11 @@
 import os
 from urllib.parse import urlsplit
 
-from shipway.adapters.echo.server import run_echo
+from shipway.adapters.echo.app import run_echo
 from shipway.adapters.llamacpp.server import run_engine
+from shipway.adapters.local_process.host import LocalHost
 from shipway.config.loading import LoadedProject
-from shipway.core.errors import UsageError
+from shipway.core.errors import ConflictError, UsageError
 from shipway.entrypoints.model_files import LocalModelFiles
 from shipway.services.application import Workspace
 from shipway.services.local import LOOPBACK
@@ -18,6 +19,7 @@ def run_project_engine(loaded: LoadedProject, alias: str, port: int | None) -> N
 
     Raises:
         UsageError: its engine is not an embedded one, or nobody chose a port.
+        ConflictError: the port is in use.
         NotFoundError: the model's file is not there.
     """
     entry = loaded.project.models[alias]
@@ -26,6 +28,7 @@ def run_project_engine(loaded: LoadedProject, alias: str, port: int | None) -> N
     chosen = port if port is not None else urlsplit(url).port if url else None
     if chosen is None:
         raise UsageError(f"engine {alias}: no port", hint="give --port, or let `shipway up` start it")
+    _require_free(alias, chosen)
     threads = entry.threads or max(1, (os.cpu_count() or 2) - 1)
     if entry.engine == "llamacpp":
         path = LocalModelFiles().path(entry.model, loaded.root)
@@ -34,3 +37,13 @@ def run_project_engine(loaded: LoadedProject, alias: str, port: int | None) -> N
         run_echo(LOOPBACK, chosen)
     else:
         raise UsageError(f"engine {alias}: {entry.engine!r} runs elsewhere; there is nothing to start")
+
+
+def _require_free(alias: str, port: int) -> None:
+    try:
+        LocalHost().require_port(LOOPBACK, port)
+    except ConflictError as error:
+        raise ConflictError(
+            f"engine {alias}: port {port} is in use",
+            hint="`shipway status` shows whether `up` runs this engine already; --port 0 takes a free port",
+        ) from error

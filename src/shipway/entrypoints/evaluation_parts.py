@@ -1,6 +1,6 @@
 """The collaborators of an evaluation."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from shipway.adapters.http_service.poster import HttpPoster
@@ -12,12 +12,14 @@ from shipway.services.runtimes import ReleaseRuntimes
 
 
 @asynccontextmanager
-async def evaluation_targets(app: Application) -> AsyncIterator[ReleaseTargets]:
-    """Open what evaluations ask, and close its connections."""
+async def evaluation_targets(
+    app: Application, tell: Callable[[str], None] = lambda _line: None
+) -> AsyncIterator[ReleaseTargets]:
+    """Open what evaluations ask, and close its connections; `tell` gets a line where somebody waits for long."""
     factory = LocalRuntimeFactory(app)
     try:
         yield ReleaseTargets(
-            app, ReleaseRuntimes(app, factory), corpora(), HttpPoster(app.project.evals.case_timeout_s)
+            app, ReleaseRuntimes(app, factory), corpora(), HttpPoster(app.project.evals.case_timeout_s), tell
         )
     finally:
         await factory.close()

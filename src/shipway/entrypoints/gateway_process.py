@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry
-
 from shipway.adapters.httptools_client.client import HttptoolsEngineClient
 from shipway.adapters.spool.spool import RecordSpool
 from shipway.core.disk import explained
 from shipway.core.snapshot import Snapshot
 from shipway.entrypoints.dataplane.server import ServerOptions, run, serve
+from shipway.entrypoints.gateway_kept import opened_keeping
+from shipway.entrypoints.gateway_limits import opened_access
+from shipway.entrypoints.gateway_telemetry import gateway_telemetry
 from shipway.entrypoints.runtime_factory import LocalRuntimeFactory
 from shipway.entrypoints.wiring import opened
 from shipway.gateway.app import Gateway, GatewayParts
@@ -28,7 +29,6 @@ from shipway.services.local import gateway_worker
 from shipway.services.running import Endpoints
 from shipway.services.runtimes import ReleaseRuntimes
 from shipway.telemetry.logs import configure, logger
-from shipway.telemetry.metrics import DataPlaneMetrics
 
 _HASH_KEY_FILE = "question-hash.key"
 _HASH_KEY_BYTES = 32
@@ -42,15 +42,14 @@ def run_gateway(project: Path | None, host: str | None, port: int | None, worker
 async def _serve(project: Path | None, host: str | None, port: int | None, worker: int) -> None:
     configure(sys.stdout)
     note = logger("shipway.gateway")
-    async with opened(project, as_actor="gateway") as app:
+    async with opened(project, as_actor="gateway") as app, contextlib.AsyncExitStack() as stack:
         name = f"gateway-{worker}-{os.getpid()}"
         settings = gateway_settings(app, name)
         address = _address(app, host, port)
         engines, factory = HttptoolsEngineClient(), LocalRuntimeFactory(app)
-        metrics = DataPlaneMetrics(CollectorRegistry())
-        spool = RecordSpool(
-            app.workspace.spool, app.state.records, worker=name, clock=app.clock, count=metrics.count_records
-        )
+        telemetry = await stack.enter_async_context(gateway_telemetry(app, gateway_worker(worker), name))
+        metrics = telemetry.metrics
+        spool = RecordSpool(app.workspace.spool, worker=name, clock=app.clock, count=metrics.count_records)
         serving = Serving(note.info)
         metrics.records_pending.set_function(lambda: spool.pending)
         metrics.snapshot_version.set_function(lambda: serving.current.snapshot.version if serving.current else 0)
@@ -69,21 +68,32 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
             clock=app.clock,
             note=note.info,
         )
+        uniform = random.Random(secrets.randbits(64)).random  # noqa: S311 - jitter, not a secret
+        access = await stack.enter_async_context(opened_access(app, note=note.info, uniform=uniform))
+        rated = telemetry.count_feedback
+        opening = opened_keeping(app, serving, settings, note.info, worker=gateway_worker(worker), count=rated)
+        keeping = await stack.enter_async_context(opening)
+        keeping.feedback.counted = telemetry.count_feedback
         parts = GatewayParts(
             engines=engines,
             records=spool,
             metrics=metrics,
-            log=lambda record: note.info("request", **record.to_dict()),
+            log=telemetry.log,
             note=note.info,
             clock=app.clock,
-            uniform=random.Random(secrets.randbits(64)).random,  # noqa: S311 - jitter, not a secret
+            uniform=uniform,
+            quotas=access.quotas,
+            tokens=access.tokens,
+            kept=keeping.kept,
+            shadow=keeping.shadow,
+            feedback=keeping.feedback,
+            tracer=telemetry.tracer,
         )
         options = ServerOptions(workers=app.project.server.workers, drain_s=app.project.server.drain_s)
         try:
             gateway = Gateway(parts, serving, settings)
-            metrics.inflight.set_function(lambda: gateway.at_work)
-            metrics.queue_depth.set_function(lambda: gateway.waiting)
-            beside = (watcher.run, spool.run)
+            telemetry.watch(gateway, app.workspace.run)
+            beside = (watcher.run, spool.run, access.run, telemetry.counts.run, keeping.run, *gateway.beside)
             await serve(gateway, *address, options=options, beside=beside, flush=spool.close)
         finally:
             await serving.close()
@@ -109,20 +119,24 @@ class EnvironmentSnapshots:
 
 def gateway_settings(app: Application, worker: str) -> GatewaySettings:
     """Return the gateway's settings from the project file."""
-    server, rates = app.project.server, app.project.rates
+    server, routing = app.project.server, app.project.routing
     prices = {
-        entry.model: ModelPrice(entry.price.input, entry.price.cache_read, entry.price.output)
+        entry.model: ModelPrice(entry.price.input, entry.price.cache_read, entry.price.output, entry.price.cache_write)
         for entry in app.project.models.values()
     }
     return GatewaySettings(
         worker=worker,
         max_body_bytes=server.max_body_bytes,
+        max_active=server.max_active,
+        max_queued=server.max_queued,
         deadline_s=server.request_timeout_s,
         llm_deadline_s=server.llm_timeout_s,
-        requests_per_min=rates.per_key_min,
-        rate_burst=max(1, rates.per_key_min // 2),
-        stranger_requests_per_min=rates.per_ip_min,
-        stranger_burst=rates.per_ip_min,
+        max_attempts=routing.retries.attempts,
+        retry_share=routing.retries.max_share,
+        hedge_share=routing.hedging.max_share if routing.hedging.on else 0.0,
+        hedge_max_tokens=routing.hedging.max_tokens,
+        metrics_public=app.project.telemetry.metrics_public,
+        keep_question=app.project.logging.question in {"mask", "restricted"},
         question_hash_key=_hash_key(app.workspace.home / _HASH_KEY_FILE),
         prices=prices,
         deployment={"environment": app.environment, "app": app.project.app},

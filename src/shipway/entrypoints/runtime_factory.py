@@ -1,68 +1,50 @@
 """The technical parts of serving a release on this machine; implements `services.runtimes.RuntimeFactory`."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
-from shipway.adapters.openai_http.generator import OpenAiGenerator
+from shipway.adapters.token_counts.counters import GgufTokens, TokensWhenNeeded
 from shipway.config.environment import process_environment
-from shipway.config.secrets import resolve_secret
 from shipway.core.errors import NotFoundError, UnavailableError
 from shipway.core.ids import Digest
-from shipway.entrypoints.rag_parts import embedder, index_formats, reranker
-from shipway.rag.answer import Generator
-from shipway.rag.focus import SentenceModels
-from shipway.rag.index import OpenCorpus, open_corpus
-from shipway.rag.ports import Embedder, PassageSource, Reranker
-from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
-from shipway.rag.vector_memory import RememberingEmbedder
+from shipway.entrypoints.model_files import LocalModelFiles
+from shipway.gateway.budgeter import EstimatedTokens
+from shipway.gateway.model import TokenCounter
 from shipway.services.application import Application
+from shipway.services.engines import engine_address
 from shipway.services.local import EMBEDDED_ENGINES
 from shipway.services.running import Endpoints
-from shipway.services.runtimes import Engine, openai_decoding
+from shipway.services.runtimes import Engine
+
+if TYPE_CHECKING:
+    from shipway.entrypoints.answer_parts import AnswerParts
+    from shipway.rag.answer import Generator
+    from shipway.rag.focus import SentenceModels
+    from shipway.rag.ports import PassageSource
+
+_ANSWER_PARTS = "shipway.entrypoints.answer_parts"
 
 
 class LocalRuntimeFactory:
-    """Shares corpora, models and connections between releases: what has the same digest is opened once."""
+    """Where models are served here; what answering from documents needs is loaded when a release needs it."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
-        self._lock = anyio.Lock()
-        self._corpora: dict[Digest, OpenCorpus] = {}
-        self._embedders: dict[str, Embedder] = {}
-        self._rerankers: dict[str | None, Reranker | None] = {}
-        self._generators: dict[tuple[Engine, tuple[tuple[str, Any], ...]], OpenAiGenerator] = {}
+        self._answers: AnswerParts | None = None
+        self._counters: dict[str, TokenCounter] = {}
 
-    async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
+    async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> "PassageSource":
         """Open a corpus for questions."""
-        opened = await self._corpus(corpus)
-        models = RetrievalModels(await self._embedder(opened), await self._reranker(retrieval["reranker"]))
-        return Retriever(opened, models, RetrievalPolicy.from_dict(retrieval), self._app.clock)
+        await anyio.to_thread.run_sync(import_module, _ANSWER_PARTS)
+        return await self._answering().passages(corpus, retrieval)
 
-    async def sentence_models(self, corpus: Digest, retrieval: Mapping[str, Any]) -> SentenceModels:
+    async def sentence_models(self, corpus: Digest, retrieval: Mapping[str, Any]) -> "SentenceModels":
         """Return the models that retrieval uses too."""
-        embedder_of_corpus = await self._embedder(await self._corpus(corpus))
-        return SentenceModels(embedder_of_corpus, await self._reranker(retrieval["reranker"]))
-
-    async def _embedder(self, opened: OpenCorpus) -> Embedder:
-        name = opened.manifest.embedding
-        async with self._lock:
-            if name not in self._embedders:
-                self._embedders[name] = RememberingEmbedder(await anyio.to_thread.run_sync(embedder, name))
-            return self._embedders[name]
-
-    async def _reranker(self, name: str | None) -> Reranker | None:
-        async with self._lock:
-            if name not in self._rerankers:
-                self._rerankers[name] = await anyio.to_thread.run_sync(reranker, name)
-            return self._rerankers[name]
-
-    async def _corpus(self, corpus: Digest) -> OpenCorpus:
-        async with self._lock:
-            if corpus not in self._corpora:
-                self._corpora[corpus] = await open_corpus(self._app.workspace.corpora, corpus, index_formats())
-            return self._corpora[corpus]
+        return await self._answering().sentence_models(corpus, retrieval)
 
     def engine(self, alias: str, model: Mapping[str, Any]) -> Engine:
         """Return where a model alias is served."""
@@ -76,21 +58,43 @@ class LocalRuntimeFactory:
                 hint = f"start it with `shipway up`; `shipway logs engine-{alias}` says why it ended"
                 raise UnavailableError(f"engine {alias!r} is not running", hint=hint)
             return Engine(url, model["model"], health_url=url.removesuffix("/v1") + "/health", embedded=True)
-        key = entry.api_key
-        secret = resolve_secret(key, root=self._app.loaded.root, environ=process_environment()) if key else None
-        return Engine(str(entry.base_url).rstrip("/"), model["model"], secret)
+        served = entry.model_copy(update={"engine": model["engine"], "model": model["model"]})
+        found, secret = engine_address(served, root=self._app.loaded.root, environ=process_environment())
+        probed = None if found.probe_with_key else found.health_url
+        key_header = found.key[0][0] if found.key else "authorization"
+        made = Engine(found.base, model["model"], secret, probed, url_query=found.query, key_header=key_header)
+        return self._replicated(alias, made)
 
-    def generator(self, engine: Engine, decoding: Mapping[str, Any]) -> Generator:
+    def _replicated(self, alias: str, engine: Engine) -> Engine:
+        """Return an engine with the further addresses that this environment has for its model."""
+        found = self._app.project.routing.replicas.get(alias)
+        if found is None:
+            return engine
+        urls = dict.fromkeys((engine.base_url, *(url.rstrip("/") for url in found.base_urls)))
+        chars = found.prefix_chars if found.balance == "prefix-affinity" else 0
+        return replace(engine, replicas=tuple(urls), affinity_chars=chars)
+
+    def token_counter(self, alias: str, model: Mapping[str, Any]) -> TokenCounter:
+        """Return the counter of a model; releases that use the same model share it."""
+        del alias
+        if model["engine"] != "llamacpp":
+            return EstimatedTokens()
+        name = model["model"]
+        if name not in self._counters:
+            path = LocalModelFiles().path(name, self._app.loaded.root)
+            self._counters[name] = TokensWhenNeeded(lambda: GgufTokens(path))
+        return self._counters[name]
+
+    def generator(self, engine: Engine, decoding: Mapping[str, Any]) -> "Generator":
         """Return a generator over an engine; releases with the same decoding share its connections."""
-        sent = openai_decoding(decoding, embedded=engine.embedded)
-        extra: dict[str, Any] = {name: sent[name] for name in ("top_p", "repeat_penalty") if name in sent}
-        key = (engine, tuple(extra.items()))
-        if key not in self._generators:
-            made = OpenAiGenerator(engine.base_url, engine.model, api_key=engine.api_key, extra=extra)
-            self._generators[key] = made
-        return self._generators[key]
+        return self._answering().generator(engine, decoding)
 
     async def close(self) -> None:
         """Close every connection."""
-        for generator in self._generators.values():
-            await generator.close()
+        if self._answers is not None:
+            await self._answers.close()
+
+    def _answering(self) -> "AnswerParts":
+        if self._answers is None:
+            self._answers = cast("AnswerParts", import_module(_ANSWER_PARTS).AnswerParts(self._app))
+        return self._answers

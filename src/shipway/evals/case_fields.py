@@ -49,7 +49,9 @@ def dataset_schema() -> dict[str, Any]:
     }
 
 
-def read_case(row: Mapping[str, Any], documents: frozenset[str] | None) -> tuple[Case | None, list[Problem]]:
+def read_case(
+    row: Mapping[str, Any], documents: frozenset[str] | None, tenants: frozenset[str] | None = None
+) -> tuple[Case | None, list[Problem]]:
     """Return the case of a row, or None and everything that is wrong with it."""
     problems: list[Problem] = [
         (name, f"unknown field; {did_you_mean(name, FIELDS)}") for name in row if name not in FIELDS
@@ -59,7 +61,7 @@ def read_case(row: Mapping[str, Any], documents: frozenset[str] | None) -> tuple
         if name in row:
             problems += [(name + where, text) for where, text in _CHECKS[name](row[name])]
     if not problems:
-        problems += _contradictions(row, documents)
+        problems += [*_contradictions(row), *_unknown_names(row, documents, tenants)]
     return (None, problems) if problems else (_case(row), [])
 
 
@@ -72,7 +74,7 @@ def _case(row: Mapping[str, Any]) -> Case:
     return Case(**values, must_contain=terms, assertions=tuple(row.get("assert", ())))
 
 
-def _contradictions(row: Mapping[str, Any], documents: frozenset[str] | None) -> list[Problem]:
+def _contradictions(row: Mapping[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
     if row.get("unanswerable"):
         problems += [
@@ -80,6 +82,17 @@ def _contradictions(row: Mapping[str, Any], documents: frozenset[str] | None) ->
             for name in ("expected_sources", "must_contain")
             if row.get(name)
         ]
+    return problems
+
+
+def _unknown_names(
+    row: Mapping[str, Any], documents: frozenset[str] | None, tenants: frozenset[str] | None
+) -> list[Problem]:
+    problems: list[Problem] = []
+    tenant = row.get("tenant")
+    # Somebody of no tenant at all may well ask; the only right answer is then to decline.
+    if tenants is not None and tenant and tenant not in tenants and not row.get("unanswerable"):
+        problems.append(("tenant", f"no rule of corpus.sources has tenant {tenant!r}; {did_you_mean(tenant, tenants)}"))
     if documents is not None:
         problems += [
             (f"expected_sources[{index}]", f"no document {source!r} in the corpus; {_nearest(source, documents)}")
@@ -95,13 +108,19 @@ def _nearest(source: str, documents: frozenset[str]) -> str:
 
 
 def _text(value: Any) -> list[Problem]:
-    if not isinstance(value, str):
-        return [("", _expected("text", value))]
+    problems = _any_text(value)
+    if problems:
+        return problems
     return [] if value.strip() else [("", "empty; write text or remove the field")]
 
 
 def _any_text(value: Any) -> list[Problem]:
-    return [] if isinstance(value, str) else [("", _expected("text", value))]
+    if not isinstance(value, str):
+        return [("", _expected("text", value))]
+    half = next((character for character in value if "\ud800" <= character <= "\udfff"), None)
+    if half is None:
+        return []
+    return [("", f"holds \\u{ord(half):04x}, half of a surrogate pair, which is no character; write the whole one")]
 
 
 def _optional_text(value: Any) -> list[Problem]:

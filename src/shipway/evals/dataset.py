@@ -35,8 +35,12 @@ async def load_dataset(path: PurePath | str, *, documents: Collection[str] | Non
     return parse_dataset(data, str(path), documents=documents)
 
 
-def parse_dataset(data: bytes, file: str, *, documents: Collection[str] | None = None) -> Dataset:
+def parse_dataset(
+    data: bytes, file: str, *, documents: Collection[str] | None = None, tenants: Collection[str] | None = None
+) -> Dataset:
     """Return the dataset that the bytes of a file hold.
+
+    `tenants` are those whose documents the corpus has; when given, whoever asks an answerable question is one of them.
 
     Raises:
         DatasetError: everything that is wrong with them.
@@ -47,9 +51,10 @@ def parse_dataset(data: bytes, file: str, *, documents: Collection[str] | None =
     rows, unread = READERS[suffix](_decoded(data, file))
     problems = list(unread)
     known = None if documents is None else frozenset(documents)
+    askers = None if tenants is None else frozenset(tenants)
     cases: list[Case] = []
     for row in rows:
-        case, wrong = read_case(row.values, known)
+        case, wrong = read_case(row.values, known, askers)
         problems += [(_line_of(row, field), field, text) for field, text in wrong]
         if case is not None:
             cases.append(case)

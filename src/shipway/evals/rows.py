@@ -13,6 +13,9 @@ from typing import Any
 
 import yaml
 
+from shipway.config.yaml_words import in_words
+from shipway.core.nesting import DEEPEST, TOO_DEEP, too_deep
+
 LineProblem = tuple[int, str, str]
 """Line from 1, field (or empty) and what is wrong."""
 
@@ -40,7 +43,7 @@ def read_jsonl(text: str) -> Rows:
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+            value = _json(line)
         except json.JSONDecodeError as error:
             problems.append((number, "", f"not JSON at column {error.colno} ({error.msg}); write one object per line"))
         except _RowError as error:
@@ -56,10 +59,17 @@ def read_jsonl(text: str) -> Rows:
 def read_yaml(text: str) -> Rows:
     """Read a list of cases, or a mapping whose `cases` is one."""
     try:
+        return _read_yaml(text)
+    except RecursionError:
+        return [], [(_deep_line(text), "", TOO_DEEP)]
+
+
+def _read_yaml(text: str) -> Rows:
+    try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return [], [(mark.line + 1 if mark else 1, "", f"not YAML: {error.problem or error.context}")]
+        return [], [(mark.line + 1 if mark else 1, "", f"not YAML: {in_words(error)}")]
     except yaml.YAMLError as error:
         return [], [(1, "", f"not YAML: {error}")]
     if root is None:
@@ -108,6 +118,16 @@ class _RowError(Exception):
         self.reason = reason
 
 
+def _json(text: str) -> Any:
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _RowError("", TOO_DEEP) from None
+    if too_deep(value):
+        raise _RowError("", TOO_DEEP)
+    return value
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name in _repeated([name for name, _ in pairs]):
         raise _RowError(name, "written twice in one object; keep one")
@@ -136,6 +156,19 @@ def _yaml_items(root: yaml.Node) -> Rows:
     return rows, problems
 
 
+def _deep_line(text: str) -> int:
+    """Return the line where a YAML text gets too deep; its events are read without recursion."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                return event.start_mark.line + 1 if event.start_mark else 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return 1
+
+
 def _collect_yaml_item(node: yaml.Node, rows: list[Row], problems: list[LineProblem]) -> None:
     line = node.start_mark.line + 1
     if not isinstance(node, yaml.MappingNode):
@@ -150,7 +183,10 @@ def _collect_yaml_item(node: yaml.Node, rows: list[Row], problems: list[LineProb
     try:
         values = constructor.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        problems.append((line, "", f"not YAML: {error.problem}"))
+        problems.append((line, "", f"not YAML: {in_words(error)}"))
+        return
+    if too_deep(values):
+        problems.append((line, "", TOO_DEEP))
         return
     rows.append(Row(line, {str(key): value for key, value in values.items()}, lines))
 
@@ -177,7 +213,7 @@ def _csv_value(name: str, cell: str) -> Any:
         if not cell.lstrip().startswith("["):
             return [item.strip() for item in cell.split("|")]
         try:
-            return json.loads(cell, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+            return _json(cell)
         except json.JSONDecodeError as error:
             raise _RowError(name, f"begins with '[' but is not a JSON array ({error.msg})") from error
     if name == "unanswerable":

@@ -12,26 +12,32 @@ from shipway.core.clock import Clock
 from shipway.core.ids import ReleaseId
 from shipway.core.snapshot import RouteTraffic
 from shipway.gateway.accounting import Account
-from shipway.gateway.auth import INVOKE, OPERATE, Caller
+from shipway.gateway.auth import INVOKE, OPERATE, Caller, bearer_token
 from shipway.gateway.conversation import Conversation
+from shipway.gateway.demand import RouteDemand, route_demand
 from shipway.gateway.exchange import Exchange
-from shipway.gateway.limits import RateLimit
+from shipway.gateway.flags import FlagSet
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.places import Places
 from shipway.gateway.ports import RecordSink, RouteRuntime
+from shipway.gateway.quota import Excess, LimitsLostError
+from shipway.gateway.quota_book import QuotaBook, refusal
 from shipway.gateway.replies import RefusedError, retry_after
 from shipway.gateway.serving import Applied, LoadedRelease, Serving
+from shipway.gateway.switchboard import Orders, SwitchBoard
+from shipway.gateway.tokens import TokenDesk
 
 RELEASE_HEADER = "x-shipway-release"
 # A person has to deploy first; asking each second would tell nobody anything new.
 _RETRY_UNDEPLOYED = "10"
+_RETRY_SWITCHED_OFF_S = 30.0
 
 
 @dataclass(slots=True)
 class Admitted:
     """A request that has its release and a place at work, until the block is left.
 
-    `runtime` is the release's side of the route.
+    `runtime` is the release's side of the route, `orders` what operators switched for it, None without a switch.
     """
 
     caller: Caller
@@ -40,6 +46,8 @@ class Admitted:
     runtime: RouteRuntime
     places: Places
     loaded: LoadedRelease
+    flags: FlagSet
+    orders: Orders | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,15 +60,25 @@ class Admitted:
 
 
 class Admission:
-    """The checks of one worker."""
+    """The checks of one worker; without `quotas` nobody is limited, without `tokens` keys alone open."""
 
-    def __init__(self, serving: Serving, records: RecordSink, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        records: RecordSink,
+        settings: GatewaySettings,
+        clock: Clock,
+        quotas: QuotaBook | None = None,
+        tokens: TokenDesk | None = None,
+    ) -> None:
         self._serving = serving
         self._records = records
         self._settings = settings
         self._clock = clock
-        self._rate = RateLimit(clock, per_min=settings.requests_per_min, burst=settings.rate_burst)
-        self._strangers = RateLimit(clock, per_min=settings.stranger_requests_per_min, burst=settings.stranger_burst)
+        self._quotas = quotas
+        self._tokens = tokens
+        self._demands: dict[str, RouteDemand] = {}
+        self._demands_of: Applied | None = None
         self.places = Places(active=settings.max_active, queued=settings.max_queued)
 
     def caller(self, exchange: Exchange, account: Account) -> Caller:
@@ -68,27 +86,27 @@ class Admission:
         state = self.state()
         account.obey(state.served)
         try:
-            account.caller = state.keys.caller(exchange.headers.get("authorization"), now_s=self._clock.now_s())
+            authorization = exchange.headers.get("authorization")
+            token = bearer_token(authorization) if self._tokens is not None else None
+            if self._tokens is not None and token is not None:
+                account.caller = self._tokens.caller(token, now_s=self._clock.now_s())
+            else:
+                account.caller = state.keys.caller(authorization, now_s=self._clock.now_s())
         except RefusedError:
             # Guessing keys is the one thing that callers without one can do; it is slowed down by address.
-            self._within(self._strangers, exchange.client_host, "this address is over its requests without a valid key")
+            excess = self._quotas.stranger(exchange.client_host) if self._quotas is not None else None
+            if excess is not None:
+                raise refusal(excess) from None
             raise
         return account.caller
 
     def invoker(self, exchange: Exchange, account: Account) -> Caller:
-        """Return who calls, with the right to use models and within the key's rate."""
+        """Return who calls, with the right to use models."""
         caller = self.caller(exchange, account)
         caller.require(INVOKE)
-        self._within(self._rate, caller.key.key_id, "this key is over its requests per minute")
         if not self.state().served.routes:
             raise nothing_deployed()
         return caller
-
-    @staticmethod
-    def _within(limit: RateLimit, key: str, over: str) -> None:
-        wait_s = limit.wait_s(key)
-        if wait_s:
-            raise RefusedError(429, f"{over}; wait and try again", retry_after=retry_after(wait_s))
 
     async def admit(
         self, exchange: Exchange, account: Account, caller: Caller, route: str, conversation: Conversation
@@ -100,6 +118,17 @@ class Admission:
         pinned = exchange.headers.get(RELEASE_HEADER)
         if pinned:
             caller.require(OPERATE)
+        if self._quotas is None:
+            return await self._placed(exchange, account, caller, pinned)
+        await self._reserve(self._quotas, exchange, account, caller)
+        try:
+            return await self._placed(exchange, account, caller, pinned)
+        except BaseException:
+            # Nothing was done for it: a request that is refused has consumed nothing.
+            account.give_back()
+            raise
+
+    async def _placed(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
         if not self.places.take():
             await self.places.wait(self._settings.deadline_s)
         try:
@@ -112,9 +141,44 @@ class Admission:
             self.places.leave()
             raise
 
+    async def _reserve(self, quotas: QuotaBook, exchange: Exchange, account: Account, caller: Caller) -> None:
+        """Take the request out of all its caller's limits or none.
+
+        Raises:
+            RefusedError: 429, over a limit; 503, nobody can count now.
+        """
+        try:
+            quota = quotas.of(caller.key)
+            tokens, nano_usd = self._demand(quotas, exchange, account) if quota.is_metered else (0, 0)
+            found = await quotas.limits.reserve(quota.prepared, tokens, nano_usd)
+        except LimitsLostError:
+            message = "the limits cannot be counted now, so nothing is let in; try again"
+            raise RefusedError(503, message, code="limits_unavailable", retry_after="1") from None
+        if isinstance(found, Excess):
+            exchange.stamp += await quotas.headers(quota)
+            raise refusal(found)
+        account.hold, account.limits = found, quotas.limits
+        if quotas.headers_on_all:
+            exchange.stamp += await quotas.headers(quota)
+
+    def _demand(self, quotas: QuotaBook, exchange: Exchange, account: Account) -> tuple[int, int]:
+        state = self.state()
+        if self._demands_of is not state:
+            self._demands, self._demands_of = {}, state
+        demand = self._demands.get(account.route)
+        if demand is None:
+            loaded = (release.runtime.routes.get(account.route) for release in state.releases.values())
+            demand = self._demands[account.route] = route_demand(
+                [runtime for runtime in loaded if runtime is not None],
+                self._settings.prices,
+                max_prompt_tokens=quotas.rules.budgets.max_prompt,
+            )
+        return demand.of(account.asked, exchange.body_bytes)
+
     def _assigned(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
         state = self.state()
         traffic = known_route(state, account.route)
+        orders = None if state.board is None else self._orders(state.board, account.route)
         if pinned:
             release = _pinned(traffic, pinned)
         else:
@@ -128,7 +192,22 @@ class Admission:
             message = f"the release in force does not serve {account.route!r}"
             raise RefusedError(503, message, code="route_not_in_release")
         loaded.enter()
-        return Admitted(caller, traffic, release, runtime, self.places, loaded)
+        return Admitted(caller, traffic, release, runtime, self.places, loaded, state.flags, orders)
+
+    def _orders(self, board: SwitchBoard, route: str) -> Orders | None:
+        """Return what operators switched for a route.
+
+        Raises:
+            RefusedError: 503, they switched it off.
+        """
+        now_s = self._clock.now_s()
+        orders = board.orders(route, now_s)
+        if orders is None or not orders.killed:
+            return orders
+        because = f": {orders.reason}" if orders.reason else ""
+        wait_s = _RETRY_SWITCHED_OFF_S if orders.back_at_s is None else orders.back_at_s - now_s
+        message = f"the route {route!r} is switched off by the operator{because}"
+        raise RefusedError(503, message, code="route_switched_off", retry_after=retry_after(wait_s))
 
     def state(self) -> Applied:
         """Return what is served now.

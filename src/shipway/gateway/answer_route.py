@@ -17,6 +17,7 @@ from shipway.gateway.ports import AnswerRoute, RecordSink
 from shipway.gateway.replies import EVENT_STREAM, RefusedError, json_reply, sse_event
 from shipway.gateway.stream import DONE_EVENT
 from shipway.gateway.validate import ModelCall, text_of
+from shipway.telemetry.tracing import TRACE_HEADERS
 
 _OK = 200
 _PIECE = re.compile(r"(?:\S+\s*|\s+){1,4}")
@@ -39,8 +40,11 @@ class AnswerDesk:
             message = f"the question has {len(question)} characters, the limit is {limit}; send less"
             raise RefusedError(400, message, code="context_length_exceeded", param="messages")
         account.ask(question)
-        async with asyncio.timeout(route.limits.deadline_s or self._settings.llm_deadline_s):
+        # Also without any: a WebSocket's messages are served by one task.
+        TRACE_HEADERS.set(account.onward)
+        async with asyncio.timeout(account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s)):
             result = await route.answerer.answer(question, history, caller.principal)
+        account.answered_in(result.timings_ms)
         account.usage = result.usage()
         account.model = result.model
         account.prompt_version = result.prompt_version

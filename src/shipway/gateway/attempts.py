@@ -6,6 +6,7 @@ Source for the waits: full jitter, uniform in [0, min(cap, first · 2^n)] (Brook
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from urllib.parse import urlsplit
 
 from shipway.core.clock import Clock
 from shipway.core.errors import DeadlineError, UnavailableError
@@ -14,6 +15,7 @@ from shipway.gateway.model import GatewaySettings
 from shipway.gateway.patience import Patience, Watch
 from shipway.gateway.ports import EngineBrokenError, EngineClient, EngineConnectError, EngineRequest, EngineResponse
 from shipway.gateway.replies import RefusedError, retry_after
+from shipway.gateway.retries import ExtraBudget
 
 # 429 is not here: asking the same engine again is what it complains about.
 _PASSING = frozenset({502, 503, 504})
@@ -34,17 +36,20 @@ class EngineCalls:
     ) -> None:
         self._client = client
         self._settings = settings
-        self._clock = clock
-        self._uniform = uniform
+        self.clock = clock
+        self.uniform = uniform
+        self._retries = ExtraBudget(clock, settings.retry_share)
         self._sleep = sleep
         self._breakers: dict[str, CircuitBreaker] = {}
+        self.streams_open = 0
+        self.retried = 0
         self.watch = Watch()
 
     def breaker(self, engine: str) -> CircuitBreaker:
         """Return the breaker of an engine address."""
         if engine not in self._breakers:
             self._breakers[engine] = CircuitBreaker(
-                self._clock, failures=self._settings.breaker_failures, open_s=self._settings.breaker_open_s
+                self.clock, failures=self._settings.breaker_failures, open_s=self._settings.breaker_open_s
             )
         return self._breakers[engine]
 
@@ -57,6 +62,7 @@ class EngineCalls:
             RefusedError: 503, the breaker is open.
         """
         breaker = self.breaker(engine)
+        self._retries.request()
         last = self._settings.max_attempts if replayable else 1
         for attempt in range(1, last + 1):
             self._admit(breaker)
@@ -64,16 +70,17 @@ class EngineCalls:
                 response = await self._client.send(request)
             except (EngineConnectError, EngineBrokenError):
                 breaker.failed()
-                if attempt >= last:
+                if attempt >= last or not self._retries.take():
                     raise
             except BaseException:
                 breaker.abandoned()
                 raise
             else:
-                if attempt >= last or not self._again(response):
+                if attempt >= last or not self._again(response) or not self._retries.take():
                     return response
                 breaker.failed()
                 response.close()
+            self.retried += 1
             await self._sleep(self._pause_s(attempt))
         raise UnavailableError("no attempt was made; set max_attempts to 1 or more")
 
@@ -82,6 +89,16 @@ class EngineCalls:
     ) -> "EngineCall":
         """Return a call, to be entered with `async with`."""
         return EngineCall(self, engine, request, patience, replayable=replayable)
+
+    def breaker_states(self) -> dict[str, int]:
+        """Return 0 (closed), 1 (half open) or 2 (open) for each engine address."""
+        return {_shown(engine): breaker.state for engine, breaker in self._breakers.items()}
+
+    def may_retry(self) -> bool:
+        """Return whether one more try fits into the retry budget, and count it."""
+        taken = self._retries.take()
+        self.retried += taken
+        return taken
 
     async def healthy(self, url: str, *, timeout_s: float) -> bool:
         """Return whether a health address answers 2xx in time."""
@@ -108,7 +125,7 @@ class EngineCalls:
 
     def _pause_s(self, attempt: int) -> float:
         longest_s = min(self._settings.backoff_cap_s, self._settings.backoff_first_s * 2.0 ** (attempt - 1))
-        return self._uniform() * longest_s
+        return self.uniform() * longest_s
 
 
 class EngineCall:
@@ -149,7 +166,11 @@ class EngineCall:
         try:
             self._patience.end(error)
         except DeadlineError:
-            self._breaker.failed()
+            if self._patience.is_short:
+                # A caller in a hurry must not take the engine from all the others.
+                self._breaker.abandoned()
+            else:
+                self._breaker.failed()
             raise
         if self._response is None:
             # `send` has counted the failure already.
@@ -159,3 +180,8 @@ class EngineCall:
             self._breaker.failed()
         else:
             self._breaker.succeeded()
+
+
+def _shown(engine: str) -> str:
+    """Return an engine's address as metrics show it."""
+    return urlsplit(engine).netloc.rpartition("@")[2] or engine

@@ -50,7 +50,7 @@ class KeyRing:
     def __init__(self, entries: Iterable[KeyEntry]) -> None:
         self._callers: dict[bytes, Caller] = {}
         self._entries: dict[str, list[KeyEntry]] = defaultdict(list)
-        for entry in entries:
+        for entry in (secret for key in entries for secret in key.secrets()):
             self._entries[entry.sha256.removeprefix("sha256:")[:_INDEX_CHARS]].append(entry)
 
     def caller(self, authorization: str | None, *, now_s: float) -> Caller:
@@ -76,7 +76,21 @@ class KeyRing:
                 found = entry
         if found is None:
             raise RefusedError(401, "the API key is not valid here")
-        return Caller(found, _principal(found))
+        return caller_of(found)
+
+
+def caller_of(entry: KeyEntry) -> Caller:
+    """Return who the holder of an entry is."""
+    return Caller(entry, _principal(entry))
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """Return the token of an Authorization header that is none of our keys, else None."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token and not token.startswith(KEY_PREFIX) else None
 
 
 def _token(authorization: str | None) -> str:

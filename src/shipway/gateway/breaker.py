@@ -17,6 +17,20 @@ class CircuitBreaker:
         self._opened_at_s: float | None = None
         self._probing = False
 
+    @property
+    def state(self) -> int:
+        """Return 0 closed, 1 half open (a probe is due or on its way), 2 open."""
+        if self._opened_at_s is None:
+            return 0
+        return 2 if self._opened_at_s + self._open_s > self._clock.monotonic_s() else 1
+
+    @property
+    def is_resting(self) -> bool:
+        """Return whether a call would be refused now; asking does not admit one."""
+        if self._opened_at_s is None:
+            return False
+        return self._probing or self._opened_at_s + self._open_s > self._clock.monotonic_s()
+
     def wait_s(self) -> float:
         """Return 0.0 and admit the call, or the seconds until one is worth trying."""
         if self._opened_at_s is None:
@@ -30,13 +44,17 @@ class CircuitBreaker:
         return 0.0
 
     def succeeded(self) -> None:
-        """Close: the engine works."""
+        """Close: the engine works; a call from before it opened says nothing about now."""
+        if self._opened_at_s is not None and not self._probing:
+            return
         self._failed = 0
         self._opened_at_s = None
         self._probing = False
 
     def failed(self) -> None:
-        """Count a failure; the last allowed one, or a failed probe, opens."""
+        """Count a failure; the last allowed one, or a failed probe, opens. One from before does not prolong a rest."""
+        if not self._probing and self.is_resting:
+            return
         self._failed += 1
         if self._probing or self._failed >= self._limit:
             self._opened_at_s = self._clock.monotonic_s()

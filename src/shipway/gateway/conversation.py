@@ -35,13 +35,21 @@ def identify(header: str | None, body: Mapping[str, Any], *, key_id: str) -> Con
         RefusedError: an identity that is given but is no text of 1 to 200 printable characters.
     """
     metadata = body.get("metadata")
-    if header is None and metadata is None and "conversation_id" not in body and "previous_response_id" not in body:
+    held = body.get("conversation") if "input" in body else None
+    if (
+        header is None
+        and metadata is None
+        and held is None
+        and "conversation_id" not in body
+        and "previous_response_id" not in body
+    ):
         return Conversation(_hashed(key_id, body), "hash")
     named = metadata.get("conversation_id") if isinstance(metadata, dict) else None
     given = (
         ("header", HEADER, header or None),
         ("metadata", "metadata.conversation_id", named),
         ("metadata", "conversation_id", body.get("conversation_id")),
+        ("metadata", "conversation", held.get("id") if isinstance(held, dict) else held),
         ("previous_response_id", "previous_response_id", body.get("previous_response_id")),
     )
     for source, param, value in given:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
 
-from shipway.gateway.replies import RefusedError
+from shipway.gateway.replies import RefusedError, error_event
 
 _READ_AHEAD_BYTES = 256 * 1024
 _LONGEST_NUMBER = 18
@@ -35,6 +35,10 @@ class Headers:
     def items(self) -> tuple[tuple[str, str], ...]:
         """Return all headers in order."""
         return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.fields)
+
+    def raw(self, name: bytes) -> bytes | None:
+        """Return a header's value as it was sent, the last one when it stands there more than once."""
+        return self._found.get(name)
 
     def get(self, name: str) -> str | None:
         """Return the only value of a header, None when it is absent.
@@ -87,7 +91,7 @@ class Exchange:
 
     `gone` is true when the client left before the reply was whole; `started` when the status line was sent; `complete`
     when the final byte was handed over; `whole` when all of the request has arrived. `on_room` is called when the
-    request's body may go on arriving.
+    request's body may go on arriving. `say_error` makes the event that ends a stream badly.
     """
 
     def __init__(self, head: RequestHead, wire: Wire) -> None:
@@ -103,7 +107,9 @@ class Exchange:
         self.started = False
         self.complete = False
         self.whole = False
+        self.body_bytes = 0
         self.on_room: Callable[[], None] = _nothing
+        self.say_error: Callable[[RefusedError, str], bytes] = error_event
         self._chunks: deque[bytes] = deque()
         self._buffered_bytes = 0
         self._refusal: RefusedError | None = None
@@ -179,6 +185,7 @@ class Exchange:
             if size > limit_bytes:
                 raise _too_large(limit_bytes)
             parts.append(chunk)
+        self.body_bytes = size
         return b"".join(parts)
 
     async def linger(self, limit_bytes: int, wait_s: float) -> None:

@@ -31,7 +31,7 @@ _HOP_BY_HOP = frozenset(
     }
 )
 # The key is the gateway's; a service must not learn it. `Expect` was answered here.
-_NOT_PASSED = frozenset({"authorization", "host", "expect", "x-request-id"})
+_NOT_PASSED = frozenset({"authorization", "host", "expect", "x-request-id", "traceparent", "tracestate"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
 _OK = 200
@@ -73,6 +73,7 @@ class HttpProxy:
         sent = EngineRequest(
             request.method, request_url, request.headers, request.body, self._settings.connect_timeout_s
         )
+        account.calling(endpoint)
         async with self._calls.reply(endpoint, sent, patience, replayable=replayable) as response:
             if not _OK <= response.status <= _LAST_STATUS:
                 raise EngineBrokenError(f"the service answered with status {response.status}")
@@ -118,6 +119,7 @@ def _request(exchange: Exchange, account: Account, admitted: Admitted, path: str
         ("x-shipway-conversation", account.conversation.id if account.conversation else ""),
         ("x-shipway-tenant", admitted.caller.key.tenant),
         ("x-request-id", account.id),
+        *account.onward,
     ]
     has_body = any(name in {"content-length", "transfer-encoding"} for name, _ in exchange.headers.items)
     body: bytes | AsyncIterator[bytes] = exchange.body_chunks() if has_body else b""

@@ -3,49 +3,73 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 _PER_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """USD per million tokens of each part of the additive partition."""
+    """USD per million tokens of each part of the partition; without an own price, cache writing costs as input."""
 
     input_usd: float
     cache_read_usd: float
     output_usd: float
+    cache_write_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request: `uncached` + `cache_read` is the whole input.
+    """Tokens of one request: `uncached` + `cache_read` + `cache_write` is the whole input.
 
-    `estimated` says that the engine reported none, so one stream event was counted as one token.
+    `output` holds the `reasoning` tokens too. `estimated` says that the engine reported none, so one stream event was
+    counted as one token.
     """
 
     uncached: int = 0
     cache_read: int = 0
     output: int = 0
     estimated: bool = False
+    cache_write: int = 0
+    reasoning: int = 0
 
     def cost_usd(self, price: ModelPrice | None) -> float:
         """Return what these tokens cost; nothing for a model without a price."""
         if price is None:
             return 0.0
+        write_usd = price.input_usd if price.cache_write_usd is None else price.cache_write_usd
         return (
-            self.uncached * price.input_usd + self.cache_read * price.cache_read_usd + self.output * price.output_usd
+            self.uncached * price.input_usd
+            + self.cache_read * price.cache_read_usd
+            + self.cache_write * write_usd
+            + self.output * price.output_usd
         ) / _PER_TOKENS
 
     def to_openai(self) -> dict[str, Any]:
         """Return the `usage` object of an OpenAI reply."""
-        prompt = self.uncached + self.cache_read
+        prompt = self.uncached + self.cache_read + self.cache_write
         return {
             "prompt_tokens": prompt,
             "completion_tokens": self.output,
             "total_tokens": prompt + self.output,
             "prompt_tokens_details": {"cached_tokens": self.cache_read},
         }
+
+
+class TokenCounter(Protocol):
+    """Counts as the model does: `adapters/token_counts` by its own files, `budgeter.EstimatedTokens` without them."""
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text, without those that mark its begin and end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBudget:
+    """What one route may send to its model."""
+
+    max_tokens: int
+    counter: TokenCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +112,9 @@ class AnswerResult:
 class GatewaySettings:
     """Everything a worker can be told; the project file maps onto it.
 
-    `requests_per_min` 0 switches the limit off. `question_hash_key` keys the hash of a question in the record; empty
-    leaves the hash out. `prices` go by the engine's model name. `deployment` is shown by `/version` as it is.
+    `question_hash_key` keys the hash of a question in the record; empty
+    leaves the hash out. `keep_question` keeps its text until the log line is written. `prices` go by the engine's
+    model name. `deployment` is shown by `/version` as it is.
     """
 
     worker: str = "worker-0"
@@ -102,18 +127,18 @@ class GatewaySettings:
     stream_idle_s: float = 15.0
     connect_timeout_s: float = 2.0
     max_attempts: int = 3
+    retry_share: float = 0.2
+    hedge_share: float = 0.0
+    hedge_max_tokens: int = 32
     backoff_first_s: float = 0.1
     backoff_cap_s: float = 2.0
     breaker_failures: int = 5
     breaker_open_s: float = 10.0
     max_active: int = 64
     max_queued: int = 128
-    requests_per_min: float = 600.0
-    rate_burst: int = 60
-    stranger_requests_per_min: float = 60.0
-    stranger_burst: int = 60
     metrics_public: bool = False
     question_hash_key: bytes = b""
+    keep_question: bool = False
     prices: Mapping[str, ModelPrice] = field(default_factory=lambda: MappingProxyType({}))
     deployment: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 

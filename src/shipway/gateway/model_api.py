@@ -7,16 +7,19 @@ from typing import Any
 from shipway.gateway.accounting import Account
 from shipway.gateway.admission import Admission, Admitted
 from shipway.gateway.answer_route import AnswerDesk
-from shipway.gateway.auth import Caller
+from shipway.gateway.auth import INVOKE, Caller
 from shipway.gateway.conversation import HEADER, identify
 from shipway.gateway.exchange import Exchange
-from shipway.gateway.model import GatewaySettings
+from shipway.gateway.model import AnswerResult, GatewaySettings
 from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
 from shipway.gateway.relay import ChatRelay, reply_text
 from shipway.gateway.replies import RefusedError, json_reply
+from shipway.gateway.routed import Dispatch
+from shipway.gateway.shadow_desk import ShadowDesk
 from shipway.gateway.validate import Endpoint, ModelCall, json_object, model_call, text_field
 
 _OK = 200
+_SWITCHING = 101
 
 
 class ModelApi:
@@ -29,30 +32,51 @@ class ModelApi:
         desk: AnswerDesk,
         records: RecordSink,
         settings: GatewaySettings,
+        shadow: ShadowDesk | None = None,
     ) -> None:
         self._admission = admission
-        self._relay = relay
+        self._dispatch = Dispatch(relay, records, settings)
         self._desk = desk
         self._records = records
         self._settings = settings
+        self._shadow = shadow
 
     async def openai(self, exchange: Exchange, account: Account, endpoint: Endpoint) -> None:
         """Serve one of the OpenAI endpoints."""
         caller = self._admission.invoker(exchange, account)
         call = model_call(endpoint, await self._body(exchange))
         with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
-            match admitted.runtime:
-                case ChatRoute():
-                    await self._relay.serve(exchange, account, call, admitted.runtime)
-                case AnswerRoute() if endpoint is Endpoint.CHAT:
-                    await self._desk.serve(exchange, account, call, admitted.runtime, caller)
-                case AnswerRoute():
-                    message = (
-                        f"the route {call.route!r} answers from documents; use /v1/chat/completions or /rag_answer"
-                    )
-                    raise RefusedError(400, message, code="wrong_endpoint", param="model")
-                case _:
-                    raise _service_route(call.route)
+            if self._shadow is None or admitted.traffic.shadow is None:
+                await self._serve(exchange, account, call, admitted)
+                return
+            await self._shadow.beside(exchange, account, call, admitted, self._serve)
+
+    async def _serve(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
+        match admitted.runtime:
+            case ChatRoute():
+                await self._dispatch.chat(exchange, account, call, admitted)
+            case AnswerRoute() if call.endpoint is Endpoint.CHAT:
+                await self._dispatch.answer(
+                    exchange,
+                    account,
+                    call,
+                    admitted,
+                    lambda route: self._desk.serve(exchange, account, call, route, admitted.caller),
+                )
+            case AnswerRoute():
+                message = f"the route {call.route!r} answers from documents; use /v1/chat/completions or /rag_answer"
+                raise RefusedError(400, message, code="wrong_endpoint", param="model")
+            case _:
+                raise _service_route(call.route)
+
+    async def socket(self, exchange: Exchange, account: Account) -> None:
+        """Let a WebSocket open; each of its messages is a request of its own then."""
+        self._admission.caller(exchange, account).require(INVOKE)
+        if (exchange.headers.get("upgrade") or "").lower() != "websocket":
+            exchange.stamp.append(("upgrade", "websocket"))
+            raise RefusedError(426, "open a WebSocket here", code="upgrade_required")
+        exchange.start(_SWITCHING, ())
+        exchange.finish()
 
     async def generate(self, exchange: Exchange, account: Account) -> None:
         """Serve `/generate`: a route and a prompt in, plain JSON out."""
@@ -61,10 +85,10 @@ class ModelApi:
         with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
             match admitted.runtime:
                 case ChatRoute():
-                    _, reply = await self._relay.ask(account, call, admitted.runtime)
+                    _, reply = await self._dispatch.ask(exchange, account, call, admitted)
                     answer: dict[str, Any] = {"text": reply_text(reply)}
                 case AnswerRoute():
-                    result = await self._desk.answered(account, admitted.runtime, call.body["messages"], caller)
+                    result = await self._answered(exchange, account, call, admitted)
                     answer = {"text": result.text, "citations": list(result.citations)}
                 case _:
                     raise _service_route(call.route)
@@ -81,9 +105,18 @@ class ModelApi:
             if not isinstance(admitted.runtime, AnswerRoute):
                 message = f"the route {route!r} does not answer from documents; use /v1/chat/completions"
                 raise RefusedError(400, message, code="wrong_endpoint", param="route")
-            messages = [{"role": "user", "content": question}]
-            result = await self._desk.answered(account, admitted.runtime, messages, caller)
+            asked = {"messages": [{"role": "user", "content": question}]}
+            call = ModelCall(Endpoint.CHAT, route, asked, stream=False, wants_usage=False, input_chars=len(question))
+            result = await self._answered(exchange, account, call, admitted)
             self._send(exchange, account, {"answer": result.text, "citations": list(result.citations)})
+
+    async def _answered(
+        self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted
+    ) -> AnswerResult:
+        messages, caller = call.body["messages"], admitted.caller
+        return await self._dispatch.answer(
+            exchange, account, call, admitted, lambda route: self._desk.answered(account, route, messages, caller)
+        )
 
     async def _body(self, exchange: Exchange) -> dict[str, Any]:
         limit = self._settings.max_body_bytes
@@ -100,6 +133,7 @@ class ModelApi:
     async def _admit(
         self, exchange: Exchange, account: Account, caller: Caller, route: str, body: Mapping[str, Any]
     ) -> Admitted:
+        account.asked = body
         conversation = identify(exchange.headers.get(HEADER), body, key_id=caller.key.key_id)
         return await self._admission.admit(exchange, account, caller, route, conversation)
 

@@ -42,7 +42,7 @@ class Watch:
 
 
 class Patience:
-    """A timeout that moves while a reply arrives.
+    """A timeout that moves while a reply arrives; one that `is_short` says nothing about the engine when it is over.
 
     Waiting for a client that reads slowly is bounded by the deadline alone and is never the engine's fault. `wake_s` is
     the loop's time at which it is over.
@@ -58,11 +58,13 @@ class Patience:
         "_reason",
         "_task",
         "_watch",
+        "is_short",
         "wake_s",
     )
 
     def __init__(self, watch: Watch, *, deadline_s: float, first_s: float, idle_s: float) -> None:
         self._watch = watch
+        self.is_short = False
         self._loop = asyncio.get_running_loop()
         now_s = self._loop.time()
         self._end_s = now_s + deadline_s

@@ -14,7 +14,7 @@ from shipway.core.ports import WorkerState
 from shipway.core.principal import Principal
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import Snapshot
-from shipway.gateway.model import AnswerResult, RouteLimits
+from shipway.gateway.model import AnswerResult, RouteLimits, TokenBudget
 from shipway.gateway.route_plan import RoutePlan
 
 
@@ -137,6 +137,14 @@ class RequestMetrics(Protocol):
         ...
 
 
+class RequestLogger(Protocol):
+    """The log line of a request."""
+
+    def __call__(self, record: ServedRequest, /, *, question: str = "", trace_id: str = "") -> None:
+        """Write the line; `question` is the text of what was asked, where the settings keep it."""
+        ...
+
+
 class EventNote(Protocol):
     """One structured log line."""
 
@@ -166,6 +174,9 @@ class ChatRoute:
     `replicas` are the addresses of all engines that serve the model, when there are several; with `affinity_chars` the
     beginning of the prompt decides among them. One that is not `replayable` is asked once. `engine_headers` are sent
     as they are. `plan` holds the models that the route may use instead.
+
+    `url_query` stands after the endpoint, with its question mark; `key_header` is the header that carries the key.
+    `budget` is what a prompt may have; None sends what the caller sent.
     """
 
     engine_base_url: str
@@ -181,16 +192,24 @@ class ChatRoute:
     replayable: bool = True
     engine_headers: tuple[tuple[str, str], ...] = ()
     plan: RoutePlan | None = None
+    url_query: str = ""
+    key_header: str = "authorization"
+    budget: TokenBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRoute:
-    """A route that answers from documents; `plan` holds the models that it may use instead."""
+    """A route that answers from documents; `plan` holds the models that it may use instead.
+
+    `model_alias` is the model that phrases; `is_deterministic` says that it would phrase alike again.
+    """
 
     answerer: Answerer
     limits: RouteLimits = field(default_factory=RouteLimits)
     health_url: str | None = None
     plan: RoutePlan | None = None
+    model_alias: str = ""
+    is_deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,26 @@ import orjson
 from shipway.core import record as events
 from shipway.gateway.accounting import Account
 from shipway.gateway.attempts import EngineCalls
+from shipway.gateway.budgeter import TRIMMED, budgeted, surely_fits
 from shipway.gateway.exchange import Exchange
 from shipway.gateway.model import GatewaySettings, Usage
 from shipway.gateway.patience import Patience
 from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink
 from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError
-from shipway.gateway.stream import DONE_EVENT, ChatStream, usage_of
+from shipway.gateway.responses import ResponseStream, response_body, response_text
+from shipway.gateway.stream import ChatStream
+from shipway.gateway.usage import usage_of
 from shipway.gateway.validate import Endpoint, ModelCall, encoded, last_user_text, text_of
 
 _OK = 200
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
+_BUDGETED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _OURS = frozenset({"previous_response_id", "conversation_id", "metadata"})
 _NOT_THE_CALLERS = frozenset({401, 403, 407})
 _CHARS_PER_TOKEN = 4
 _TAIL_WAIT_S = 0.1
+_SHORT_SHARE = 0.9
 _ERROR_BODY_BYTES = 1 << 20
 
 
@@ -37,7 +42,7 @@ class ChatRelay:
     """Relays for routes of kind chat."""
 
     def __init__(self, calls: EngineCalls, records: RecordSink, settings: GatewaySettings) -> None:
-        self._calls = calls
+        self.calls = calls
         self._records = records
         self._settings = settings
 
@@ -48,18 +53,24 @@ class ChatRelay:
             account.commit(_OK, self._records)
             exchange.reply(_OK, (JSON_TYPE,), raw)
             return
-        patience = self._patience(route, stream=True)
+        patience = self._patience(account, route, stream=True)
         request = self._request(account, call, route)
-        async with self._calls.reply(route.engine_base_url, request, patience) as response:
+        async with self.calls.reply(route.engine_base_url, request, patience, replayable=route.replayable) as response:
             await _refuse_errors(response, account)
             _require_kind(response, "text/event-stream")
-            await self._stream(exchange, account, ChatStream(keep_usage=call.wants_usage), response, patience)
+            stream: ChatStream | ResponseStream
+            if call.endpoint is Endpoint.RESPONSES:
+                stream = ResponseStream()
+                exchange.say_error = stream.error_event
+            else:
+                stream = ChatStream(keep_usage=call.wants_usage)
+            await self._stream(exchange, account, stream, response, patience)
 
     async def ask(self, account: Account, call: ModelCall, route: ChatRoute) -> tuple[bytes, dict[str, Any]]:
         """Return a whole reply as bytes and as a value; usage goes into the account."""
-        patience = self._patience(route, stream=False)
+        patience = self._patience(account, route, stream=False)
         request = self._request(account, call, route)
-        async with self._calls.reply(route.engine_base_url, request, patience) as response:
+        async with self.calls.reply(route.engine_base_url, request, patience, replayable=route.replayable) as response:
             await _refuse_errors(response, account)
             raw = await response.whole(self._settings.max_reply_bytes)
         try:
@@ -72,31 +83,46 @@ class ChatRelay:
         return raw, reply
 
     async def _stream(
-        self, exchange: Exchange, account: Account, stream: ChatStream, response: EngineResponse, patience: Patience
+        self,
+        exchange: Exchange,
+        account: Account,
+        stream: ChatStream | ResponseStream,
+        response: EngineResponse,
+        patience: Patience,
     ) -> None:
         chunks = response.chunks()
+        self.calls.streams_open += 1
         try:
             await self._pass_events(exchange, account, stream, chunks, patience)
             stream.end()
         finally:
+            self.calls.streams_open -= 1
             # What was generated before a cut, or before the client left, is billed too.
             account.usage = stream.usage
         account.commit(_OK, self._records)
         patience.for_client()
         if not exchange.started:
             exchange.start(_OK, EVENT_STREAM)
-        exchange.finish(DONE_EVENT)
+        exchange.finish(stream.last_words)
         # The end of the chunked body usually lies in the same packet; reading it keeps the connection for another call.
         with contextlib.suppress(TimeoutError, EngineBrokenError):
             async with asyncio.timeout(_TAIL_WAIT_S):
                 async for _ in chunks:
                     pass
 
-    @staticmethod
     async def _pass_events(
-        exchange: Exchange, account: Account, stream: ChatStream, chunks: AsyncIterator[bytes], patience: Patience
+        self,
+        exchange: Exchange,
+        account: Account,
+        stream: ChatStream | ResponseStream,
+        chunks: AsyncIterator[bytes],
+        patience: Patience,
     ) -> None:
+        left_bytes = self._settings.max_reply_bytes
         async for data in chunks:
+            left_bytes -= len(data)
+            if left_bytes < 0:
+                raise RefusedError(502, "the answer is longer than the gateway lets pass", code="reply_too_large")
             before = stream.data_events
             forward = stream.feed(data)
             if stream.has_data:
@@ -112,13 +138,16 @@ class ChatRelay:
             if stream.done or stream.failed:
                 return
 
-    def _patience(self, route: ChatRoute, *, stream: bool) -> Patience:
+    def _patience(self, account: Account, route: ChatRoute, *, stream: bool) -> Patience:
         own, limits = self._settings, route.limits
-        deadline_s = limits.deadline_s or own.llm_deadline_s
+        allowed_s = limits.deadline_s or own.llm_deadline_s
+        deadline_s = account.left_s(allowed_s)
         # A reply in one piece comes when all is generated: only the deadline can bound it.
         first_s = (limits.first_token_s or own.first_token_s) if stream else deadline_s
         idle_s = limits.stream_idle_s or own.stream_idle_s
-        return Patience(self._calls.watch, deadline_s=deadline_s, first_s=first_s, idle_s=idle_s)
+        patience = Patience(self.calls.watch, deadline_s=deadline_s, first_s=first_s, idle_s=idle_s)
+        patience.is_short = deadline_s < _SHORT_SHARE * allowed_s
+        return patience
 
     def _request(self, account: Account, call: ModelCall, route: ChatRoute) -> EngineRequest:
         limit = route.limits.max_input_chars or self._settings.max_input_chars
@@ -131,29 +160,55 @@ class ChatRelay:
         account.ask(last_user_text(call.body))
         accept = "text/event-stream" if call.stream else "application/json"
         headers = (
-            *_fixed_headers(accept, route.api_key),
+            *_fixed_headers(accept, route.api_key, route.key_header),
             ("x-request-id", account.id),
             ("x-shipway-release", account.release),
+            ("x-request-timeout-ms", _ms(account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s))),
+            *route.engine_headers,
+            *account.onward,
         )
-        url = _url(route.engine_base_url, call.endpoint)
-        return EngineRequest("POST", url, headers, encoded(engine_body(call, route)), self._settings.connect_timeout_s)
+        account.calling(route.engine_base_url)
+        url = _url(route.engine_base_url, call.endpoint, route.url_query)
+        raw = _body(account, call, route)
+        return EngineRequest("POST", url, headers, raw, self._settings.connect_timeout_s)
+
+
+def _body(account: Account, call: ModelCall, route: ChatRoute) -> bytes:
+    """Return what is sent, cut to the route's token budget; counting starts only where it could be exceeded."""
+    body = engine_body(call, route)
+    raw = encoded(body)
+    budget = route.budget
+    if budget is None or surely_fits(raw, budget) or call.endpoint not in _BUDGETED:
+        return raw
+    body, fitted = budgeted(body, budget)
+    if not fitted.is_trimmed:
+        return raw
+    account.note(TRIMMED)
+    account.extra().dropped_turns = fitted.dropped_turns
+    return encoded(body)
 
 
 @lru_cache(maxsize=1024)
-def _fixed_headers(accept: str, api_key: str | None) -> tuple[tuple[str, str], ...]:
-    key = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+def _fixed_headers(accept: str, api_key: str | None, key_header: str) -> tuple[tuple[str, str], ...]:
+    key = ((key_header, f"Bearer {api_key}" if key_header == "authorization" else api_key),) if api_key else ()
     return (JSON_TYPE, ("accept", accept), ("accept-encoding", "identity"), *key)
 
 
+def _ms(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
 @lru_cache(maxsize=1024)
-def _url(base_url: str, endpoint: str) -> str:
-    return f"{base_url.rstrip('/')}/{endpoint}"
+def _url(base_url: str, endpoint: str, query: str) -> str:
+    return f"{base_url.rstrip('/')}/{endpoint}{query}"
 
 
 def engine_body(call: ModelCall, route: ChatRoute) -> dict[str, Any]:
     """Return what the engine is asked: the release's prompt and decoding around the caller's request."""
-    if call.endpoint is Endpoint.EMBEDDINGS:
+    if call.endpoint is Endpoint.EMBEDDINGS or call.endpoint is Endpoint.RERANK:
         return {**call.body, "model": route.upstream_model}
+    if call.endpoint is Endpoint.RESPONSES:
+        return response_body(call.body, route)
     # What names the conversation is ours; engines refuse or misread it.
     set_by_caller = {name: value for name, value in call.body.items() if value is not None and name not in _OURS}
     body = {**route.decoding, **set_by_caller, "model": route.upstream_model}
@@ -172,7 +227,7 @@ def reply_text(reply: Mapping[str, Any]) -> str:
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):
-        return ""
+        return response_text(reply)
     message = first.get("message")
     return text_of(message.get("content")) if isinstance(message, dict) else text_of(first.get("text"))
 
@@ -185,7 +240,8 @@ def _cap_output(body: dict[str, Any], limit: int | None) -> None:
 
 
 def _input_field(endpoint: Endpoint) -> str:
-    return {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}[endpoint]
+    names = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.RERANK: "documents"}
+    return names.get(endpoint, "input")
 
 
 async def _refuse_errors(response: EngineResponse, account: Account) -> None:

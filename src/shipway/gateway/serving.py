@@ -7,11 +7,15 @@ left the snapshot is closed after its last request.
 import asyncio
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from shipway.core.errors import UsageError
 from shipway.core.ids import ReleaseId
 from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.gateway.auth import KeyRing
+from shipway.gateway.flags import FlagSet, compile_flags
 from shipway.gateway.ports import EventNote, ReleaseRuntime
+from shipway.gateway.switchboard import SwitchBoard
 
 
 class LoadedRelease:
@@ -42,12 +46,15 @@ class LoadedRelease:
         await self.runtime.close()
 
 
+_NO_FLAGS = FlagSet({})
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """One state of the worker.
 
     `served` is what requests obey: `snapshot`, without candidates while control is silent and without those that this
-    worker cannot load.
+    worker cannot load. `board` is None while the snapshot holds no switch.
     """
 
     snapshot: Snapshot
@@ -56,6 +63,8 @@ class Applied:
     releases: Mapping[ReleaseId, LoadedRelease]
     routes: Mapping[str, RouteTraffic]
     dead_man_tripped: bool = False
+    board: SwitchBoard | None = None
+    flags: FlagSet = _NO_FLAGS
 
 
 class Serving:
@@ -71,6 +80,8 @@ class Serving:
         self.unwritten = False
         self._note = note
         self._closing: set[asyncio.Task[None]] = set()
+        self._told: Snapshot | None = None
+        self._compiled: tuple[FlagSet, Mapping[str, Any]] = (_NO_FLAGS, {})
 
     def apply(self, snapshot: Snapshot, releases: Mapping[ReleaseId, LoadedRelease], *, silent: bool) -> None:
         """Swap to a snapshot whose stable releases are all loaded, and let go of those it no longer names.
@@ -79,6 +90,7 @@ class Serving:
         """
         before = self.current.releases if self.current else {}
         served = _served(snapshot, releases.keys(), silent=silent)
+        told = self._newest(snapshot)
         self.current = Applied(
             snapshot=snapshot,
             served=served,
@@ -86,10 +98,37 @@ class Serving:
             keys=KeyRing(snapshot.keys),
             releases=dict(releases),
             dead_man_tripped=silent,
+            board=_board(told),
+            flags=self._flags(told),
         )
         for release, loaded in before.items():
             if release not in releases:
                 self.retire(loaded)
+
+    def switch(self, snapshot: Snapshot) -> None:
+        """Obey a snapshot's switches and flags before its releases are loaded: an incident does not wait for them."""
+        if self.current is not None:
+            told = self._newest(snapshot)
+            self.current = replace(self.current, board=_board(told), flags=self._flags(told))
+
+    def _newest(self, snapshot: Snapshot) -> Snapshot:
+        """Return the newest snapshot seen: applying an older one again must not bring back what a switch stopped."""
+        known = self._told
+        if known is None or (snapshot.epoch, snapshot.version) >= (known.epoch, known.version):
+            self._told = known = snapshot
+        return known
+
+    def _flags(self, snapshot: Snapshot) -> FlagSet:
+        known, document = self._compiled
+        if document == snapshot.flags:
+            return known
+        try:
+            known = compile_flags(snapshot.flags)
+        except UsageError as error:
+            # Another version of the control plane may know more; what was in force stays.
+            self._note("flags_refused", version=snapshot.version, error=error.message)
+        self._compiled = (known, snapshot.flags)
+        return known
 
     def retire(self, loaded: LoadedRelease) -> None:
         """Close a release after its last request."""
@@ -111,6 +150,10 @@ class Serving:
             self._note("release_not_closed", release=loaded.release, error=str(error))
         else:
             self._note("release_closed", release=loaded.release)
+
+
+def _board(snapshot: Snapshot) -> SwitchBoard | None:
+    return SwitchBoard(snapshot.switches) if snapshot.switches else None
 
 
 def _served(snapshot: Snapshot, loaded: Container[ReleaseId], *, silent: bool) -> Snapshot:

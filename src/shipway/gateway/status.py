@@ -42,9 +42,14 @@ class StatusPages:
         """Return that the process is alive; nothing else is asked."""
         return json_reply({"status": "ok"})
 
-    async def ready(self) -> Reply:
-        """Return 200, or 503 with what is missing; names no host, engine or release."""
+    async def ready(self, *, has_room: bool = True) -> Reply:
+        """Return 200, or 503 with what is missing; names no host, engine or release.
+
+        Without room for another record every request would wait, so somebody else should get them.
+        """
         missing = ["draining"] if self._serving.draining else []
+        if not has_room:
+            missing.append("records wait for the store")
         if not self._serving.store_reachable:
             missing.append("store not reachable")
         state = self._serving.current

@@ -5,19 +5,20 @@ Source: WHATWG HTML, "Server-sent events" (lines end in LF, CR or CRLF; a blank 
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from shipway.gateway.model import Usage
 from shipway.gateway.ports import EngineBrokenError
+from shipway.gateway.usage import usage_of
 
 # Atomic groups: without them CRLF would backtrack into CR + LF and count as a blank line.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_END = 4
 _LONGEST_EVENT_BYTES = 4 << 20
+_NO_CHOICE = b'"choices":[]'
 _DONE = b"[DONE]"
 DONE_EVENT = b"data: [DONE]\n\n"
 
@@ -55,8 +56,8 @@ class EventSplitter:
 class ChatStream:
     """Follows an OpenAI stream while it is passed on.
 
-    `done` after `[DONE]`; `failed` when the engine itself sent an error event; `usage` as the engine told it, else an
-    estimate of one token for each event.
+    `done` after `[DONE]`, which `last_words` says in its turn; `failed` when the engine itself sent an error event;
+    `usage` as the engine told it, else an estimate of one token for each event.
     """
 
     def __init__(self, *, keep_usage: bool) -> None:
@@ -66,6 +67,7 @@ class ChatStream:
         self._data_events = 0
         self.done = False
         self.failed = False
+        self.last_words = DONE_EVENT
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes that may go to the client now; `[DONE]` is held back, it is the caller's last word."""
@@ -112,7 +114,9 @@ class ChatStream:
             return b""
         usage = usage_of(told)
         if usage is None:
-            self._data_events += 1
+            # Azure begins with what its filter says of the prompt: an event without a choice is no token.
+            if self._data_events or _NO_CHOICE not in payload:
+                self._data_events += 1
             return event
         self._usage = usage
         return self._usage_event(event, told)
@@ -126,24 +130,6 @@ class ChatStream:
             return b""
         told.pop("usage")
         return b"data: " + orjson.dumps(told) + b"\n\n"
-
-
-def usage_of(reply: Mapping[str, Any]) -> Usage | None:
-    """Return the usage in a reply or an event, None when there is none that can be believed."""
-    told = reply.get("usage")
-    if not isinstance(told, dict):
-        return None
-    prompt, output = _tokens(told.get("prompt_tokens")), _tokens(told.get("completion_tokens"))
-    if prompt is None:
-        return None
-    details = told.get("prompt_tokens_details")
-    cached = (_tokens(details.get("cached_tokens")) if isinstance(details, dict) else 0) or 0
-    cached = min(cached, prompt)
-    return Usage(uncached=prompt - cached, cache_read=cached, output=output or 0)
-
-
-def _tokens(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _payload(event: bytes) -> bytes:

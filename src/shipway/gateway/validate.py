@@ -13,6 +13,7 @@ import orjson
 
 from shipway.gateway.exchange import Headers
 from shipway.gateway.replies import RefusedError
+from shipway.gateway.strict_json import strict_object
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _SPEAKERS = frozenset({"system", "developer", "user"})
@@ -24,6 +25,11 @@ class Endpoint(StrEnum):
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    RESPONSES = "responses"
+
+
+STREAMING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +48,17 @@ def json_object(headers: Headers, raw: bytes) -> dict[str, Any]:
     """Return the object in a request body.
 
     Raises:
-        RefusedError: 415 for another content type or an encoded body, 400 for anything but a JSON object in UTF-8.
+        RefusedError: 415 for another content type or an encoded body, 400 for anything but a sound JSON object.
     """
-    kind, _, parameters = (headers.get("content-type") or "").partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('" ')
-    if kind.strip().lower() != "application/json" or charset not in {"", "utf-8", "utf8"}:
-        raise RefusedError(415, "send the body as application/json in UTF-8", param="content-type")
+    given = headers.get("content-type") or ""
+    if given != "application/json":
+        kind, _, parameters = given.partition(";")
+        charset = parameters.strip().lower().removeprefix("charset=").strip('" ')
+        if kind.strip().lower() != "application/json" or charset not in {"", "utf-8", "utf8"}:
+            raise RefusedError(415, "send the body as application/json in UTF-8", param="content-type")
     if (headers.get("content-encoding") or "identity").lower() != "identity":
         raise RefusedError(415, "encoded bodies are not taken; send plain JSON", param="content-encoding")
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, f"the body is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise RefusedError(400, "the body must be a JSON object")
-    return value
+    return strict_object(raw)
 
 
 def model_call(endpoint: Endpoint, body: dict[str, Any]) -> ModelCall:
@@ -66,13 +68,14 @@ def model_call(endpoint: Endpoint, body: dict[str, Any]) -> ModelCall:
         RefusedError: 400 naming the field.
     """
     route = text_field(body, "model")
-    for name, (fits, wanted) in _OPTIONAL.items():
-        if body.get(name) is not None and not fits(body[name]):
-            raise RefusedError(400, f"{name} must be {wanted}", param=name)
+    for name, value in body.items():
+        check = _OPTIONAL.get(name)
+        if check is not None and value is not None and not check[0](value):
+            raise RefusedError(400, f"{name} must be {check[1]}", param=name)
     options = body.get("stream_options") or {}
     if not isinstance(options.get("include_usage"), bool | None):
         raise RefusedError(400, "stream_options.include_usage must be true or false", param="stream_options")
-    stream = bool(body.get("stream")) and endpoint is not Endpoint.EMBEDDINGS
+    stream = bool(body.get("stream")) and endpoint in STREAMING
     chars = _INPUTS[endpoint](body)
     return ModelCall(endpoint, route, body, stream, stream and options.get("include_usage") is True, chars)
 
@@ -103,7 +106,12 @@ def last_user_text(body: Mapping[str, Any]) -> str:
     messages = body.get("messages")
     if isinstance(messages, list):
         return next((text_of(item.get("content")) for item in reversed(messages) if item.get("role") == "user"), "")
-    return text_of(next((body[name] for name in ("question", "prompt", "input") if name in body), ""))
+    given = next((body[name] for name in ("question", "prompt", "input", "query") if name in body), "")
+    if isinstance(given, list):
+        for item in reversed(given):
+            if isinstance(item, dict) and item.get("role") == "user":
+                return text_of(item.get("content"))
+    return text_of(given)
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
@@ -148,6 +156,47 @@ def _input_chars(body: Mapping[str, Any]) -> int:
     return _texts(body.get("input"), "input")
 
 
+def _rerank_chars(body: Mapping[str, Any]) -> int:
+    query, documents = body.get("query"), body.get("documents")
+    if not isinstance(query, str | dict) or not query:
+        raise RefusedError(400, "query must be a text that is not empty", param="query")
+    if isinstance(documents, dict):  # vLLM: the parts of several documents in one object
+        documents = documents.get("content")
+    if not isinstance(documents, list) or not documents:
+        raise RefusedError(400, "documents must be a list that is not empty", param="documents")
+    chars = len(query) if isinstance(query, str) else len(text_of(query.get("content")))
+    for index, document in enumerate(documents):
+        text = document if isinstance(document, str) else document.get("text", "") if isinstance(document, dict) else 0
+        if not isinstance(text, str):
+            where = f"documents[{index}]"
+            raise RefusedError(400, f"{where} must be a text or an object with a text", param=where)
+        chars += len(text)
+    return chars
+
+
+def _response_chars(body: Mapping[str, Any]) -> int:
+    if body.get("background"):
+        message = "background responses are not kept here; leave background out, or stream"
+        raise RefusedError(400, message, param="background")
+    given = body.get("input")
+    chars = len(body.get("instructions") or "") if isinstance(body.get("instructions"), str | None) else -1
+    if chars < 0:
+        raise RefusedError(400, "instructions must be a text", param="instructions")
+    if given is None and isinstance(body.get("prompt"), dict):
+        return chars
+    if isinstance(given, str) and given:
+        return chars + len(given)
+    if not isinstance(given, list) or not given:
+        raise RefusedError(400, "input must be a text or a list of items, and not empty", param="input")
+    return chars + sum(_item_chars(item, f"input[{index}]") for index, item in enumerate(given))
+
+
+def _item_chars(item: Any, where: str) -> int:
+    if not isinstance(item, dict):
+        raise RefusedError(400, f"{where} must be an object", param=where)
+    return len(text_of(item.get("content"))) + len(text_of(item.get("output")))
+
+
 def _texts(value: Any, name: str) -> int:
     """Return the size of a text, a list of texts, or tokens (one each)."""
     if isinstance(value, str) and value:
@@ -182,6 +231,18 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_stop(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, str | dict)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -196,10 +257,19 @@ _OPTIONAL: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "n": (_is_count, "a whole number above 0"),
     "max_tokens": (_is_count, "a whole number above 0"),
     "max_completion_tokens": (_is_count, "a whole number above 0"),
+    "max_output_tokens": (_is_count, "a whole number above 0"),
+    "top_n": (_is_count, "a whole number above 0"),
+    "stop": (_is_stop, "a text or a list of texts"),
+    "tools": (_is_objects, "a list of objects"),
+    "tool_choice": (_is_choice, "a text or an object"),
+    "response_format": (_is_object, "an object"),
+    "user": (_is_text, "a text"),
     "seed": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
 }
 _INPUTS: Mapping[Endpoint, Callable[[Mapping[str, Any]], int]] = {
     Endpoint.CHAT: _message_chars,
     Endpoint.COMPLETIONS: _prompt_chars,
     Endpoint.EMBEDDINGS: _input_chars,
+    Endpoint.RERANK: _rerank_chars,
+    Endpoint.RESPONSES: _response_chars,
 }

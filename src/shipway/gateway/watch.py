@@ -114,6 +114,8 @@ class SnapshotWatcher:
         self._nursery.want(wanted - here.keys())
         here.update(self._nursery.ready(wanted))
         missing = wanted - here.keys()
+        if missing:
+            self._serving.switch(target)
         if not missing:
             self._target = None
             self._obeyed = (target.version, target.epoch)
@@ -121,6 +123,9 @@ class SnapshotWatcher:
             self._note("snapshot_applied", version=target.version, epoch=target.epoch)
         elif self._can_do_without(missing, target):
             self._apply(target, here)
+            if missing.isdisjoint(target.assigned()):
+                # Users get all that was ordered; control does not wait for a shadow that cannot be loaded.
+                self._obeyed = (target.version, target.epoch)
             self._note("snapshot_applied_in_part", version=target.version, epoch=target.epoch, without=sorted(missing))
 
     def _can_do_without(self, missing: frozenset[ReleaseId], target: Snapshot) -> bool:

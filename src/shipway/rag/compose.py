@@ -5,13 +5,13 @@ A prompt file is YAML: `system`, `examples` (user and assistant texts, sent as t
 keeps them in its prefix cache.
 """
 
+import difflib
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import yaml
-
+from shipway.config.yaml_source import Place, YamlFile, parse_yaml
 from shipway.core.errors import ConfigError, UsageError
 
 Message: TypeAlias = dict[str, str]
@@ -20,6 +20,7 @@ Message: TypeAlias = dict[str, str]
 PLACEHOLDERS = ("passage", "question")
 _REQUIRED = frozenset({"name", "version", "system"})
 _KNOWN = _REQUIRED | {"description", "examples", "user", "max_tokens"}
+_ALL_KEYS = ", ".join(sorted(_KNOWN))
 _CHARS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 5
 """What a chat template puts around a message."""
@@ -69,15 +70,15 @@ def parse_prompt(data: bytes, shown_as: str) -> Prompt:
     Raises:
         ConfigError: it is not YAML, a key is missing or unknown, or a placeholder is not one of PLACEHOLDERS.
     """
+    text = _text_of(data, shown_as)
     try:
-        loaded = yaml.safe_load(data.decode())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError([f"{shown_as}: not YAML: {error}"]) from error
-    if not isinstance(loaded, dict):
-        raise ConfigError([f"{shown_as}: a {type(loaded).__name__}, not a mapping with {', '.join(sorted(_REQUIRED))}"])
-    problems = [f"{shown_as}: {problem}" for problem in _problems(loaded)]
+        read = parse_yaml(text, shown_as)
+    except ConfigError as error:
+        raise ConfigError(error.problems, hint=f"a prompt file is YAML with the keys {_ALL_KEYS}") from error
+    loaded = read.data
+    problems = [f"{_place(read, key, shown_as)}: {problem}" for key, problem in _problems(loaded)]
     if problems:
-        raise ConfigError(problems, hint=f"a prompt file has the keys {', '.join(sorted(_KNOWN))}")
+        raise ConfigError(problems, hint=f"a prompt file has the keys {_ALL_KEYS}")
     return Prompt(
         name=str(loaded["name"]),
         version=str(loaded["version"]),
@@ -87,6 +88,25 @@ def parse_prompt(data: bytes, shown_as: str) -> Prompt:
         max_tokens=loaded.get("max_tokens", 64),
         description=loaded.get("description", ""),
     )
+
+
+def _text_of(data: bytes, shown_as: str) -> str:
+    start = data.find(b"\0")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        start, text = error.start if start < 0 else min(start, error.start), ""
+    if start < 0:
+        return text
+    line = data.count(b"\n", 0, start) + 1
+    raise ConfigError(
+        [f"{shown_as}:{line}: binary content (byte 0x{data[start]:02x} at {start}), not a prompt in UTF-8 text"],
+        hint="name the prompt's own file, or save it as UTF-8",
+    )
+
+
+def _place(read: YamlFile, key: str, shown_as: str) -> Place:
+    return read.places.get((key,)) or read.places.get(()) or Place(shown_as, 1)
 
 
 def compose(
@@ -124,24 +144,32 @@ def compose(
     return [*prefix, ask]
 
 
-def _problems(loaded: dict[Any, Any]) -> list[str]:
-    found = [f"key {key!r} is missing" for key in sorted(_REQUIRED - loaded.keys())]
-    found += [f"unknown key {key!r}" for key in sorted(map(str, loaded.keys() - _KNOWN))]
+_Problem: TypeAlias = tuple[str, str]
+"""The key whose line is meant, and what is wrong there."""
+
+
+def _problems(loaded: dict[str, Any]) -> list[_Problem]:
+    unknown = [key for key in loaded if key not in _KNOWN]
+    found = [(key, f"unknown key {key!r}{_did_you_mean(key, _KNOWN - loaded.keys())}") for key in unknown]
+    found += [("", f"key {key!r} is missing") for key in sorted(_REQUIRED - loaded.keys())]
     for key in ("system", "user", "description"):
         if key in loaded and not isinstance(loaded[key], str):
-            found.append(f"{key} is a {type(loaded[key]).__name__}, not text")
-    found += _example_problems(loaded.get("examples") or [])
+            found.append((key, f"{key} is {_kind(loaded[key])}, not text"))
+    for key in ("name", "version"):
+        if key in loaded and (loaded[key] is None or isinstance(loaded[key], dict | list)):
+            found.append((key, f"{key} is {_kind(loaded[key])}, not a name"))
+    found += [("examples", problem) for problem in _example_problems(loaded.get("examples") or [])]
     limit = loaded.get("max_tokens", 64)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        found.append(f"max_tokens {limit!r} is not a positive whole number")
+        found.append(("max_tokens", f"max_tokens {limit!r} is not a positive whole number"))
     if isinstance(loaded.get("user"), str):
-        found += _template_problems(loaded["user"])
+        found += [("user", problem) for problem in _template_problems(loaded["user"])]
     return found
 
 
 def _example_problems(examples: Any) -> list[str]:
     if not isinstance(examples, list):
-        return [f"examples is a {type(examples).__name__}, not a list"]
+        return [f"examples is {_kind(examples)}, not a list"]
     return [
         f"examples[{index}] needs exactly the texts user and assistant"
         for index, item in enumerate(examples)
@@ -154,14 +182,29 @@ def _example_problems(examples: Any) -> list[str]:
 def _template_problems(template: str) -> list[str]:
     try:
         pieces = list(string.Formatter().parse(template))
-    except ValueError as error:
-        return [f"user: {error}; write {{{{ and }}}} for braces"]
+    except ValueError:
+        return ["user: a single { or } stands in it; write {{ and }} for braces"]
     allowed = ", ".join("{" + name + "}" for name in PLACEHOLDERS)
     return [
-        f"user: unknown placeholder {{{name}}}; there are {allowed}"
+        f"user: unknown placeholder {{{name}}}{_meant(name)}; there are {allowed}, and {{{{ }}}} for braces"
         for _, name, spec, conversion in pieces
         if name is not None and (name not in PLACEHOLDERS or spec or conversion)
     ]
+
+
+def _meant(name: str) -> str:
+    close = difflib.get_close_matches(name, PLACEHOLDERS, n=1, cutoff=0.6)
+    return f"; did you mean {{{close[0]}}}?" if close and close[0] != name else ""
+
+
+def _did_you_mean(key: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "a mapping", list: "a list", bool: "true or false", type(None): "empty"}
+    return kinds.get(type(value), f"the number {value}")
 
 
 def _placeholders(template: str) -> frozenset[str]:

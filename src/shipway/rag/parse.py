@@ -11,13 +11,16 @@ from typing import Any
 
 import yaml
 
+from shipway.config.yaml_words import in_words
 from shipway.core.canonical import digest_bytes, digest_json
 from shipway.core.errors import DocumentError
 from shipway.core.ids import Digest
+from shipway.core.nesting import TOO_DEEP, too_deep
 from shipway.rag.model import Document, DocumentSection, ManifestDocument, Unit
 from shipway.rag.ports import Block, Extract
 
 SIDECAR_SUFFIX = ".meta.yaml"
+_WRITE = "write `title: …` lines"
 
 
 def document_digest(path: str, data: bytes, sidecar: bytes | None, reader: str) -> Digest:
@@ -49,14 +52,22 @@ def parse_metadata(path: str, data: bytes | str) -> dict[str, Any]:
     """
     try:
         loaded = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DocumentError(path, f"metadata is not YAML: {error}", hint="write `title: …` lines") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" in its line {mark.line + 1}" if mark else ""
+        reason = f"metadata is not YAML{where}: {in_words(error)}"
+        raise DocumentError(path, reason, hint=_WRITE) from error
+    except RecursionError:
+        raise DocumentError(path, f"metadata is {TOO_DEEP}", hint=_WRITE) from None
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: bytes that are not UTF-8, a date such as 2026-02-30.
+        raise DocumentError(path, f"metadata is not YAML: {error}", hint=_WRITE) from error
+    if too_deep(loaded):
+        raise DocumentError(path, f"metadata is {TOO_DEEP}", hint=_WRITE)
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise DocumentError(
-            path, f"metadata is a {type(loaded).__name__}, not a mapping", hint="write `title: …` lines"
-        )
+        raise DocumentError(path, f"metadata is a {type(loaded).__name__}, not a mapping", hint=_WRITE)
     return loaded
 
 

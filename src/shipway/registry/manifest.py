@@ -10,7 +10,9 @@ from shipway.core.canonical import canonical_json
 from shipway.registry.model import MANIFEST_SCHEMA
 
 # What belongs to one environment and not to the release: addresses, credentials, prices, thread counts.
+_BUDGET_FIELDS = ("max_prompt", "max_new")
 _MODEL_FIELDS = ("engine", "model", "max_ctx", "max_out")
+_ROUTING_FIELDS = ("default", "rules", "splits", "fallbacks", "escalate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ def build_manifest(project: Project, ingredients: Ingredients) -> dict[str, Any]
         for alias, entry in settings["models"].items()
     }
     policy = {name: settings[name] for name in ("routes", "decoding", "retrieval", "budgets", "safety")}
+    policy["budgets"] = {name: settings["budgets"][name] for name in _BUDGET_FIELDS}
+    routing = {name: settings["routing"][name] for name in _ROUTING_FIELDS if settings["routing"][name]}
+    if routing:
+        # Absent without rules, so that releases of projects that never heard of routing keep their ids.
+        policy["routing"] = routing
     manifest = {
         "schema": MANIFEST_SCHEMA,
         "app": project.app,

@@ -19,6 +19,14 @@ from shipway.rollouts.transitions import recorded
 KIND = "rollout"
 INDEX_KIND = "rollout_index"
 _ATTEMPTS = 20
+_UNDER_WAY = frozenset({RolloutState.PENDING, RolloutState.PROGRESSING})
+_ALLOWED = {
+    CommandKind.PAUSE: _UNDER_WAY,
+    CommandKind.RESUME: frozenset({RolloutState.PAUSED}),
+    CommandKind.PROMOTE: _UNDER_WAY | {RolloutState.PAUSED},
+    CommandKind.ABORT: _UNDER_WAY | {RolloutState.PAUSED, RolloutState.PROMOTING},
+}
+_ANOTHER = "`shipway rollout list` shows the rollouts, `shipway deploy RELEASE` starts another"
 
 
 def new_rollout(
@@ -96,11 +104,11 @@ async def start(documents: DocumentStore, rollout: Rollout, *, actor: str) -> Ro
 async def submit(
     documents: DocumentStore, clock: Clock, rollout_id: RolloutId, kind: CommandKind, *, actor: str, reason: str = ""
 ) -> Rollout:
-    """Leave a command for the controller; a finished rollout stays as it is, whatever is asked.
+    """Leave a command for the controller; aborting what is being or was rolled back changes nothing.
 
     Raises:
         NotFoundError: no such rollout.
-        ConflictError: an abort is waiting already, or the row changed too often.
+        ConflictError: its state does not allow the command, an abort is waiting already, or the row changed too often.
     """
     for _ in range(_ATTEMPTS):
         rollout, version = await load(documents, rollout_id)
@@ -116,19 +124,42 @@ async def submit(
 
 
 def with_command(rollout: Rollout, command: Command) -> Rollout:
-    """Return the row with a command waiting; abort is accepted in every state and never replaced.
+    """Return the row with a command waiting; an abort is accepted until the rollout has ended and never replaced.
 
     Raises:
-        ConflictError: an abort is waiting and the new command is another one.
+        ConflictError: the state does not allow it, or an abort is waiting and the new command is another one.
     """
-    if rollout.finished:
-        return rollout
     waiting = rollout.command
-    if waiting is not None and waiting.kind is CommandKind.ABORT:
-        if command.kind is CommandKind.ABORT:
+    is_abort = command.kind is CommandKind.ABORT
+    if waiting is not None and waiting.kind is CommandKind.ABORT and not rollout.finished:
+        if is_abort:
             return rollout
-        raise ConflictError(f"rollout {rollout.id}: {waiting.actor} aborted it, {command.kind} comes too late")
+        raise ConflictError(
+            f"rollout {rollout.id}: {waiting.actor} aborted it, {command.kind} comes too late", hint=_ANOTHER
+        )
+    if is_abort and rollout.state in {RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK}:
+        return rollout
+    if waiting is not None and waiting.kind is command.kind and not rollout.finished:
+        return replace(rollout, command=command)
+    state = _expected_state(rollout)
+    if state not in _ALLOWED[command.kind]:
+        allowed = ", ".join(sorted(_ALLOWED[command.kind]))
+        raise ConflictError(
+            f"rollout {rollout.id} is {state}, so there is nothing to {command.kind}",
+            hint=_ANOTHER if rollout.finished else f"{command.kind} is for a rollout that is {allowed}",
+        )
     return replace(rollout, command=command)
+
+
+def _expected_state(rollout: Rollout) -> RolloutState:
+    """Return the state that the rollout has once the controller has read the command that waits."""
+    match rollout.command and rollout.command.kind:
+        case CommandKind.PAUSE if rollout.state in _ALLOWED[CommandKind.PAUSE]:
+            return RolloutState.PAUSED
+        case CommandKind.RESUME if rollout.state is RolloutState.PAUSED:
+            return RolloutState.PROGRESSING
+        case _:
+            return rollout.state
 
 
 async def find(documents: DocumentStore, rollout_id: RolloutId) -> tuple[Rollout, int] | None:

@@ -24,7 +24,7 @@ async def authenticate(keys: KeyStore, authorization: str | None, clock: Clock) 
         raise UnauthorizedError("a key is needed: Authorization: Bearer swk_…", hint="`shipway key create` makes one")
     digest = hashlib.sha256(authorization.removeprefix(_SCHEME).encode()).hexdigest()
     now_s = clock.now_s()
-    for entry in await keys.list():
+    for entry in (secret for key in await keys.list() for secret in key.secrets()):
         if hmac.compare_digest(entry.sha256, digest) and (entry.expires_at_s is None or now_s < entry.expires_at_s):
             roles = frozenset().union(*(_INCLUDES.get(role, frozenset({role})) for role in entry.roles))
             return Principal(TenantId(entry.tenant), frozenset(entry.groups), entry.key_id, roles)

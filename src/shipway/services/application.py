@@ -33,6 +33,11 @@ class Workspace:
         return self.home / "spool"
 
     @property
+    def collector_lock(self) -> Path:
+        """Return the file that the collector of records keeps locked while it lives."""
+        return self.spool / "collector.lock"
+
+    @property
     def corpora(self) -> Path:
         """Return where corpora are built."""
         return self.home / "corpora"

@@ -29,7 +29,7 @@ from shipway.services.rollouts import is_at_rest, list_rollouts
 _WRITE_ATTEMPTS = 20
 _POLL_S = 0.05
 _WORKER_ALIVE_S = 5.0
-_START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 120.0
 _CONFIRM_TIMEOUT_S = 15.0
 
 
@@ -182,15 +182,7 @@ async def switch(
     Raises:
         UnavailableError: the release's process does not get healthy, or a worker does not obey in time.
     """
-    await target.start(release.id)
-    with anyio.move_on_after(_START_TIMEOUT_S) as waited:
-        while not await target.healthy(release.id):  # noqa: ASYNC110 - another process makes it healthy
-            await anyio.sleep(_POLL_S * 4)
-    if waited.cancelled_caught:
-        await target.stop(release.id)
-        raise UnavailableError(
-            f"{release.id} did not get healthy within {_START_TIMEOUT_S:g} s", hint="`shipway status`, `shipway logs`"
-        )
+    await _started(app, release.id, target)
     endpoints = await target.endpoints(release.id)
     decided_s = app.clock.now_s()
     snapshot = await _write_stable(app, release, endpoints, dead_man_s)
@@ -201,6 +193,37 @@ async def switch(
     action = "deployment.completed" if kind == "first" else "rollback.completed"
     await app.audit(action, release.id, environment=app.environment, snapshot=snapshot.version, confirmed_s=confirmed_s)
     return Deployed(release.id, kind, None, confirmed_s)
+
+
+async def _started(app: Installation, release: ReleaseId, target: Target) -> None:
+    """Start a release and wait until it is healthy; what does not get so far is stopped again unless users are on it.
+
+    Raises:
+        UnavailableError: it does not get healthy in time.
+    """
+    healthy = False
+    try:
+        healthy = await _gets_healthy(release, target)
+    finally:
+        if not healthy:
+            with anyio.CancelScope(shield=True):
+                if release not in (await app.state.snapshots.read(app.environment)).releases():
+                    await target.stop(release)
+    if not healthy:
+        raise UnavailableError(
+            f"{release} did not get healthy within {START_TIMEOUT_S:g} s", hint="`shipway status`, `shipway logs`"
+        )
+
+
+async def _gets_healthy(release: ReleaseId, target: Target) -> bool:
+    await target.start(release)
+    with anyio.move_on_after(START_TIMEOUT_S):
+        while not await target.healthy(release):
+            await anyio.sleep(_POLL_S * 4)
+            # An `up` meanwhile takes a process whose purpose it does not know for left over.
+            await target.start(release)
+        return True
+    return False
 
 
 async def _write_stable(

@@ -1,5 +1,6 @@
 """What is wrong with an installation, and what to do about it."""
 
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,13 +10,16 @@ from shipway.config.project import Project
 from shipway.core.disk import obstacle, remedy
 from shipway.core.errors import ShipwayError
 from shipway.services.application import Application, Installation, Workspace
+from shipway.services.engines import EngineFault
 from shipway.services.local import EMBEDDED_ENGINES
-from shipway.services.models import WITHOUT_MODEL
+from shipway.services.models import WITHOUT_MODEL, ModelKind
 from shipway.services.running import Probe, Running
 
 CheckState = Literal["ok", "warning", "problem", "skipped"]
 _LEAST_FREE_BYTES = 500_000_000
 _STUCK_S = 600.0
+_MANY_WAITING_BYTES = 32_000_000
+"""Some seconds of a busy gateway; with a collector that keeps up, far less lies in the spool."""
 _OK = 200
 
 
@@ -31,16 +35,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DoctorParts:
-    """The collaborators of the checks. What could not be had is the error that says why."""
+    """The collaborators of the checks. What could not be had is the error that says why.
+
+    `app` is None where no store was ever made: looking must not make one.
+    """
 
     workspace: Workspace
     running: Running
     probe: Probe
     settings: Project | ShipwayError
-    app: Installation | ShipwayError
+    app: Installation | ShipwayError | None
     check_store: Callable[[], Awaitable[list[str]]]
     check_model: Callable[[str], object]
+    check_retrieval: Callable[[str, ModelKind], object]
     check_corpus: Callable[[Application], Awaitable[str]]
+    check_engines: Callable[[Project], Awaitable[list[EngineFault]]] | None = None
 
 
 class _SkippedError(Exception):
@@ -54,8 +63,10 @@ async def diagnose(parts: DoctorParts) -> list[Finding]:
         "disk": _disk,
         "store": _store,
         "models": _models,
+        "engines": _engines,
         "corpus": _corpus,
         "processes": _processes,
+        "records": _records,
         "rollout": _rollout,
         "audit": _audit,
     }
@@ -82,6 +93,8 @@ def _settings(parts: DoctorParts) -> Project:
 def _app(parts: DoctorParts) -> Installation:
     if isinstance(parts.app, ShipwayError):
         raise _SkippedError("needs a store that can be opened")
+    if parts.app is None:
+        raise _SkippedError("nothing was stored here yet")
     return parts.app
 
 
@@ -105,6 +118,8 @@ async def _disk(parts: DoctorParts) -> Finding:
 async def _store(parts: DoctorParts) -> Finding:
     if isinstance(parts.app, ShipwayError):
         return Finding("store", "problem", parts.app.message, parts.app.hint)
+    if parts.app is None:
+        return Finding("store", "ok", "none yet; the first command that stores something makes it")
     faults = await parts.check_store()
     if faults:
         return Finding("store", "problem", "; ".join(faults), "restore a backup: `shipway db restore FILE`")
@@ -113,18 +128,43 @@ async def _store(parts: DoctorParts) -> Finding:
 
 async def _models(parts: DoctorParts) -> Finding:
     project = _settings(parts)
-    wanted = [entry.model for entry in project.models.values() if entry.engine == "llamacpp"]
-    if project.corpus is not None:
-        named = (project.corpus.embedding, project.retrieval.reranker)
-        wanted += [name for name in named if name and name != WITHOUT_MODEL]
-    for model in wanted:
+    generators = [entry.model for entry in project.models.values() if entry.engine == "llamacpp"]
+    for model in generators:
         parts.check_model(model)
-    return Finding("models", "ok", f"{len(wanted)} installed" if wanted else "none needed")
+    finders = _retrieval_models(project)
+    for model, kind in finders:
+        parts.check_retrieval(model, kind)
+    needed = len(generators) + len(finders)
+    return Finding("models", "ok", f"{needed} installed" if needed else "none needed")
+
+
+def _retrieval_models(project: Project) -> list[tuple[str, ModelKind]]:
+    if project.corpus is None:
+        return []
+    named: tuple[tuple[str | None, ModelKind], ...] = (
+        (project.corpus.embedding, "embedding"),
+        (project.retrieval.reranker, "reranker"),
+    )
+    return [(model, kind) for model, kind in named if model is not None and model != WITHOUT_MODEL]
+
+
+async def _engines(parts: DoctorParts) -> Finding:
+    project = _settings(parts)
+    elsewhere = [alias for alias, entry in project.models.items() if entry.engine not in EMBEDDED_ENGINES]
+    if not elsewhere or parts.check_engines is None:
+        return Finding("engines", "ok", "none runs elsewhere")
+    faults = await parts.check_engines(project)
+    if faults:
+        told = "; ".join(f"{fault.alias}: {fault.what}" for fault in faults)
+        return Finding("engines", "problem", told, faults[0].fix)
+    return Finding("engines", "ok", f"{', '.join(elsewhere)}: answering")
 
 
 async def _corpus(parts: DoctorParts) -> Finding:
     if _settings(parts).corpus is None:
         return Finding("corpus", "ok", "none declared")
+    if parts.app is None:
+        return Finding("corpus", "warning", "it has not been built", "run `shipway rag build`")
     app = _app(parts)
     if not isinstance(app, Application):
         raise _SkippedError("needs a project file that can be read")
@@ -158,6 +198,23 @@ async def _processes(parts: DoctorParts) -> Finding:
                 "processes", "warning", f"the gateway is not ready: {what}", "`shipway status`, `shipway logs gateway`"
             )
     return Finding("processes", "ok", f"{len(status.processes)} running")
+
+
+async def _records(parts: DoctorParts) -> Finding:
+    spool = parts.workspace.spool
+    waiting = 0
+    for path in spool.glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # collected just now
+            waiting += path.stat().st_size
+    if parts.running.host.is_locked(parts.workspace.collector_lock):
+        if waiting > _MANY_WAITING_BYTES:
+            told = f"{waiting / 1e6:.1f} MB of served requests wait for the store"
+            return Finding("records", "warning", told, "the store may refuse them: `shipway logs control`")
+        return Finding("records", "ok", "collected")
+    if waiting:
+        told = f"{waiting / 1e6:.1f} MB of served requests are not in the store: nobody collects them"
+        return Finding("records", "warning", told, "start the control process: `shipway up` or `shipway control`")
+    return Finding("records", "ok", "none wait")
 
 
 async def _rollout(parts: DoctorParts) -> Finding:

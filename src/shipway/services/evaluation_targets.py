@@ -43,6 +43,7 @@ class ReleaseTargets:
     runtimes: ReleaseRuntimes
     corpora: BuiltCorpora
     poster: JsonPoster
+    tell: Callable[[str], None] = lambda _line: None
 
     @asynccontextmanager
     async def opened(self, release: Release) -> AsyncIterator[Target]:
@@ -104,8 +105,14 @@ class ReleaseTargets:
 
     async def _wait_healthy(self, target: ProcessTarget, release: Release) -> None:
         with anyio.move_on_after(_START_TIMEOUT_S):
-            while not await target.healthy(release.id):  # noqa: ASYNC110 - another process makes it healthy
+            said = False
+            while not await target.healthy(release.id):
+                if not said:
+                    self.tell(f"waiting until the process of {release.id} is healthy, {_START_TIMEOUT_S:g} s at most")
+                    said = True
                 await anyio.sleep(_POLL_S)
+                # An `up` meanwhile takes what it does not know the purpose of for left over.
+                await target.start(release.id)
             return
         raise UnavailableError(
             f"the process of {release.id} did not get healthy within {_START_TIMEOUT_S:g} s",

@@ -5,7 +5,7 @@ the supervisor makes it so and writes back what is healthy. Both sides are level
 at any time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,23 @@ class ProcessRow:
 def http_routes(release: Release) -> dict[str, dict[str, Any]]:
     """Return the routes of kind http of a release, by name."""
     return {name: route for name, route in release.manifest["policy"]["routes"].items() if route["kind"] == "http"}
+
+
+def needs_processes(release: Release) -> bool:
+    """Tell whether processes of the user's own must run before a release can take traffic."""
+    return any(route["command"] for route in http_routes(release).values())
+
+
+async def stop_unneeded(documents: DocumentStore, environment: str, needed: Collection[str]) -> list[str]:
+    """No longer want the processes of releases that nobody needs, such as those of a command that was killed."""
+    stopped = []
+    for key, body, version in await documents.list(_KIND, prefix=f"{environment}/"):
+        row = ProcessRow.from_dict(body)
+        if row.wanted and row.release not in needed:
+            idle = replace(row, wanted=False, healthy=False, problem="")
+            await documents.put(_KIND, key, asdict(idle), expected_version=version)
+            stopped.append(row.release)
+    return stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ _POLL_S = 0.1
 _OK = 200
 _LOG_TAIL_LINES = 12
 _LOG_TAIL_BYTES = 65_536
+_CONTROL_GRACE_S = 20.0
+"""What the collector of records has to empty the spool; what is left then waits for the next start."""
 
 
 def gateway_worker(number: int) -> str:
@@ -165,13 +167,20 @@ class Local:
         ]
         drain_s = self.loaded.project.server.drain_s
         return [
-            ProcessSpec("control", (*program, "control", "--project", root), logs / "control.log", stop_order=0),
+            ProcessSpec(
+                "control",
+                (*program, "control", "--project", root),
+                logs / "control.log",
+                # After the gateway: it collects the gateway's last records.
+                stop_order=1,
+                stop_grace_s=_CONTROL_GRACE_S,
+            ),
             *(
                 ProcessSpec(
                     name,
                     (*program, "serve", "--worker", str(number), "--project", root),
                     logs / f"{name}.log",
-                    stop_order=1,
+                    stop_order=0,
                     stop_grace_s=drain_s + 5,
                 )
                 for number, name in enumerate(self._gateway_names())
@@ -256,7 +265,8 @@ class Local:
 
     def _new_lines(self, name: str, start: _Start) -> str:
         """Return the end of what a process logged since this start, and what is wrong with the disk if something is."""
-        lines = self.log_tail(name, after_bytes=start.log_ends.get(name, 0))
+        # A process that was started again and failed again says the same again.
+        lines = "\n".join(dict.fromkeys(self.log_tail(name, after_bytes=start.log_ends.get(name, 0)).splitlines()))
         found = obstacle(self.workspace.logs / name)
         return f"{lines}\n{self.workspace.home}: {found}; {remedy(self.workspace.logs / name)}" if found else lines
 

@@ -3,7 +3,7 @@
 The project file itself is valid already: this looks at the files, documents, models and cases behind it.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio.to_thread
 
 from shipway.config.loading import LoadedProject
+from shipway.config.secrets import resolve_secret, secret_references
 from shipway.config.sections.evals import Gate
 from shipway.config.yaml_source import KeyPath, dotted
 from shipway.core.errors import ConfigError, DatasetError, ShipwayError, UsageError
@@ -47,10 +48,11 @@ class CheckParts:
 
 async def project_problems(loaded: LoadedProject, parts: CheckParts) -> list[str]:
     """Return everything that is wrong, a line each: file, line, key, what is wrong, what to do."""
-    problems = await anyio.to_thread.run_sync(lambda: [*_file_problems(loaded, parts)])
+    documents, of_corpus = await anyio.to_thread.run_sync(_corpus_documents, loaded, parts)
+    problems = await anyio.to_thread.run_sync(lambda: [*_file_problems(loaded, parts)]) + of_corpus
     dataset: Dataset | None = None
     try:
-        dataset = await project_dataset(loaded)
+        dataset = await project_dataset(loaded, documents=documents)
     except DatasetError as error:
         problems += error.problems
     problems += _gate_problems(loaded, dataset)
@@ -58,21 +60,37 @@ async def project_problems(loaded: LoadedProject, parts: CheckParts) -> list[str
     return list(dict.fromkeys(problems))
 
 
+async def startup_problems(loaded: LoadedProject, parts: CheckParts) -> list[str]:
+    """Return what would keep the processes of `up` from working: models and prompts that are missing or wrong."""
+    found = await anyio.to_thread.run_sync(lambda: [*_needed_to_serve(loaded, parts)])
+    return list(dict.fromkeys(found))
+
+
+def project_warnings(loaded: LoadedProject, environ: Mapping[str, str]) -> list[str]:
+    """Return what is no mistake of the project but missing here: secrets that another environment may well have."""
+    found = []
+    for path, reference in secret_references(loaded.project):
+        try:
+            resolve_secret(reference, root=loaded.root, environ=environ)
+        except ConfigError as error:
+            found.append(f"{loaded.nearest_place(path)}: {dotted(path)}: {'; '.join(error.problems)}")
+    return found
+
+
 def _file_problems(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
+    for index, pattern in enumerate(loaded.project.code.paths):
+        yield from _tried(loaded, ("code", "paths", index), partial(code_files, loaded.root, (pattern,)))
+    yield from _needed_to_serve(loaded, parts)
+
+
+def _needed_to_serve(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
     project, root = loaded.project, loaded.root
-    for index, pattern in enumerate(project.code.paths):
-        yield from _tried(loaded, ("code", "paths", index), partial(code_files, root, (pattern,)))
     for name, relative in project.prompts.items():
         yield from _tried(loaded, ("prompts", name), partial(prompt_file, root, name, relative, parts.prompts))
     for alias, entry in project.models.items():
         if entry.engine == "llamacpp":
             yield from _tried(loaded, ("models", alias, "model"), partial(parts.models.path, entry.model, root))
-    if project.corpus is not None:
-        yield from _corpus_problems(loaded, parts)
-
-
-def _corpus_problems(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
-    corpus, reranker = loaded.project.corpus, loaded.project.retrieval.reranker
+    corpus, reranker = project.corpus, project.retrieval.reranker
     if corpus is None:
         return
     named: tuple[tuple[KeyPath, str | None, ModelKind], ...] = (
@@ -82,15 +100,23 @@ def _corpus_problems(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
     for key, model, kind in named:
         if model is not None and model != WITHOUT_MODEL:
             yield from _tried(loaded, key, partial(parts.models.retrieval, model, kind))
+
+
+def _corpus_documents(loaded: LoadedProject, parts: CheckParts) -> tuple[frozenset[str] | None, list[str]]:
+    """Return the documents that cases may expect, None where nobody knows them, and what is wrong with the files."""
+    corpus, key = loaded.project.corpus, ("corpus", "root")
+    if corpus is None:
+        return None, []
     try:
         found = scan(corpus, loaded.root / corpus.root, parts.suffixes)
     except ShipwayError as error:
-        yield from _lines(loaded, ("corpus", "root"), error)
-        return
-    yield from problem_lines(corpus.root, found.refused)
+        return None, [*_lines(loaded, key, error)]
     if not found.files and not found.refused:
         problem = UsageError(f"{corpus.root!r} holds no documents", hint="add documents or change `corpus.root`")
-        yield from _lines(loaded, ("corpus", "root"), problem)
+        return None, [*_lines(loaded, key, problem)]
+    # A file that is refused is there; what is wrong with it is said once.
+    documents = {file.path for file in found.files} | {error.path for error in found.refused}
+    return frozenset(documents), problem_lines(corpus.root, found.refused)
 
 
 def _gate_problems(loaded: LoadedProject, dataset: Dataset | None) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The cases that a project names, read before they are asked: by the check of a project and the making of a release."""
 
+from collections.abc import Collection
+
 import anyio
 
 from shipway.config.loading import LoadedProject
@@ -8,8 +10,10 @@ from shipway.evals.dataset import parse_dataset
 from shipway.evals.model import Dataset
 
 
-async def project_dataset(loaded: LoadedProject) -> Dataset | None:
+async def project_dataset(loaded: LoadedProject, *, documents: Collection[str] | None = None) -> Dataset | None:
     """Return the cases that count, or None for a project that neither names a dataset nor has a gate.
+
+    `documents` are the corpus's; when given, what cases expect and who asks them must be known there.
 
     Raises:
         DatasetError: everything that is wrong with the file, each problem with its line.
@@ -24,5 +28,23 @@ async def project_dataset(loaded: LoadedProject) -> Dataset | None:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         problem = f"{loaded.nearest_place(key)}: evals.dataset: {shown}: {reason}; write the cases or correct the path"
         raise DatasetError([problem]) from error
-    dataset = parse_dataset(data, shown)
-    return dataset if settings.split == "all" else dataset.only(settings.split)
+    corpus = loaded.project.corpus if _asks_documents(loaded) else None
+    known = None if corpus is None else documents
+    tenants = None if corpus is None or known is None else {source.tenant for source in corpus.sources}
+    dataset = parse_dataset(data, shown, documents=known, tenants=tenants)
+    if settings.split == "all":
+        return dataset
+    judged = dataset.only(settings.split)
+    if not judged.cases and loaded.project.gates:
+        there = ", ".join(sorted({case.split for case in dataset.cases}))
+        place = loaded.nearest_place(("evals", "split"))
+        problem = f"{place}: evals.split: no case of {shown} has the split {settings.split!r} that gates judge"
+        raise DatasetError([f"{problem} (there is {there}); give cases that split, or set evals.split"])
+    return judged
+
+
+def _asks_documents(loaded: LoadedProject) -> bool:
+    """Tell whether the cases are put to a route that answers from documents."""
+    routes, named = loaded.project.routes, loaded.project.evals.route
+    asked = [routes[named]] if named in routes else routes.values()
+    return any(route.kind == "rag" for route in asked)

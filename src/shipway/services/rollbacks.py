@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+import anyio
+
 from shipway.core.errors import ConflictError, NotFoundError, UsageError
 from shipway.core.ids import ReleaseId, RolloutId
 from shipway.registry.model import Release
@@ -15,9 +17,11 @@ from shipway.rollouts import desk
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
 from shipway.services.application import Installation
 from shipway.services.deployments import Deployed, Target, switch
-from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts
+from shipway.services.http_processes import needs_processes, stop_unneeded
+from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts, require_controller
 
 _DEPLOYMENTS = "deployment"
+_UNDER_WAY = "rollback_under_way"
 _MOST_DEPLOYMENTS = 1_000_000
 
 
@@ -55,7 +59,8 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
     stable = history[-1].release if history else None
     release = await (app.releases.get(to) if to else _before(app, history, rollouts))
     if release.id == stable:
-        raise UsageError(f"{release.id} is stable in {app.environment} already")
+        hint = "`shipway status` shows what is served; `shipway release list` shows the releases"
+        raise UsageError(f"{release.id} is stable in {app.environment} already", hint=hint)
     return RollbackPlan("switch", stable, release, None, (f"rollback: {stable or 'nothing'} -> {release.id}",))
 
 
@@ -64,18 +69,66 @@ async def apply_roll_back(app: Installation, plan: RollbackPlan, target: Target,
 
     Raises:
         ConflictError: the rollout of the plan was changed too often meanwhile.
-        UnavailableError: the release's process does not get healthy, or a worker does not obey in time.
+        UnavailableError: the release's process does not get healthy, a worker does not obey in time, or no controller
+            runs that would abort the rollout; it does so once one runs.
     """
+    documents, environment, left = app.state.documents, app.environment, plan.leaves
     if plan.rollout is not None:
-        documents = app.state.documents
         await desk.submit(documents, app.clock, plan.rollout, CommandKind.ABORT, actor=app.actor, reason=reason)
+        await require_controller(app, CommandKind.ABORT, plan.rollout)
         return Deployed(plan.release.id, "abort", plan.rollout)
-    environment, left = app.environment, plan.leaves
     await app.audit("rollback.started", plan.release.id, environment=environment, from_release=left, reason=reason)
-    done = await switch(app, plan.release, target, kind="rollback", dead_man_s=None)
+    # Should this process be killed, the next `up` finds the row and says in the audit log what became of it.
+    await documents.put(_UNDER_WAY, environment, {"release": plan.release.id, "from_release": left, "actor": app.actor})
+    try:
+        done = await switch(app, plan.release, target, kind="rollback", dead_man_s=None)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await _ended_badly(app, plan, error)
+        raise
+    await documents.delete(_UNDER_WAY, environment)
     if left is not None:
         await target.stop(left)
     return done
+
+
+async def _ended_badly(app: Installation, plan: RollbackPlan, error: BaseException) -> None:
+    failed = isinstance(error, Exception)
+    why = str(error) if failed else "interrupted"
+    action = "rollback.failed" if failed else "rollback.abandoned"
+    await app.audit(action, plan.release.id, environment=app.environment, from_release=plan.leaves, reason=why)
+    await app.state.documents.delete(_UNDER_WAY, app.environment)
+
+
+async def clear_left_over(app: Installation) -> None:
+    """Clear up after commands that were killed: `up` calls it before it starts anything.
+
+    A rollback that never ended gets its line in the audit log, and processes that nobody needs are not started again.
+    """
+    documents, environment = app.state.documents, app.environment
+    found = await documents.get(_UNDER_WAY, environment)
+    if found is not None:
+        release, left, by = (str(found[0][name]) for name in ("release", "from_release", "actor"))
+        why = f"the command of {by} ended without saying so"
+        await app.audit("rollback.abandoned", release, environment=environment, from_release=left, reason=why)
+        await documents.delete(_UNDER_WAY, environment)
+    rollouts = [rollout for rollout in await list_rollouts(app) if not rollout.finished]
+    needed = set((await app.state.snapshots.read(environment)).releases())
+    needed |= {release for rollout in rollouts for release in (rollout.stable, rollout.candidate)}
+    await stop_unneeded(documents, environment, needed)
+
+
+def require_running(release: Release, *, running: bool) -> None:
+    """Check before anything is changed that what must start for a release can start.
+
+    Raises:
+        ConflictError: the release needs processes and nothing runs that would start them.
+    """
+    if needs_processes(release) and not running:
+        raise ConflictError(
+            f"not running, and {release.id} needs processes of its own before it can take traffic",
+            hint="`shipway up` first, then run this again",
+        )
 
 
 async def _before(app: Installation, history: list[LabelEntry], rollouts: list[Rollout]) -> Release:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from shipway.core.errors import NotFoundError
+from shipway.core.errors import NotFoundError, UnavailableError
 from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.verdicts import Verdict
 from shipway.registry.store import ReleaseRegistry
@@ -53,6 +53,26 @@ async def find_rollout(app: Application, name: str = "") -> Rollout:
     if not rollouts:
         raise NotFoundError(f"no rollout in {app.environment}", hint="`shipway deploy RELEASE` starts one")
     return rollouts[-1]
+
+
+async def controller_runs(app: Installation) -> bool:
+    """Tell whether somebody leads the environment's rollouts, so that a command for one is read."""
+    lease = await app.state.leases.read(f"rollouts/{app.environment}")
+    return lease is not None and lease.holder != "" and app.clock.now_s() - lease.renewed_at_s <= lease.ttl_s
+
+
+async def require_controller(app: Installation, kind: CommandKind, rollout: RolloutId) -> None:
+    """Check that a command just left for the controller will be read.
+
+    Raises:
+        UnavailableError: no controller runs; the command is kept.
+    """
+    if not await controller_runs(app):
+        raise UnavailableError(
+            f"no controller runs for {app.environment!r}, so nothing has changed yet: {kind.value} of rollout {rollout}"
+            " is kept and carried out as soon as one runs",
+            hint="start it: `shipway up`; then `shipway rollout watch` follows it",
+        )
 
 
 async def command_rollout(

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from shipway.core.errors import NotFoundError, UnavailableError
 from shipway.core.ids import Digest, ReleaseId
 from shipway.core.principal import Principal
 from shipway.core.record import ABSTAINED
-from shipway.gateway.model import AnswerResult, RouteLimits
+from shipway.gateway.model import AnswerResult, RouteLimits, TokenBudget, TokenCounter
 from shipway.gateway.ports import AnswerRoute, ChatRoute, HttpRoute, RouteRuntime
+from shipway.gateway.route_plan import PromptChoice
 from shipway.rag.answer import Answer, Answerer, AnswerSettings, Generator
 from shipway.rag.compose import Message, Prompt, parse_prompt
 from shipway.rag.focus import SentenceModels
@@ -16,6 +18,7 @@ from shipway.rag.ports import PassageSource
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.releases import verified_blob
+from shipway.services.route_plans import needed_aliases, route_plan
 
 
 class RuntimeFactory(Protocol):
@@ -38,6 +41,10 @@ class RuntimeFactory(Protocol):
         """
         ...
 
+    def token_counter(self, alias: str, model: Mapping[str, Any]) -> TokenCounter:
+        """Return what counts as this model does, or estimates where its tokenizer is not here."""
+        ...
+
     def generator(self, engine: "Engine", decoding: Mapping[str, Any]) -> Generator:
         """Return a generator over an engine."""
         ...
@@ -45,13 +52,20 @@ class RuntimeFactory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Where a model is served; `base_url` ends where `/chat/completions` begins."""
+    """Where a model is served; `base_url` ends where `/chat/completions` begins.
+
+    `replicas` are the addresses of all engines that serve it, when there are several.
+    """
 
     base_url: str
     model: str
     api_key: str | None = None
     health_url: str | None = None
     embedded: bool = False
+    replicas: tuple[str, ...] = ()
+    affinity_chars: int = 0
+    url_query: str = ""
+    key_header: str = "authorization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,9 @@ class ReleaseRuntimes:
     async def load(self, release: ReleaseId) -> LoadedRuntime:
         """Make a release ready."""
         found = await self.app.releases.get(release)
-        routes = {name: await self._route(found, route) for name, route in found.manifest["policy"]["routes"].items()}
+        routes = {
+            name: await self._planned(found, name, route) for name, route in found.manifest["policy"]["routes"].items()
+        }
         return LoadedRuntime(found, routes)
 
     async def answerer(self, release: Release, route_name: str) -> Answerer:
@@ -101,6 +117,31 @@ class ReleaseRuntimes:
         generator = self.factory.generator(engine, release.manifest["policy"]["decoding"])
         return generator, prompt.prefix_messages() if prompt else ()
 
+    async def _planned(self, release: Release, name: str, route: Mapping[str, Any]) -> RouteRuntime:
+        """Return a route with the models that it may use: its rules' and, for locks, all others that are there."""
+        if route["kind"] == "http":
+            return await self._route(release, route)
+        routing, models = release.manifest["policy"].get("routing", {}), release.manifest["models"]
+        needed = needed_aliases(routing, name, route["model"], models)
+        targets: dict[str, ChatRoute | AnswerRoute | HttpRoute] = {}
+        for alias in models:
+            try:
+                targets[alias] = await self._route(release, {**route, "model": alias})
+            except (NotFoundError, UnavailableError):
+                if alias in needed:
+                    raise
+        prompts = await self._prompt_choices(release) if route["kind"] == "chat" and routing else {}
+        plan = route_plan(routing, name, route["model"], targets=targets, prompts=prompts)
+        own = targets.get(plan.own) or next(iter(targets.values()))
+        return own if isinstance(own, HttpRoute) else replace(own, plan=plan)
+
+    async def _prompt_choices(self, release: Release) -> dict[str, PromptChoice]:
+        """Return the prompts that a rule or a flag may choose."""
+        return {
+            name: PromptChoice((await self._prompt(release, name)).prefix_messages(), _prompt_version(release, name))
+            for name in release.manifest["prompts"]
+        }
+
     async def _route(self, release: Release, route: Mapping[str, Any]) -> RouteRuntime:
         policy = release.manifest["policy"]
         if route["kind"] == "http":
@@ -113,7 +154,14 @@ class ReleaseRuntimes:
             answerer = await self._answerer(release, route)
             cited = policy["safety"]["citation_required_rag"]
             served = RouteAnswerer(answerer, entry["model"], _prompt_version(release, route["prompt"]), cited)
-            return AnswerRoute(served, limits, health_url=engine.health_url)
+            decoding = policy["decoding"]
+            return AnswerRoute(
+                served,
+                limits,
+                health_url=engine.health_url,
+                model_alias=route["model"],
+                is_deterministic=decoding["temperature"] == 0 or decoding["seed"] is not None,
+            )
         prompt = await self._prompt(release, route["prompt"]) if route["prompt"] else None
         return ChatRoute(
             engine_base_url=engine.base_url,
@@ -124,7 +172,19 @@ class ReleaseRuntimes:
             limits=limits,
             prompt_version=_prompt_version(release, route["prompt"]) if route["prompt"] else "",
             health_url=engine.health_url,
+            replicas=engine.replicas,
+            affinity_chars=engine.affinity_chars,
+            url_query=engine.url_query,
+            key_header=engine.key_header,
+            budget=self._budget(route["model"], entry, policy, engine),
         )
+
+    def _budget(self, alias: str, entry: Mapping[str, Any], policy: Mapping[str, Any], engine: "Engine") -> TokenBudget:
+        """Return what a prompt may have; of an embedded engine the context window is known and counts too."""
+        limit = policy["budgets"]["max_prompt"]
+        if engine.embedded:
+            limit = max(1, min(limit, entry["max_ctx"] - min(entry["max_out"], policy["budgets"]["max_new"])))
+        return TokenBudget(limit, self.factory.token_counter(alias, entry))
 
     async def _answerer(self, release: Release, route: Mapping[str, Any]) -> Answerer:
         policy = release.manifest["policy"]

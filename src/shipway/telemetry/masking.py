@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -59,6 +60,12 @@ def mask_text(text: str) -> str:
     text = _KEY.sub("[secret]", text)
     text = _EMAIL.sub("[email]", text)
     return _DIGITS.sub(lambda match: match[1] or "[number]", text)
+
+
+@lru_cache(8192)
+def mask_name(name: str) -> str:
+    """Return `mask_text` of a name that comes back often: a user, a conversation, a document."""
+    return mask_text(name)
 
 
 def carries_body(key: str) -> bool:

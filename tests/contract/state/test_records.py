@@ -75,6 +75,26 @@ async def test_marks_are_stored_with_the_records_and_move_on(store):
     assert await store.records.marks() == {"a.jsonl": 20, "b.jsonl": 5}
 
 
+async def test_marks_of_files_that_are_gone_are_forgotten_and_the_others_stay(store):
+    await store.records.append([], marks={"a.jsonl": 10, "b.jsonl": 5})
+    await store.records.forget_marks(["a.jsonl", "never-there.jsonl"])
+    await store.records.forget_marks([])
+    assert await store.records.marks() == {"b.jsonl": 5}
+
+
+async def test_more_marks_than_one_statement_may_name_are_forgotten(store):
+    many = {f"{number}.jsonl": 1 for number in range(1200)}
+    await store.records.append([], marks=many)
+    await store.records.forget_marks(list(many))
+    assert await store.records.marks() == {}
+
+
+async def test_a_group_of_known_records_alone_moves_the_marks(store):
+    await store.records.append([served("r1")], marks={"a.jsonl": 10})
+    assert await store.records.append([served("r1")], marks={"a.jsonl": 20}) == 0
+    assert await store.records.marks() == {"a.jsonl": 20}
+
+
 async def test_groups_appended_at_once_store_each_id_once(store):
     groups = [[served(f"r{number}") for number in range(start, start + 10)] for start in range(0, 40, 5)]
     counts = await asyncio.gather(*(store.records.append(group) for group in groups))
@@ -88,3 +108,10 @@ async def test_a_batch_larger_than_one_query_may_name_is_still_deduplicated(stor
     many = [served(f"r{number}") for number in range(1200)]
     await store.records.append(many[:1100])
     assert await store.records.append(many) == 100
+
+
+async def test_a_record_is_found_by_its_id_and_no_other(store):
+    await store.records.append([served("r1"), served("r2")])
+    assert await store.records.find("r2") == served("r2")
+    assert await store.records.find("r3") is None
+    assert await store.records.find("") is None

@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "key create": [],
     "key list": [],
     "key revoke": ["key_0"],
+    "key rotate": ["key_0"],
     "logs": [],
     "models install": [],
     "models list": [],
@@ -139,7 +140,7 @@ def test_a_wrong_call_exits_with_2(shipway, arguments):
 
 def test_an_unexpected_exception_exits_with_3_and_says_how_to_see_more(shipway, make_app, monkeypatch):
     project = make_app()
-    monkeypatch.setattr("shipway.entrypoints.cli.commands.config.load_project", lambda *_: 1 / 0)
+    monkeypatch.setattr("shipway.entrypoints.cli.commands.config.load_what_is_valid", lambda *_: 1 / 0)
 
     said, document = project.run("config", "check"), project.run("config", "check", "--json")
 
@@ -191,7 +192,9 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert only_json(library.spawn("up", "--json"))["key"]["secret"]
     assert ok("status")["running"] is True
     assert ok("logs", "control")["process"] == "control"
-    ok("key revoke", ok("key create")["key_id"])
+    made = ok("key create")["key_id"]
+    assert ok("key rotate", made, "--overlap", "1h")["old_secret_until"]
+    ok("key revoke", made)
     assert len(ok("key list")) == 1
     first = ok("release create")["release"]
     assert ok("eval run", first)["verdict"] == "PASS"

@@ -366,7 +366,6 @@ QUICK = GatewaySettings(
     connect_timeout_s=1.0,
     first_token_s=5.0,
     stream_idle_s=5.0,
-    requests_per_min=0,
     question_hash_key=b"test",
 )
 
@@ -384,9 +383,20 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
 
     engines = HttptoolsEngineClient()
     serving = Serving(note)
-    parts = GatewayParts(engines, sink, metrics, logged.append, note, SystemClock(), uniform=lambda: 0.5)
+    parts = GatewayParts(
+        engines,
+        sink,
+        metrics,
+        options.pop("log", lambda record, /, **_fields: logged.append(record)),
+        note,
+        SystemClock(),
+        uniform=lambda: 0.5,
+        quotas=options.pop("quotas", None),
+        tokens=options.pop("tokens", None),
+        **{name: options.pop(name) for name in ("kept", "shadow", "feedback", "tracer") if name in options},
+    )
     gateway = Gateway(parts, serving, settings)
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", options.pop("port", 0), shared=options.get("workers", 1) > 1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
     served = asyncio.ensure_future(

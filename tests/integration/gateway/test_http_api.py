@@ -230,16 +230,6 @@ async def test_input_over_the_routes_limit_is_refused_with_its_size(run_gateway,
         assert bench.upstream.heard == []
 
 
-async def test_a_key_over_its_rate_is_told_when_to_come_back(run_gateway, quick):
-    async with run_gateway(replace(quick, requests_per_min=1, rate_burst=2)) as bench:
-        bench.upstream.play(lambda wire: wire.json(REPLY))
-        assert [(await bench.post("/v1/chat/completions", ASK))[0] for _ in range(2)] == [200, 200]
-        status, _, headers = await bench.post("/v1/chat/completions", ASK)
-        assert status == 429
-        assert 1 <= int(headers["Retry-After"]) <= 60
-        assert len(bench.sink.records) == 2
-
-
 async def test_an_operator_may_pin_a_release_in_force_and_others_may_not(bench):
     traffic = tuple(replace(route, candidate="rel_b") for route in bench.snapshot().routes)
     bench.apply(bench.snapshot(version=2, routes=traffic, rollout="ro_1"))

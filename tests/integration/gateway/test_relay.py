@@ -8,7 +8,9 @@ import orjson
 import pytest
 from tests.wires import OrderWire
 
+from shipway.gateway.budgeter import EstimatedTokens
 from shipway.gateway.exchange import Exchange, Headers, RequestHead
+from shipway.gateway.model import TokenBudget
 
 ASK: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "Grüße"}]}
 REPLY = {
@@ -349,3 +351,20 @@ async def _until(condition: Any) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+async def test_a_prompt_above_its_token_budget_loses_its_oldest_turns_and_the_record_says_so(bench):
+    route = replace(bench.routes("rel_a")["chat"], budget=TokenBudget(60, EstimatedTokens()))
+    runtime = bench.serving.current.releases["rel_a"].runtime
+    runtime.routes = {**runtime.routes, "chat": route}
+    bench.upstream.play(lambda wire: wire.json({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}))
+    old = [{"role": "user", "content": "w " * 200}, {"role": "assistant", "content": "x"}]
+    asked = {"model": "chat", "messages": [*old, {"role": "user", "content": "Hi"}]}
+    assert (await bench.post("/v1/chat/completions", asked))[0] == 200
+    sent = bench.upstream.heard[0].json()["messages"]
+    assert [message["content"] for message in sent] == ["You are rel_a.", "Hi"]
+    assert ("context_trimmed" in bench.sink.records[0].events, bench.sink.records[0].dropped_turns) == (True, 1)
+
+    status, body, _ = await bench.post("/v1/chat/completions", {**asked, "messages": [old[0]]})
+    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+    assert len(bench.upstream.heard) == 1

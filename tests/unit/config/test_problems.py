@@ -20,11 +20,12 @@ def test_an_unknown_key_suggests_the_one_that_was_meant(problems):
 def test_an_unknown_key_that_resembles_nothing_lists_what_is_known(problems):
     (problem,) = problems(APP + "budgets: {zzz: 1}\n")
 
-    assert problem == "shipway.yaml:8: budgets.zzz: unknown key; known here: max_new, max_prompt"
+    known = "daily_usd, key_daily_usd, key_monthly_usd, max_new, max_prompt, monthly_usd"
+    assert problem == f"shipway.yaml:8: budgets.zzz: unknown key; known here: {known}"
 
 
 def test_a_misspelt_section_is_found_at_the_top_level(problems):
-    assert problems(APP + "corpsu: {}\n") == ["shipway.yaml:8: corpsu: unknown key; did you mean 'corpus'?"]
+    assert problems(APP + "gaets: []\n") == ["shipway.yaml:8: gaets: unknown key; did you mean 'gates'?"]
 
 
 def test_a_misspelt_key_in_an_overlay_names_the_overlay(problems):
@@ -110,9 +111,25 @@ def test_a_long_value_is_cut(problems):
 
 
 def test_a_wrong_engine_lists_the_engines(problems):
-    (found,) = problems(APP.replace("engine: echo", "engine: vllm"))
+    (found,) = problems(APP.replace("engine: echo", "engine: bedrock"))
 
-    assert found == """shipway.yaml:3: models.small.engine: must be 'llamacpp', 'echo' or 'openai', not "vllm\""""
+    assert found == (
+        "shipway.yaml:3: models.small.engine: must be 'llamacpp', 'echo', 'openai', 'azure', 'vllm', "
+        "'llamacpp-server', 'sglang', 'ollama' or 'trtllm', not \"bedrock\""
+    )
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure", "vllm", "llamacpp-server", "sglang", "ollama", "trtllm"])
+def test_an_engine_that_runs_elsewhere_needs_its_address(problems, kind):
+    (found,) = problems(APP.replace("engine: echo", f"engine: {kind}"))
+
+    assert found == f"shipway.yaml:3: models.small: engine {kind!r} needs base_url"
+
+
+def test_an_api_version_is_azures_alone(problems):
+    (found,) = problems(APP.replace("engine: echo", "engine: echo, api_version: '1'"))
+
+    assert found == "shipway.yaml:3: models.small: api_version is Azure's; engine 'echo' has none"
 
 
 def test_a_reference_to_nothing_is_reported_at_its_own_line(problems):

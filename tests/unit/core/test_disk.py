@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from shipway.core.disk import disk_error, explained, obstacle, remedy
-from shipway.core.errors import StoreError
+from shipway.core.disk import disk_error, explained, obstacle, remedy, require_writable_file
+from shipway.core.errors import StoreError, UsageError
 
 
 @pytest.fixture
@@ -73,3 +73,39 @@ def test_a_path_that_does_not_exist_yet_is_judged_by_its_nearest_folder(tmp_path
     disk(free_bytes=0)
 
     assert obstacle(tmp_path / "x" / "y" / "z").endswith(f"free at {Path(tmp_path)})")
+
+
+def test_a_folder_whose_name_says_full_is_not_taken_for_a_full_disk(tmp_path, disk):
+    disk(flag=os.ST_RDONLY)
+    (tmp_path / "full").mkdir()
+
+    assert "mount it writable" in remedy(tmp_path / "full" / "state.db")
+
+
+def test_a_read_only_mount_that_only_the_write_meets_is_named_as_one(tmp_path, disk):
+    disk(free_bytes=0)
+
+    error = disk_error(OSError(errno.EROFS, "Read-only file system"), tmp_path / "a", "cannot be written")
+
+    assert error.message.endswith("is read-only")
+    assert "make room" not in error.hint
+
+
+@pytest.mark.parametrize(("name", "why"), [("x/report.md", "there is no folder"), (".", "is a folder")])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, name, why):
+    with pytest.raises(UsageError, match=f"--markdown: .*{why}"):
+        require_writable_file(tmp_path / name, "--markdown")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_a_read_only_disk_is_refused_before_the_work(tmp_path, disk):
+    disk(flag=os.ST_RDONLY)
+
+    with pytest.raises(UsageError, match="read-only"):
+        require_writable_file(tmp_path / "report.md", "--markdown")
+
+
+def test_a_file_that_can_be_written_is_not_touched_by_the_check(tmp_path, disk):
+    disk()
+    require_writable_file(tmp_path / "report.md", "--markdown")
+    assert not (tmp_path / "report.md").exists()

@@ -215,3 +215,34 @@ def test_the_schema_names_every_field_and_forbids_others():
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"id", "question"}
     assert "expected_sources" in schema["properties"]
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "place"),
+    [
+        ("c.jsonl", '{"id": "a", "question": "A?"}\n' + DEEP, "c.jsonl:2: "),
+        ("c.jsonl", '{"id": "a", "question": "A?", "tags": ' + "[" * 200 + "]" * 200 + "}", "c.jsonl:1: "),
+        ("c.csv", f"id,question,tags\na,A?,{DEEP}\n", "c.csv:2: tags: "),
+        ("c.yaml", f"- id: a\n  question: A?\n- {DEEP}", "c.yaml:3: "),
+        ("c.yaml", "- id: a\n  question: A?\n  tags: " + "[" * 100 + "]" * 100, "c.yaml:1: "),
+    ],
+)
+def test_a_case_nested_too_deeply_is_refused_with_its_line(file, text, place):
+    with pytest.raises(DatasetError) as refused:
+        parse_dataset(text.encode(), file)
+    assert len(refused.value.problems) == 1
+    assert refused.value.problems[0].startswith(place)
+    assert "nested more than 64 levels deep" in refused.value.problems[0]
+
+
+def test_half_of_a_surrogate_pair_is_no_text_in_any_field():
+    row = '{"id": "a", "question": "A\\ud800?", "tags": ["\\udc00"]}'
+    with pytest.raises(DatasetError) as refused:
+        parse_dataset(row.encode(), "c.jsonl")
+    assert [problem.split(", ")[0] for problem in refused.value.problems] == [
+        "c.jsonl:1: question: holds \\ud800",
+        "c.jsonl:1: tags[0]: holds \\udc00",
+    ]

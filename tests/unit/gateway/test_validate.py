@@ -15,7 +15,22 @@ JSON = st.recursive(
 )
 BODY = st.dictionaries(
     st.sampled_from(
-        ["model", "messages", "prompt", "input", "stream", "stream_options", "metadata", "n", "max_tokens"]
+        [
+            "model",
+            "messages",
+            "prompt",
+            "input",
+            "instructions",
+            "query",
+            "documents",
+            "stream",
+            "stream_options",
+            "metadata",
+            "n",
+            "max_tokens",
+            "tools",
+            "stop",
+        ]
     ),
     JSON | st.lists(st.fixed_dictionaries({"role": JSON | st.just("user"), "content": JSON})),
 )

@@ -192,6 +192,19 @@ async def test_a_candidate_that_cannot_be_loaded_is_not_reported_as_obeyed_and_i
     assert (stage.version, stage.weight, stage.reports[-1].version) == (2, 0.5, 2)
 
 
+async def test_a_shadow_that_cannot_be_loaded_holds_nothing_up_and_is_tried_again_later(stage):
+    stage.failing.add("rel_s")
+    shadowed = RouteTraffic("r", "rel_a", shadow="rel_s", shadow_share=0.5)
+    stage.snapshot = replace(STABLE, version=2, routes=(shadowed,))
+    await stage.tick(5)
+    assert (stage.version, stage.reports[-1].version) == (2, 2)
+    assert "release_not_loaded" in stage.notes
+    stage.failing.clear()
+    stage.clock.advance(5.0)
+    await stage.tick(2)
+    assert "rel_s" in stage.serving.current.releases
+
+
 async def test_a_store_without_any_snapshot_is_told_apart_from_one_that_is_still_being_applied():
     stage = Stage()
     stage.snapshot = Snapshot("test")

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.core.errors import UsageError
-from shipway.rag.answerable import Coefficients, Signals, calibrate
+from shipway.rag.answerable import Coefficients, Signals
+from shipway.rag.calibration import calibrate
 
 signals = st.builds(Signals, cosine=st.floats(-1, 1), rerank=st.floats(-12, 12), coverage=st.floats(0, 1))
 PAIRS = [(Signals(0.6 + i / 100, 5.0, 1.0), True) for i in range(20)] + [

@@ -61,7 +61,7 @@ def test_the_models_own_tokenizer_counts_when_it_is_there():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("name: a\nversion: 1\n", "p.yaml: key 'system' is missing"),
+        ("name: a\nversion: 1\n", "p.yaml:1: key 'system' is missing"),
         (
             "name: a\nversion: 1\nsystem: s\nuser: '{context}'",
             "unknown placeholder {context}; there are {passage}, {question}",
@@ -72,8 +72,16 @@ def test_the_models_own_tokenizer_counts_when_it_is_there():
         ("name: a\nversion: 1\nsystem: s\nexamples: [{user: x}]", "examples[0] needs exactly the texts"),
         ("name: a\nversion: 1\nsystem: s\nmax_tokens: 0", "max_tokens 0 is not a positive"),
         ("name: a\nversion: 1\nsystem: [s]", "system is a list, not text"),
-        ("- a", "a list, not a mapping"),
-        ("a: [", "not YAML"),
+        ("- a", "p.yaml:1: the top level is not a mapping"),
+        ("- a", "a prompt file is YAML with the keys description, examples"),
+        ("name: a\nsystem: [", "p.yaml:2: not valid YAML"),
+        ("name: a\nsystem: [x", "a list that begins with [ is not closed with ]"),
+        ("name: a\nversion: 1\nsytem: s", "p.yaml:3: unknown key 'sytem'; did you mean 'system'?"),
+        ("name: a\nversion: 1\nsystem: s\nuser: '{pasage}'", "p.yaml:4: user: unknown placeholder {pasage}"),
+        ("name: a\nversion: 1\nsystem: s\nuser: '{pasage}'", "did you mean {passage}?"),
+        ("name: a\nversion: [1]\nsystem: s", "p.yaml:2: version is a list, not a name"),
+        ("a: " + "[" * 100_000, "p.yaml: nested too deeply"),
+        ("name: a\nname: b\nversion: 1\nsystem: s", "p.yaml:2: name: given twice"),
     ],
 )
 def test_a_broken_prompt_file_is_refused_with_its_name_and_the_fault(text, problem):
@@ -98,3 +106,9 @@ def test_the_examples_prompts_are_complete_and_short(path):
 def test_the_example_has_three_versions_of_its_prompt():
     names = [path.name for path in EXAMPLE_PROMPTS if ".v" in path.name]
     assert names == ["answer.v1.yaml", "answer.v2.yaml", "answer.v3.yaml"]
+
+
+@pytest.mark.parametrize("data", [b"name: a\n\x89PNG\r\n\x1a\n\x00", b"name: a\nsystem: \x00"])
+def test_binary_content_is_called_that_and_not_wrong_yaml(data):
+    with pytest.raises(ConfigError, match=r"p\.yaml:2: binary content"):
+        parse_prompt(data, "p.yaml")

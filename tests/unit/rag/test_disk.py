@@ -19,6 +19,7 @@ def failing(code: int) -> sqlite3.OperationalError:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named_with_its_free_space(tmp_path, number):
+    (tmp_path / "0f3a").mkdir()  # a corpus
     with pytest.raises(StoreError) as caught, disk_failures(tmp_path, tmp_path / "ledger"):
         raise OSError(number, os.strerror(number), str(tmp_path / "vectors"))
     assert caught.value.message.startswith(f"{tmp_path / 'vectors'} cannot be written: the disk is full (")
@@ -60,3 +61,22 @@ def test_an_input_output_error_of_the_ledger_on_a_full_disk_is_a_full_disk(tmp_p
 def test_other_errors_pass(tmp_path):
     with pytest.raises(ValueError, match="mine"), disk_failures(tmp_path, tmp_path):
         raise ValueError("mine")
+
+
+def test_a_corpus_built_before_is_spoken_of_only_where_there_is_one(tmp_path):
+    (tmp_path / ".building-0f3a").mkdir()
+
+    with pytest.raises(StoreError) as caught, disk_failures(tmp_path, tmp_path / "ledger"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "vectors"))
+
+    assert "built before" not in caught.value.hint
+    assert "built before" not in ledger_failure(tmp_path / "ledger", failing(sqlite3.SQLITE_FULL)).hint
+
+
+def test_a_read_only_file_system_is_not_to_be_emptied_but_mounted_writable(tmp_path):
+    with pytest.raises(StoreError) as caught, disk_failures(tmp_path, tmp_path / "ledger"):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / "vectors"))
+
+    assert "read-only" in caught.value.message
+    assert "make room" not in caught.value.hint
+    assert "mount it writable" in caught.value.hint

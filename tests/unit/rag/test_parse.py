@@ -5,7 +5,7 @@ import pytest
 from shipway.core.errors import DocumentError
 from shipway.core.ids import Digest, TenantId
 from shipway.rag.model import ManifestDocument
-from shipway.rag.parse import document_digest, make_document, parse_sidecar
+from shipway.rag.parse import document_digest, make_document, parse_metadata, parse_sidecar
 from shipway.rag.ports import Block, Extract
 
 PINNED = ManifestDocument("acme/a.md", Digest("sha256:0"), "text/1", TenantId("acme"), ("public",))
@@ -72,3 +72,19 @@ def test_path_content_sidecar_and_reader_all_change_the_digest():
         document_digest("a", b"x", None, "s"),
     }
     assert len(digests) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("title: " + "[" * 100_000, "metadata is nested more than 64 levels deep"),
+        ("title: " + "[" * 100 + "]" * 100, "metadata is nested more than 64 levels deep"),
+        ("title: a\nsupersedes: [b", "metadata is not YAML in its line 2: a list that begins with ["),
+        ("effective: 2026-02-30", "metadata is not YAML: "),
+    ],
+)
+def test_metadata_that_cannot_be_read_is_refused_with_the_document_and_the_reason(text, reason):
+    with pytest.raises(DocumentError) as refused:
+        parse_metadata("a.md", text)
+    assert refused.value.message.startswith(f"a.md: {reason}")
+    assert refused.value.hint

@@ -119,7 +119,8 @@ async def test_no_sequence_of_commands_crashes_and_lost_leases_has_no_way_out(
         check_now(world)
     fault.at = 0
     was = (await world.row()).state
-    await world.command(CommandKind.ABORT)
+    with contextlib.suppress(ConflictError):  # it may have ended by itself
+        await world.command(CommandKind.ABORT)
     world.clock.advance(11.0)
     await world.run(holders[0])
     for _ in range(8):
@@ -155,7 +156,7 @@ async def disturb(world, chance, fault):
         case 3 | 4 | 5:
             kinds = [CommandKind.PAUSE, CommandKind.RESUME, CommandKind.RESUME, CommandKind.PROMOTE, CommandKind.ABORT]
             kind = chance.choices(kinds, weights=[4, 4, 4, 1, 1])[0]
-            # Refused only when an abort is waiting: then there is a way out already.
+            # Refused when an abort is waiting, which is a way out already, or where it would mean nothing.
             with contextlib.suppress(ConflictError):
                 await world.command(kind)
         case _:

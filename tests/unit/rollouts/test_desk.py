@@ -1,10 +1,12 @@
 """Starting rollouts and handing over commands."""
 
+from dataclasses import replace
+
 import pytest
 
 from shipway.core.errors import ConflictError, NotFoundError, UsageError
 from shipway.rollouts import desk
-from shipway.rollouts.model import CommandKind
+from shipway.rollouts.model import CommandKind, RolloutState
 from shipway.rollouts.plan import Plan, Step
 
 pytestmark = pytest.mark.anyio
@@ -78,3 +80,49 @@ async def test_an_unknown_rollout_is_not_found(make_world, make_plan):
     world = make_world(make_plan())
     with pytest.raises(NotFoundError, match="ro_1"):
         await world.command(CommandKind.PAUSE)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (RolloutState.PROGRESSING, CommandKind.RESUME),
+        (RolloutState.PAUSED, CommandKind.PAUSE),
+        (RolloutState.PROMOTING, CommandKind.PROMOTE),
+        (RolloutState.ROLLING_BACK, CommandKind.PROMOTE),
+        (RolloutState.ROLLED_BACK, CommandKind.RESUME),
+        *((RolloutState.COMPLETED, kind) for kind in CommandKind),
+        (RolloutState.FAILED, CommandKind.ABORT),
+    ],
+)
+async def test_a_command_that_the_state_does_not_allow_is_refused_and_the_state_named(
+    make_world, make_plan, state, kind
+):
+    world = make_world(make_plan())
+    await world.start()
+    row, version = await desk.load(world.documents, "ro_1")
+    await world.documents.put(desk.KIND, "ro_1", replace(row, state=state).to_dict(), expected_version=version)
+
+    with pytest.raises(ConflictError, match=f"rollout ro_1 is {state}, so there is nothing to {kind}") as refused:
+        await world.command(kind)
+
+    assert refused.value.hint
+    assert (await world.row()).command is None
+
+
+@pytest.mark.parametrize("state", [RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK])
+async def test_aborting_what_was_aborted_changes_nothing(make_world, make_plan, state):
+    world = make_world(make_plan())
+    await world.start()
+    row, version = await desk.load(world.documents, "ro_1")
+    await world.documents.put(desk.KIND, "ro_1", replace(row, state=state).to_dict(), expected_version=version)
+
+    assert (await world.command(CommandKind.ABORT)).state is state
+    assert (await world.row()).command is None
+
+
+async def test_a_command_is_judged_by_the_state_that_the_one_before_it_will_bring(make_world, make_plan):
+    world = make_world(make_plan())
+    await world.start()
+    await world.command(CommandKind.PAUSE)
+
+    assert (await world.command(CommandKind.RESUME)).command.kind is CommandKind.RESUME

@@ -44,6 +44,7 @@ def parts(tmp_path: Path) -> DoctorParts:
         app=RunningInstallation("local", workspace, MemoryStore(), clock, "user:test"),
         check_store=no_faults,
         check_model=lambda model: None,
+        check_retrieval=lambda model, kind: None,
         check_corpus=never,
     )
 
@@ -52,7 +53,9 @@ async def states(parts: DoctorParts) -> dict[str, str]:
     return {finding.check: finding.state for finding in await diagnose(parts)}
 
 
-ALL_OK = dict.fromkeys(("config", "disk", "store", "models", "corpus", "processes", "rollout", "audit"), "ok")
+ALL_OK = dict.fromkeys(
+    ("config", "disk", "store", "models", "engines", "corpus", "processes", "records", "rollout", "audit"), "ok"
+)
 
 
 async def test_a_sound_installation_is_ok_in_every_row(parts):
@@ -62,7 +65,12 @@ async def test_a_sound_installation_is_ok_in_every_row(parts):
 async def test_a_broken_project_file_is_one_row_and_what_needs_it_is_skipped(parts):
     broken = replace(parts, settings=ConfigError(["shipway.yaml:2: foo: unknown key"]))
 
-    assert await states(broken) == ALL_OK | {"config": "problem", "models": "skipped", "corpus": "skipped"}
+    assert await states(broken) == ALL_OK | {
+        "config": "problem",
+        "models": "skipped",
+        "engines": "skipped",
+        "corpus": "skipped",
+    }
     (config, *_) = await diagnose(broken)
     assert config.message == "shipway.yaml:2: foo: unknown key"
 
@@ -100,3 +108,70 @@ async def test_a_check_that_breaks_is_a_problem_and_the_next_ones_run(parts, err
     assert found["models"].state == "problem"
     assert type(error).__name__ in found["models"].message
     assert found["audit"].state == "ok"
+
+
+def spooled(parts: DoctorParts, size_bytes: int, *, collected: bool) -> DoctorParts:
+    parts.workspace.spool.mkdir(parents=True)
+    with (parts.workspace.spool / "a.jsonl").open("wb") as file:
+        file.truncate(size_bytes)
+
+    class Locked(Host):
+        def is_locked(self, path):
+            return collected and path == parts.workspace.collector_lock
+
+    return replace(parts, running=replace(parts.running, host=Locked()))
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "collected", "state", "fix"),
+    [
+        (1_000_000, True, "ok", ""),
+        (40_000_000, True, "warning", "shipway logs control"),
+        (1_000_000, False, "warning", "shipway control"),
+    ],
+)
+async def test_records_that_nobody_takes_to_the_store_are_a_warning(parts, size_bytes, collected, state, fix):
+    found = {finding.check: finding for finding in await diagnose(spooled(parts, size_bytes, collected=collected))}
+
+    assert found["records"].state == state
+    assert fix in found["records"].fix
+
+
+RAG = {
+    "app": "a",
+    "models": {"m": {"engine": "llamacpp", "model": "weights/m.gguf"}},
+    "prompts": {"answer": "a.yaml"},
+    "routes": {"ask": {"kind": "rag", "model": "m", "prompt": "answer"}},
+    "corpus": {"embedding": "vectors", "sources": [{"path": "**", "tenant": "t", "groups": ["g"]}]},
+    "retrieval": {"reranker": "ranks"},
+}
+
+
+async def test_models_of_retrieval_are_looked_for_as_what_they_are_and_not_as_generators(parts):
+    generators, finders = [], []
+    looked = replace(
+        parts,
+        settings=Project.model_validate(RAG),
+        check_model=generators.append,
+        check_retrieval=lambda model, kind: finders.append((model, kind)),
+    )
+
+    found = {finding.check: finding for finding in await diagnose(looked)}
+
+    assert (generators, finders) == (["weights/m.gguf"], [("vectors", "embedding"), ("ranks", "reranker")])
+    assert (found["models"].state, found["models"].message) == ("ok", "3 installed")
+
+
+async def test_where_nothing_was_ever_stored_the_store_is_not_missed(parts):
+    found = {finding.check: finding for finding in await diagnose(replace(parts, app=None))}
+
+    assert found["store"].state == "ok"
+    assert "none yet" in found["store"].message
+    assert (found["rollout"].state, found["audit"].state) == ("skipped", "skipped")
+
+
+async def test_a_corpus_that_was_never_built_is_a_warning_that_says_what_to_run(parts):
+    found = await diagnose(replace(parts, app=None, settings=Project.model_validate(RAG)))
+
+    corpus = next(finding for finding in found if finding.check == "corpus")
+    assert (corpus.state, corpus.fix) == ("warning", "run `shipway rag build`")

@@ -12,8 +12,11 @@ from shipway.config.project import Project
 from shipway.core.clock import ManualClock
 from shipway.core.errors import ConflictError, FencedError, NotFoundError, UsageError
 from shipway.core.snapshot import Snapshot
+from shipway.gateway.auth import KeyRing
+from shipway.gateway.replies import RefusedError
+from shipway.services.access import authenticate
 from shipway.services.application import Application, Workspace
-from shipway.services.keys import KeyRequest, create_key, publish_keys, revoke_key
+from shipway.services.keys import KeyRequest, create_key, publish_keys, revoke_key, rotate_key
 
 PROJECT = Project.model_validate({"app": "shop", "routes": {"ask": {"kind": "http", "url": "http://127.0.0.1:1"}}})
 
@@ -67,9 +70,10 @@ async def test_a_key_is_in_the_snapshot_by_its_hash_and_nowhere_in_clear_text(ap
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (KeyRequest("t", roles=("invoke", "root")), "role 'root' is unknown; roles are invoke, operate, admin"),
+        (KeyRequest("t", roles=("invoke", "root")), r"role 'root' is unknown\n  roles are invoke, operate, admin"),
         (KeyRequest("t", routes=("asc",)), r"route 'asc' is not in routes \(it has ask\)"),
         (KeyRequest(""), "a key needs a tenant"),
+        (KeyRequest("t", groups=("public", " ")), "a group without a name"),
     ],
 )
 async def test_a_request_that_makes_no_sense_makes_no_key(app, store, request_, message):
@@ -160,3 +164,56 @@ async def test_a_revocation_that_could_not_be_published_is_finished_by_repeating
     await revoke_key(app, made.entry.key_id)
 
     assert (await inner.read("local")).keys == ()
+
+
+@pytest.mark.anyio
+async def test_a_rotated_key_opens_with_both_secrets_until_the_overlap_ends(app, store):
+    made = await create_key(app, KeyRequest("acme"))
+    app.clock.advance(10.0)
+
+    rotated = await rotate_key(app, made.entry.key_id, overlap_s=60.0)
+
+    (published,) = (await store.snapshots.read("local")).keys
+    ring = KeyRing([published])
+    for secret in (made.secret, rotated.secret):
+        assert ring.caller(f"Bearer {secret}", now_s=1069.0).key.key_id == made.entry.key_id
+    assert (await authenticate(store.keys, f"Bearer {made.secret}", app.clock)).subject == made.entry.key_id
+    with pytest.raises(RefusedError) as caught:
+        ring.caller(f"Bearer {made.secret}", now_s=1070.0)
+    assert caught.value.code == "key_expired"
+    ring.caller(f"Bearer {rotated.secret}", now_s=1070.0)
+    assert published.rotated_at_s == 1010.0
+    assert rotated.secret not in repr([published, await store.audit.entries()])
+
+
+@pytest.mark.anyio
+async def test_an_overlap_outlives_no_expiry(app, store):
+    made = await create_key(app, KeyRequest("acme", expires_in_s=30.0))
+
+    await rotate_key(app, made.entry.key_id, overlap_s=60.0)
+
+    ring = KeyRing((await store.snapshots.read("local")).keys)
+    with pytest.raises(RefusedError):
+        ring.caller(f"Bearer {made.secret}", now_s=1030.0)
+
+
+@pytest.mark.anyio
+async def test_rotating_again_during_the_overlap_needs_the_overlap_to_be_ended(app, store):
+    made = await create_key(app, KeyRequest("acme"))
+    second = await rotate_key(app, made.entry.key_id, overlap_s=60.0)
+
+    with pytest.raises(ConflictError, match="its old secret opens for 60 s"):
+        await rotate_key(app, made.entry.key_id, overlap_s=60.0)
+    third = await rotate_key(app, made.entry.key_id, overlap_s=0.0)
+
+    ring = KeyRing((await store.snapshots.read("local")).keys)
+    ring.caller(f"Bearer {third.secret}", now_s=1000.0)
+    for secret in (made.secret, second.secret):
+        with pytest.raises(RefusedError):
+            ring.caller(f"Bearer {secret}", now_s=1000.0)
+
+
+@pytest.mark.anyio
+async def test_a_key_that_is_not_in_force_is_not_rotated(app):
+    with pytest.raises(NotFoundError):
+        await rotate_key(app, "key_unknown", overlap_s=0.0)

@@ -328,10 +328,10 @@ async def test_status_shows_no_processes_of_a_supervisor_that_is_gone(machine):
     assert status.endpoints is not None
 
 
-def test_the_control_plane_is_stopped_first_and_the_engines_last(machine):
+def test_control_is_stopped_after_the_gateway_whose_records_it_collects_and_the_engines_last(machine):
     order = {spec.name: spec.stop_order for spec in machine.local.specs()}
 
-    assert order["control"] < order["gateway"] < order["engine-small"]
+    assert order["gateway"] < order["control"] < order["engine-small"]
 
 
 def test_the_gateway_gets_its_drain_time_before_it_is_killed(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from shipway.config.loading import load_project
 from shipway.core.errors import ConfigError, NotFoundError, UsageError
 from shipway.services.models import ModelKind
-from shipway.services.project_check import CheckParts, project_problems
+from shipway.services.project_check import CheckParts, project_problems, project_warnings, startup_problems
 
 PROJECT = """\
 app: shop
@@ -166,3 +166,57 @@ def test_models_that_need_no_file_are_not_looked_for(project):
     edit(project, "embedding: vectors", "embedding: hashing")
     edit(project, "evals:\n", "retrieval: {reranker: null}\nevals:\n")
     assert problems(project) == []
+
+
+def test_a_case_that_expects_a_document_which_is_not_there_is_found_with_its_line(project):
+    (project / "evals/cases.jsonl").write_text(
+        '{"id": "a", "question": "A?", "tenant": "t", "expected_sources": ["acme/a.md"]}\n'
+        '{"id": "b", "question": "B?", "tenant": "t", "expected_sources": ["acme/b.md"]}\n'
+    )
+
+    (problem,) = problems(project)
+
+    assert problem.startswith("evals/cases.jsonl:2: expected_sources[0]: no document 'acme/b.md' in the corpus")
+
+
+def test_a_case_of_a_tenant_that_no_rule_has_is_found_unless_it_is_to_be_declined(project):
+    (project / "evals/cases.jsonl").write_text(
+        '{"id": "a", "question": "A?", "tenant": "acmee", "must_contain": ["a"]}\n'
+        '{"id": "b", "question": "B?", "tenant": "stranger", "unanswerable": true}\n'
+    )
+
+    (problem,) = problems(project)
+
+    assert problem.startswith("evals/cases.jsonl:1: tenant: no rule of corpus.sources has tenant 'acmee'")
+
+
+def test_gates_that_would_judge_no_case_are_found(project):
+    edit(project, "evals:\n", "evals:\n  split: test\n")
+    (project / "evals/cases.jsonl").write_text('{"id": "a", "question": "A?", "split": "calibration"}\n')
+
+    found = problems(project)
+
+    assert any("evals.split: no case of evals/cases.jsonl has the split 'test'" in problem for problem in found)
+
+
+def test_what_the_processes_need_is_looked_at_alone(project):
+    edit(project, "model: tiny", "model: missing")
+    (project / "prompts/other.yaml").unlink()
+    (project / "evals/cases.jsonl").unlink()
+    loaded = load_project(project, {})
+
+    found = anyio.run(startup_problems, loaded, CheckParts(FakePrompts(), FakeModels(), {".md"}))
+
+    assert [problem.partition(":")[0] for problem in found] == ["shipway.yaml", "shipway.yaml"]
+    assert "'missing' is not installed" in "".join(found)
+    assert "prompts/other.yaml: no such file" in "".join(found)
+
+
+def test_a_secret_that_is_not_set_here_is_a_warning_with_its_line_and_no_problem(project):
+    edit(project, "    model: tiny\n", "    model: tiny\n    api_key: {env: SHOP_KEY}\n")
+    loaded = load_project(project, {})
+
+    assert problems(project) == []
+    (warning,) = project_warnings(loaded, {})
+    assert warning.startswith("shipway.yaml:9: models.small.api_key: environment variable SHOP_KEY")
+    assert project_warnings(loaded, {"SHOP_KEY": "x"}) == []

@@ -1,11 +1,12 @@
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from shipway.adapters.memory.store import MemoryStore
 from shipway.core.clock import ManualClock
-from shipway.core.errors import ConflictError, NotFoundError, UsageError
+from shipway.core.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from shipway.core.ids import ReleaseId, RolloutId
 from shipway.registry.model import Provenance, Release, release_id
 from shipway.rollouts import desk
@@ -13,7 +14,8 @@ from shipway.rollouts.model import CommandKind, RolloutState
 from shipway.rollouts.plan import Guardrails, Plan, Step
 from shipway.services.application import RunningInstallation, Workspace
 from shipway.services.deployments import Deployed
-from shipway.services.rollbacks import apply_roll_back, plan_roll_back
+from shipway.services.http_processes import ProcessRow
+from shipway.services.rollbacks import apply_roll_back, clear_left_over, plan_roll_back, require_running
 from shipway.services.rollouts import CONTROLLER_ACTOR
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +59,23 @@ class World:
     async def roll_back(self, to: str = "") -> Deployed:
         self.clock.advance(60)
         return await apply_roll_back(self.app, await plan_roll_back(self.app, to=to), self.target, reason="wrong")
+
+    async def led(self) -> None:
+        """Let a controller lead the environment's rollouts for a long time."""
+        await self.app.state.leases.acquire("rollouts/local", "c1", ttl_s=1e6, now_s=self.clock.now_s())
+
+    async def rows(self, *releases: ReleaseId) -> None:
+        """Let the processes of releases be wanted."""
+        for release in releases:
+            row = ProcessRow("local", "ask", release, ("serve",), "/healthz", healthy=True, port=5000)
+            await self.app.state.documents.put("process", row.key, asdict(row))
+
+    async def wanted(self) -> set[str]:
+        found = await self.app.state.documents.list("process", prefix="local/")
+        return {body["release"] for _, body, _ in found if body["wanted"]}
+
+    async def audited(self) -> list[tuple[str, str]]:
+        return [(event.action, event.subject) for event in await self.app.state.audit.entries(after=0, limit=100)]
 
     async def stable(self) -> str:
         return (await self.app.state.snapshots.read("local")).routes[0].stable
@@ -153,6 +172,7 @@ async def test_a_rollout_in_progress_is_aborted_and_both_its_releases_are_named(
     rollout = await world.rollout(a, b, RolloutState.PAUSED)
 
     plan = await plan_roll_back(world.app)
+    await world.led()
     done = await world.roll_back()
 
     assert plan.lines == (f"rollback of rollout {rollout}: {b} -> {a}",)
@@ -188,3 +208,102 @@ async def test_a_rollback_keeps_the_dead_man_time_of_the_snapshot(world):
     await world.roll_back()
 
     assert (await world.app.state.snapshots.read("local")).dead_man_s == 77.0
+
+
+async def test_without_a_controller_the_abort_is_kept_and_the_user_is_told_so(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    rollout = await world.rollout(a, b, RolloutState.PAUSED)
+
+    with pytest.raises(UnavailableError, match=f"no controller runs .* abort of rollout {rollout} is kept") as told:
+        await world.roll_back()
+
+    assert "shipway up" in told.value.hint
+    assert (await desk.load(world.app.state.documents, rollout))[0].command.kind is CommandKind.ABORT
+
+
+@dataclass
+class NeverHealthy(Target):
+    """Processes that never answer."""
+
+    asked: anyio.Event = field(default_factory=anyio.Event)
+
+    async def healthy(self, release):
+        self.asked.set()
+        return False
+
+
+async def test_an_interrupted_rollback_stops_what_it_started_and_says_so_in_the_audit_log(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b)
+    world.target = NeverHealthy()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.roll_back, a)
+        await world.target.asked.wait()
+        group.cancel_scope.cancel()
+
+    assert world.target.stopped == [a]
+    assert await world.audited() == [("rollback.started", a), ("rollback.abandoned", a)]
+    await clear_left_over(world.app)
+    assert len(await world.audited()) == 2
+
+
+async def test_a_rollback_that_fails_is_told_from_one_that_was_abandoned(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b)
+
+    async def broken(release):
+        raise ConflictError("no room")
+
+    world.target.start = broken
+    with pytest.raises(ConflictError):
+        await world.roll_back(a)
+
+    assert await world.audited() == [("rollback.started", a), ("rollback.failed", a)]
+
+
+async def test_a_rollback_that_was_killed_is_told_of_once_and_its_processes_are_not_started_again(world):
+    a, b, c = await world.release("first"), await world.release("second"), await world.release("third")
+    await world.promoted(a)
+    await world.roll_back(b)
+    await world.rows(a, b, c)
+    left = {"release": a, "from_release": b, "actor": "user:ada"}
+    await world.app.state.documents.put("rollback_under_way", "local", left)
+    before = await world.audited()
+
+    await clear_left_over(world.app)
+    await clear_left_over(world.app)
+
+    assert (await world.audited())[len(before) :] == [("rollback.abandoned", a)]
+    assert await world.wanted() == {b}
+
+
+async def test_processes_of_a_rollout_under_way_are_not_taken_for_left_over(world):
+    a, b, c = await world.release("first"), await world.release("second"), await world.release("third")
+    await world.promoted(a)
+    await world.rollout(a, b, RolloutState.PAUSED)
+    await world.rows(a, b, c)
+
+    await clear_left_over(world.app)
+
+    assert await world.wanted() == {a, b}
+
+
+def http_release(command: list[str] | None) -> Release:
+    route = {"kind": "http", "command": command, "url": None if command else "http://127.0.0.1:1"}
+    manifest = {"policy": {"routes": {"ask": route}}}
+    return Release(release_id(manifest), manifest, Provenance("user:ada", 1.0))
+
+
+def test_a_release_with_processes_of_its_own_is_refused_while_nothing_would_start_them():
+    with pytest.raises(ConflictError, match="not running") as refused:
+        require_running(http_release(["serve"]), running=False)
+    assert "`shipway up` first" in refused.value.hint
+
+
+def test_a_release_without_processes_needs_nothing_to_run():
+    require_running(http_release(None), running=False)
+    require_running(http_release(["serve"]), running=True)

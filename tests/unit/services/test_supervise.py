@@ -93,7 +93,7 @@ async def test_processes_run_until_told_to_stop_and_end_in_order(tmp_path):
         stop.set()
 
     assert sorted(spawner.journal[:2]) == ["start control", "start gateway"]
-    assert spawner.journal[2:] == ["terminate control", "terminate gateway"]
+    assert spawner.journal[2:] == ["terminate gateway", "terminate control"]
     assert running["supervisor"] == os.getpid()
     assert [(process["name"], process["pid"]) for process in running["processes"]] == [("control", 7), ("gateway", 7)]
     assert read_json(tmp_path / ".shipway" / "run" / "processes.json")["processes"] == []
@@ -148,5 +148,5 @@ async def test_a_full_disk_does_not_end_what_runs_and_the_state_is_written_later
         await anyio.wait_all_tasks_blocked()
         stop.set()
 
-    assert spawner.journal[2:] == ["terminate control", "terminate gateway"]
+    assert spawner.journal[2:] == ["terminate gateway", "terminate control"]
     assert written[-1]["processes"] == []

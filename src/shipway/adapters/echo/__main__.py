@@ -2,7 +2,7 @@
 
 import argparse
 
-from shipway.adapters.echo.server import run_echo
+from shipway.adapters.echo.app import run_echo
 
 
 def main() -> None:

@@ -12,8 +12,6 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from shipway.adapters.echo.faults import FaultKind, FaultPlan, Faults, parse_plan
-from shipway.adapters.openai_http.asgi import EngineApp
-from shipway.adapters.openai_http.process import engine_server
 from shipway.adapters.openai_http.wire import CutConnectionError, EngineRequest, Finish, Piece, RefusedError
 
 _TOKEN = re.compile(r"\S+\s*|\s+")
@@ -64,6 +62,14 @@ class EchoEngine:
 
     async def stop(self) -> None:
         """Free nothing."""
+
+    async def fail_before(self, model: str) -> None:
+        """Draw a fault and fail as it says; for replies in one piece.
+
+        Raises:
+            RefusedError: the fault is a status.
+        """
+        await self._fail_before(self._faults.draw(model))
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Piece | Finish, None]:
         """Yield the answer word by word; see the port."""
@@ -134,8 +140,3 @@ def answer_of(request: EngineRequest) -> str:
 def _cut(text: str, stops: tuple[str, ...]) -> str:
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(places)] if places else text
-
-
-def run_echo(host: str, port: int, *, token_delay_ms: float = 0.0) -> None:
-    """Serve the echo engine on host and port until SIGTERM."""
-    engine_server(EngineApp(EchoEngine(token_delay_ms=token_delay_ms)), host, port).run()

@@ -12,6 +12,8 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from shipway.adapters.httptools_server.handshake import UpgradeWire, wants_websocket, with_key
+from shipway.adapters.httptools_server.websocket import WebSocketSession
 from shipway.adapters.httptools_server.wire import ReplyWire
 from shipway.gateway.exchange import Exchange, Headers, RequestHead
 from shipway.gateway.replies import RefusedError, Reply
@@ -39,6 +41,11 @@ class Owner(Protocol):
     @property
     def stopping(self) -> bool:
         """Return whether replies end their connections now."""
+        ...
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Return the largest message of a WebSocket."""
         ...
 
     def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
@@ -82,28 +89,33 @@ class ClientConnection(asyncio.Protocol):
         self._refusal: RefusedError | None = None
         self._surplus = False
         self._stuck_since_s: float | None = None
+        self._socket: WebSocketSession | None = None
         self.in_head = False
         self.since_s = self._loop.time()
 
     @property
     def idle(self) -> bool:
         """Return whether no request is at work or on its way."""
+        if self._socket is not None:
+            return self._socket.idle
         return self._current is None and not self.in_head
 
     @property
     def task(self) -> "asyncio.Task[None] | None":
         """Return the work of the present request."""
-        return self._task
+        return self._socket.task if self._socket is not None else self._task
 
     def mind_time(self, now_s: float, patience: Patience) -> None:
         """End a wait that is too long."""
-        if self.in_head:
+        if self._stuck_since_s is not None and now_s - self._stuck_since_s > patience.reading_s:
+            self.abort()
+        elif self._socket is not None:
+            self._socket.mind_time(now_s)
+        elif self.in_head:
             if now_s - self.since_s > patience.head_s:
                 self.refuse(RefusedError(408, "the request's head did not arrive in time", code="head_timeout"))
         elif self._current is None and not self._deaf and now_s - self.since_s > patience.keep_alive_s:
             self.close()
-        elif self._stuck_since_s is not None and now_s - self._stuck_since_s > patience.reading_s:
-            self.abort()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -112,6 +124,9 @@ class ClientConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after what was written has left."""
+        if self._socket is not None:
+            self._socket.close()
+            return
         self._deaf = True
         self._transport.close()
 
@@ -156,13 +171,20 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
+        if self._socket is not None:
+            self._socket.received(data)
+            return
         if self._deaf:
+            if self._current is not None and isinstance(self._current.wire, UpgradeWire):
+                self._current.wire.early += data
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The offer is declined by answering as if it had not been made; the parser reads no further.
+        except httptools.HttpParserUpgrade as upgrade:
+            # An offer that is declined is answered as if it had not been made; the parser reads no further.
             self._deaf = True
+            if self._current is not None and isinstance(self._current.wire, UpgradeWire):
+                self._current.wire.early += data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, RefusedError):
                 raise
@@ -179,20 +201,26 @@ class ClientConnection(asyncio.Protocol):
         self._deaf = True
         self._owner.closed(self)
         self.resume_writing()
+        if self._socket is not None:
+            self._socket.lost()
         if self._current is not None and not self._current.complete:
             self._current.lost(self._task)
 
     def pause_writing(self) -> None:
         """Make the reply wait for its reader."""
         self._stuck_since_s = self._loop.time()
-        if self._current is not None:
+        if self._socket is not None:
+            self._socket.pause_writing()
+        elif self._current is not None:
             wire = cast("ReplyWire", self._current.wire)
             wire.room = wire.room or self._loop.create_future()
 
     def resume_writing(self) -> None:
         """Let the reply go on."""
         self._stuck_since_s = None
-        if self._current is not None:
+        if self._socket is not None:
+            self._socket.resume_writing()
+        elif self._current is not None:
             wire = cast("ReplyWire", self._current.wire)
             if wire.room is not None and not wire.room.done():
                 wire.room.set_result(None)
@@ -235,9 +263,15 @@ class ClientConnection(asyncio.Protocol):
         headers = Headers(self._fields)
         if headers.get("host") is None and not old:
             raise RefusedError(400, "the header host is missing", param="host")
-        keeps = parser.should_keep_alive() and not parser.should_upgrade() and not self._owner.stopping
-        wire = ReplyWire(self._transport, self._loop, method=method, old=old, keeps=keeps)
-        exchange = Exchange(RequestHead(method, _origin_form(self._target), headers, self._client), wire)
+        upgrades = parser.should_upgrade()
+        keeps = parser.should_keep_alive() and not upgrades and not self._owner.stopping
+        head = RequestHead(method, _origin_form(self._target), headers, self._client)
+        if upgrades and wants_websocket(method, headers):
+            head.headers = Headers(with_key(self._fields))
+            wire: ReplyWire = UpgradeWire(self._transport, self._loop, head)
+        else:
+            wire = ReplyWire(self._transport, self._loop, method=method, old=old, keeps=keeps)
+        exchange = Exchange(head, wire)
         exchange.on_room = self._room
         self._reading = exchange
         if (headers.get("expect") or "").lower() == "100-continue" and self._current is None:
@@ -271,7 +305,11 @@ class ClientConnection(asyncio.Protocol):
         exchange, self._current, self._task = self._current, None, None
         if exchange is None or self._transport.is_closing():
             return
-        if not exchange.complete:
+        if exchange.complete and isinstance(exchange.wire, UpgradeWire) and exchange.wire.accepted:
+            self._socket = WebSocketSession(self._transport, self._owner, exchange.wire.head)
+            self._hold(on=False)
+            self._socket.received(exchange.wire.early)
+        elif not exchange.complete:
             # A reply that is not whole must not look whole: nothing tells it apart but the connection's end.
             self.abort()
         elif not cast("ReplyWire", exchange.wire).keeps or not exchange.whole:

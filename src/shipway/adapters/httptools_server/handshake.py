@@ -4,6 +4,7 @@
 Source: RFC 6455, sections 4.1 and 4.2.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from wsproto.utilities import generate_accept_token
 
 from shipway.adapters.httptools_server.wire import ReplyWire
-from shipway.gateway.exchange import Headers
+from shipway.gateway.exchange import Headers, RequestHead
 from shipway.gateway.replies import RefusedError
 
 KEY_PROTOCOL = "openai-insecure-api-key."
@@ -68,15 +69,18 @@ def _protocols(headers: Headers) -> list[str]:
 class UpgradeWire(ReplyWire):
     """The reply to an opening: any but 101 is a usual one, after which the connection ends.
 
-    `accepted` once 101 was given; then nothing but its head has left.
+    `accepted` once 101 was given; then nothing but its head has left. `early` is what the client sent before the socket
+    was there to read it.
     """
 
-    __slots__ = ("_acceptance", "accepted")
+    __slots__ = ("_acceptance", "accepted", "early", "head")
 
-    def prepare(self, headers: Headers) -> None:
-        """Make the accepting headers; see `acceptance`."""
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, head: RequestHead) -> None:
+        super().__init__(transport, loop, method=head.method, old=False, keeps=False)
+        self._acceptance = acceptance(head.headers)
+        self.head = head
         self.accepted = False
-        self._acceptance = acceptance(headers)
+        self.early = b""
 
     def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Make the head."""

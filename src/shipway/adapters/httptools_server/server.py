@@ -16,6 +16,11 @@ _BACKLOG = 2048
 class Application(Protocol):
     """What is served."""
 
+    @property
+    def max_message_bytes(self) -> int:
+        """Return the largest message of a WebSocket."""
+        ...
+
     def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """Answer a request."""
         ...
@@ -102,6 +107,11 @@ class HttpServer:
         return True
 
     # What a connection needs.
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Return the largest message of a WebSocket."""
+        return self._app.max_message_bytes
 
     def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """Return the work of one request."""

@@ -18,7 +18,8 @@ _ERROR_STATUS = 400
 class SocketWire:
     """Cuts a reply into messages.
 
-    `spoke_last` says that the last message was one that ends a reply: an object with `error`. `room` makes writing wait.
+    `spoke_last` says that the last message was one that ends a reply: an object with `error`. `room` makes writing
+    wait.
     """
 
     def __init__(self, send: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""A client's WebSocket: one JSON request a message, its reply as messages, one request at a time; `connection` feeds it.
+"""A client's WebSocket: one JSON request a message, its reply as messages, one at a time; `connection` feeds it.
 
 Each request is an exchange of its own, so that key, limits, routing, record and errors are those of HTTP.
 Source: RFC 6455; the frames are wsproto's.
@@ -160,7 +160,7 @@ class WebSocketSession:
         if asked.get("type") == "cancel":
             self._cancel()
         elif self.task is not None:
-            message = "a request is running on this socket; wait for its end, or send {\"type\":\"cancel\"}"
+            message = 'a request is running on this socket; wait for its end, or send {"type":"cancel"}'
             error = {"message": message, "type": "invalid_request_error", "code": "request_running", "param": None}
             self._say({"error": error, "status": 409})
         else:

@@ -1,5 +1,6 @@
 """What one machine offers `up`: free ports, an exclusive lock, detached processes; implements `services.local.Host`."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -9,7 +10,23 @@ import sys
 from pathlib import Path
 
 from shipway.core.disk import explained
-from shipway.core.errors import ConflictError
+from shipway.core.errors import ConflictError, UsageError
+
+_OWN_ADDRESS = "set server.host to 127.0.0.1, 0.0.0.0 (all addresses) or an address that this machine has"
+
+
+_PRIVILEGED_BELOW = 1024
+
+
+def _refuse_address(error: OSError, host: str, port: int) -> None:
+    """Raise what is wrong with an address that no port of can be bound; nothing for a port in use."""
+    if isinstance(error, socket.gaierror):
+        raise UsageError(f"server.host {host!r} cannot be resolved: {error.strerror}", hint=_OWN_ADDRESS) from error
+    if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+        raise UsageError(f"server.host {host} is no address of this machine", hint=_OWN_ADDRESS) from error
+    if error.errno == errno.EACCES and port and port < _PRIVILEGED_BELOW:
+        message = f"port {port} on {host}: this user may not listen on ports below {_PRIVILEGED_BELOW}"
+        raise UsageError(message, hint="set server.port to a higher port") from error
 
 
 class LocalHost:
@@ -22,18 +39,23 @@ class LocalHost:
         """Return a port nobody listens on: the preferred one when it is free, else the system's choice.
 
         The port may be taken again before it is used; whoever binds it reports that.
+
+        Raises:
+            ConflictError: there is none.
+            UsageError: this machine has no such address, or this user may not listen there.
         """
         for port in (preferred, 0) if preferred else (0,):
             found = self._bound(host, port)
             if found is not None:
                 return found
-        raise ConflictError(f"no free port on {host}")
+        raise ConflictError(f"no free port on {host}", hint="end programs that listen there, or set server.host")
 
     def require_port(self, host: str, port: int) -> int:
         """Return the port.
 
         Raises:
             ConflictError: something listens there.
+            UsageError: this machine has no such address, or this user may not listen there.
         """
         if self._bound(host, port) is None:
             raise ConflictError(
@@ -47,7 +69,8 @@ class LocalHost:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except OSError:
+            except OSError as error:
+                _refuse_address(error, host, port)
                 return None
             return int(probe.getsockname()[1])
 

@@ -166,6 +166,15 @@ class MemoryRecords:
         """Return the offset of every spool file."""
         return dict(self._marks)
 
+    async def forget_marks(self, files: Sequence[str]) -> None:
+        """Remove the marks of spool files that are gone."""
+        for file in files:
+            self._marks.pop(file, None)
+
+    async def find(self, record_id: str) -> ServedRequest | None:
+        """Return the record of this id."""
+        return next((stored.record for stored in self._records if stored.record.id == record_id), None)
+
     async def after(
         self, position: int, *, environment: str, rollout: str | None = None, limit: int = 5000
     ) -> list[StoredRecord]:
@@ -204,6 +213,14 @@ class MemoryKeys:
         if key_id not in self._keys or key_id in self._revoked:
             return False
         self._revoked.add(key_id)
+        return True
+
+    async def rotate(self, entry: KeyEntry, *, replaced_sha256: str) -> bool:
+        """Store a key's new secret."""
+        at_s, known = self._keys.get(entry.key_id, (0.0, None))
+        if known is None or entry.key_id in self._revoked or known.sha256 != replaced_sha256:
+            return False
+        self._keys[entry.key_id] = (at_s, entry)
         return True
 
 

@@ -9,9 +9,11 @@ import aiohttp
 from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError
 from shipway.rag.answer import Generation
 from shipway.rag.compose import Message
+from shipway.telemetry.tracing import TRACE_HEADERS
 
 _ERROR_STATUS = 400
 _SHOWN_CHARS = 200
+_CONNECTIONS = 32
 
 
 class OpenAiGenerator:
@@ -24,15 +26,16 @@ class OpenAiGenerator:
         *,
         api_key: str | None = None,
         timeout_s: float = 30.0,
-        max_connections: int = 32,
         extra: Mapping[str, Any] | None = None,
+        key_header: str = "authorization",
     ) -> None:
         self._extra = dict(extra or {})
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        base, mark, query = base_url.partition("?")
+        self._url = base.rstrip("/") + "/chat/completions" + mark + query
+        self._key_header = key_header
         self._model = model
         self._api_key = api_key
         self._timeout_s = timeout_s
-        self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
 
     async def generate(
@@ -66,8 +69,9 @@ class OpenAiGenerator:
 
     async def _post(self, body: dict[str, Any]) -> Any:
         session = self._opened()
+        posting = session.post(self._url, json=body, headers=dict(TRACE_HEADERS.get()))
         try:
-            async with asyncio.timeout(self._timeout_s), session.post(self._url, json=body) as response:
+            async with asyncio.timeout(self._timeout_s), posting as response:
                 if response.status >= _ERROR_STATUS:
                     raise await _refusal(self._url, response)
                 return await response.json(content_type=None)
@@ -86,9 +90,12 @@ class OpenAiGenerator:
     def _opened(self) -> aiohttp.ClientSession:
         # Made at the first call, because a session belongs to the event loop that is running then.
         if self._session is None:
-            headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+            headers = {}
+            if self._api_key:
+                bearer = self._key_header == "authorization"
+                headers[self._key_header] = f"Bearer {self._api_key}" if bearer else self._api_key
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,

@@ -1,6 +1,6 @@
 """Records on their way to the store: a line in a file first, a committed row soon after."""
 
+from shipway.adapters.spool.collector import CollectorLimits, SpoolCollector
 from shipway.adapters.spool.spool import RecordSpool, SpoolLimits
-from shipway.adapters.spool.takeover import Recovery
 
-__all__ = ["RecordSpool", "Recovery", "SpoolLimits"]
+__all__ = ["CollectorLimits", "RecordSpool", "SpoolCollector", "SpoolLimits"]

@@ -1,54 +1,68 @@
-"""Segment files of the spool: one JSON line a record, locked by the worker that writes it.
+"""Segment files of the spool: lines in order, locked by the worker that writes them.
 
-A lock (flock) dies with its process, so a segment that can be locked belongs to nobody alive.
+A lock (flock) dies with its process, so a segment that can be locked is complete: its writer sealed it or is gone.
 """
 
+import contextlib
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
+from shipway.adapters.spool.lines import Decoded, decoded, header_of
 from shipway.core.errors import StoreError
-from shipway.core.record import ServedRequest
 
 SUFFIX = ".jsonl"
 DRAFT_SUFFIX = ".new"
+_DRAFT_AGE_S = 60.0
+"""A younger draft may belong to a worker that is just starting."""
+_LONGEST_HEADER_BYTES = 16 * 1024
 
 
 class Segment:
     """A segment that this process writes or has taken over; holds its lock until closed."""
+
+    __slots__ = ("_descriptor", "lines", "name", "path", "size_bytes")
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.name = path.name
         self._descriptor = descriptor
         self.size_bytes = os.fstat(descriptor).st_size
+        self.lines = 0
 
     @classmethod
-    def create(cls, path: Path) -> "Segment":
-        """Create a segment.
+    def create(cls, path: Path, header: bytes = b"") -> "Segment":
+        """Create a segment that begins with `header`.
 
-        It gets its final name only once it is locked, so that nobody takes over a file that is just being born.
+        It gets its final name only once it is locked and has its header, so that nobody takes over a file that is just
+        being born.
 
         Raises:
             StoreError: the directory cannot be written.
         """
         draft = path.with_suffix(DRAFT_SUFFIX)
+        descriptor = -1
         try:
             descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            segment = cls(path, descriptor)
+            segment.append(header)
             draft.rename(path)
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot create the spool file: {error.strerror}", hint="check the disk"
-            ) from error
-        return cls(path, descriptor)
+        except (OSError, StoreError) as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+                with contextlib.suppress(OSError):
+                    draft.unlink()
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            raise StoreError(f"{path}: cannot create the spool file: {reason}", hint="check the disk") from error
+        segment.lines = 0
+        return segment
 
     @classmethod
     def take_over(cls, path: Path) -> "Segment | None":
-        """Open a segment whose writer is gone; None while it lives or when the file is gone."""
+        """Open a complete segment; None while its writer lives and has not sealed it, or when the file is gone."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -62,8 +76,8 @@ class Segment:
         os.close(descriptor)
         return None
 
-    def append(self, line: bytes) -> int:
-        """Write a line at once and return the offset behind it; nothing of it stays when it fails.
+    def append(self, line: bytes) -> None:
+        """Write a line at once; nothing of it stays when it fails.
 
         Raises:
             StoreError: the disk did not take the line.
@@ -75,15 +89,10 @@ class Segment:
             written, reason = 0, str(error)
         if written == len(line):
             self.size_bytes += written
-            return self.size_bytes
+            self.lines += 1
+            return
         os.ftruncate(self._descriptor, self.size_bytes)
         raise StoreError(f"{self.path}: the record was not written: {reason}", hint="free some space")
-
-    def read(self, offset: int) -> bytes:
-        """Return everything from an offset on."""
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            return file.read()
 
     def close(self, *, remove: bool) -> None:
         """Give up the lock, and delete the file when all of it is in the store."""
@@ -93,29 +102,66 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a segment: the offset behind it, and its record unless it cannot be read."""
+class Chunk:
+    """Some lines of a segment: what they hold, the offset behind them, and whether the file ends there."""
 
+    content: Decoded
     end: int
-    record: ServedRequest | None
+    last: bool
 
 
-def parse(data: bytes, offset: int) -> list[Line]:
-    """Return the lines of a segment's bytes, which start at `offset` in the file.
+def read_chunk(path: Path, offset: int, limit_bytes: int, *, complete: bool) -> Chunk | None:
+    """Return the lines from an offset on, about `limit_bytes` of them; None when the file is gone.
 
-    A line without its newline was cut by a crash before it was acknowledged.
+    A last line without its newline is torn when the segment is `complete`, else it is being written just now.
     """
-    lines = []
-    for raw in data.splitlines(keepends=True):
-        offset += len(raw)
-        lines.append(Line(end=offset, record=_record(raw)))
-    return lines
-
-
-def _record(raw: bytes) -> ServedRequest | None:
-    if not raw.endswith(b"\n"):
-        return None
     try:
-        return ServedRequest.from_dict(orjson.loads(raw))
-    except (ValueError, TypeError, AttributeError):
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= offset:
+                return Chunk(Decoded([], 0), offset, last=True)
+            header = header_of(file.read(_LONGEST_HEADER_BYTES))
+            start = max(offset, header.size_bytes)
+            data = _whole_lines(file.fileno(), start, limit_bytes, size, complete=complete)
+    except FileNotFoundError:
         return None
+    end = start + len(data)
+    return Chunk(decoded(data, header), end, last=end >= size)
+
+
+def _whole_lines(descriptor: int, start: int, limit_bytes: int, size: int, *, complete: bool) -> bytes:
+    while True:
+        data = os.pread(descriptor, max(0, min(limit_bytes, size - start)), start)
+        if complete and start + len(data) >= size:
+            return data
+        whole = data.rfind(b"\n") + 1
+        if whole or start + len(data) >= size or not data:
+            return data[:whole]
+        limit_bytes *= 2  # a line longer than this; a segment's size bounds it
+
+
+def segment_paths(directory: Path) -> list[Path]:
+    """Return the segments of a directory, oldest first."""
+    # Twenty times a second: a glob would cost more than all the rest of a look.
+    try:
+        names = os.listdir(directory)  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    return [directory / name for name in sorted(names) if name.endswith(SUFFIX)]
+
+
+def sizes(directory: Path) -> dict[str, int]:
+    """Return the size in bytes of every segment of a directory."""
+    found = {}
+    for path in segment_paths(directory):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_size
+    return found
+
+
+def sweep_drafts(directory: Path) -> None:
+    """Delete what workers left that died before their segment had its name: it never held a record."""
+    for draft in directory.glob(f"*{DRAFT_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > _DRAFT_AGE_S:
+                draft.unlink()

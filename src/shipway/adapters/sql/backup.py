@@ -12,7 +12,7 @@ import anyio
 
 from shipway.adapters.sql.engine import BUSY_TIMEOUT_S, copy_file, file_connection, file_faults, sole_user
 from shipway.adapters.sql.faults import translated
-from shipway.adapters.sql.migrate import current, require_head
+from shipway.adapters.sql.revision import current, require_head
 from shipway.adapters.sql.store import SqlStore
 from shipway.core.errors import ConflictError, NotFoundError, StoreError
 

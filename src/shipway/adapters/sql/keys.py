@@ -50,6 +50,20 @@ class SqlKeys:
             )
             return bool(done.rowcount)
 
+    async def rotate(self, entry: KeyEntry, *, replaced_sha256: str) -> bool:
+        """Store a key's new secret, if nobody rotated or revoked it meanwhile."""
+        async with self._database.writing() as connection:
+            done = await connection.execute(
+                update(api_keys)
+                .where(
+                    api_keys.c.key_id == entry.key_id,
+                    api_keys.c.sha256 == replaced_sha256,
+                    api_keys.c.revoked_at_s.is_(None),
+                )
+                .values(_values(entry))
+            )
+            return bool(done.rowcount)
+
 
 def _values(entry: KeyEntry) -> dict[str, Any]:
     return {
@@ -60,6 +74,9 @@ def _values(entry: KeyEntry) -> dict[str, Any]:
         "roles": list(entry.roles),
         "routes": list(entry.routes),
         "expires_at_s": entry.expires_at_s,
+        "previous_sha256": entry.previous_sha256,
+        "previous_until_s": entry.previous_until_s,
+        "rotated_at_s": entry.rotated_at_s,
     }
 
 
@@ -72,4 +89,7 @@ def _entry(row: RowMapping) -> KeyEntry:
         roles=tuple(row["roles"]),
         routes=tuple(row["routes"]),
         expires_at_s=row["expires_at_s"],
+        previous_sha256=row["previous_sha256"],
+        previous_until_s=row["previous_until_s"],
+        rotated_at_s=row["rotated_at_s"],
     )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -14,8 +15,8 @@ from shipway.adapters.sql.engine import BUSY_TIMEOUT_S, Database, use_write_ahea
 from shipway.adapters.sql.faults import translated
 from shipway.adapters.sql.keys import SqlKeys
 from shipway.adapters.sql.leases import SqlLeases
-from shipway.adapters.sql.migrate import current, require_head, upgrade
 from shipway.adapters.sql.records import SqlRecords
+from shipway.adapters.sql.revision import current, require_head
 from shipway.adapters.sql.snapshots import SqlSnapshots
 from shipway.core.clock import Clock, SystemClock
 from shipway.core.errors import NotFoundError, StoreError
@@ -78,7 +79,9 @@ async def _create(path: Path) -> None:
     os.close(handle)
     draft = Path(name)
     try:
-        await upgrade(draft)
+        # Alembic is loaded by the process that makes the store, not by each that opens it.
+        migrate = await anyio.to_thread.run_sync(import_module, "shipway.adapters.sql.migrate")
+        await migrate.upgrade(draft)
         await anyio.to_thread.run_sync(_publish, draft, path)
     except StoreError as error:
         # The draft is gone when somebody reads this.

@@ -118,6 +118,9 @@ api_keys = Table(
     Column("expires_at_s", Double),
     Column("created_at_s", Double, nullable=False),
     Column("revoked_at_s", Double),
+    Column("previous_sha256", Text, nullable=False, server_default=""),
+    Column("previous_until_s", Double),
+    Column("rotated_at_s", Double),
 )
 
 documents = Table(

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from shipway.config.sections.secrets import SecretRef
 from shipway.config.sections.section import Section
 
-EngineKind = Literal["llamacpp", "echo", "openai"]
+EngineKind = Literal["llamacpp", "echo", "openai", "azure", "vllm", "llamacpp-server", "sglang", "ollama", "trtllm"]
+_STARTED_HERE = frozenset({"llamacpp", "echo"})
 
 
 class Price(Section):
@@ -17,6 +18,8 @@ class Price(Section):
     """Uncached input tokens."""
     cache_read: Annotated[float, Field(ge=0)] = 0.0
     """Input tokens read from the engine's cache."""
+    cache_write: Annotated[float, Field(ge=0)] | None = None
+    """Input tokens written to the engine's cache; by default the price of `input`."""
     output: Annotated[float, Field(ge=0)] = 0.0
     """Generated tokens."""
 
@@ -25,11 +28,15 @@ class ModelEntry(Section):
     """One model alias."""
 
     engine: EngineKind
-    """`llamacpp` and `echo` are started by `shipway up`; `openai` is any OpenAI-compatible endpoint."""
+    """`llamacpp` and `echo` are started by `shipway up`, all others run elsewhere. `vllm`, `llamacpp-server`, `sglang`,
+    `ollama` and `trtllm` are probed for their health; `openai` is any other OpenAI-compatible endpoint."""
     model: str
     """The engine's name of the model; for `llamacpp` an id of `shipway models list` or a path to a GGUF file."""
     base_url: str | None = None
-    """Where the engine listens, up to and including `/v1`. Not part of the release: an environment's own business."""
+    """Where the engine listens, up to and including `/v1`; for `azure` the resource, `https://NAME.openai.azure.com`,
+    or that with `/openai/v1`. Not part of the release: an environment's own business."""
+    api_version: str | None = None
+    """`azure`: the `api-version` to ask for; by default one that is known to work."""
     api_key: SecretRef | None = None
     """Where the endpoint's key is: `{env: NAME}` or `{file: path}`."""
     max_ctx: Annotated[int, Field(ge=256)] = 2048
@@ -43,8 +50,10 @@ class ModelEntry(Section):
 
     @model_validator(mode="after")
     def _remote_needs_address(self) -> Self:
-        if self.engine == "openai" and self.base_url is None:
-            raise ValueError("engine 'openai' needs base_url")
+        if self.engine not in _STARTED_HERE and self.base_url is None:
+            raise ValueError(f"engine {self.engine!r} needs base_url")
+        if self.api_version is not None and self.engine != "azure":
+            raise ValueError(f"api_version is Azure's; engine {self.engine!r} has none")
         return self
 
 

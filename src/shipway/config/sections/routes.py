@@ -37,22 +37,46 @@ class Route(Section):
         return self
 
 
+Usd = Annotated[float, Field(gt=0, le=1e6)]
+PerMinute = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+
 class Budgets(Section):
-    """Token budgets of one request."""
+    """Token budgets of one request, which are part of a release; and money, an environment's own business."""
 
     max_prompt: Annotated[int, Field(ge=1)] = 6000
     """Tokens of a prompt at most; a longer one is refused."""
     max_new: Annotated[int, Field(ge=1)] = 512
     """Tokens that an answer may have at most."""
+    daily_usd: Usd | None = None
+    """US dollars that each tenant may spend in a UTC day."""
+    monthly_usd: Usd | None = None
+    """US dollars that each tenant may spend in a UTC month."""
+    key_daily_usd: Usd | None = None
+    """US dollars that each key may spend in a UTC day."""
+    key_monthly_usd: Usd | None = None
+    """US dollars that each key may spend in a UTC month."""
 
 
 class Rates(Section):
-    """Requests per minute; an environment's own limits, not part of a release."""
+    """Limits on requests and tokens; an environment's own, not part of a release."""
 
-    per_ip_min: Annotated[int, Field(ge=1)] = 60
+    per_ip_min: PerMinute = 60
     """Requests per minute of one client address that bring no valid key."""
-    per_key_min: Annotated[int, Field(ge=1)] = 120
+    per_key_min: PerMinute = 120
     """Requests per minute of one key."""
+    per_tenant_min: PerMinute | None = None
+    """Requests per minute of all keys of a tenant."""
+    tokens_per_min: PerMinute | None = None
+    """Tokens per minute, in and out, of one key."""
+    tenant_tokens_per_min: PerMinute | None = None
+    """Tokens per minute, in and out, of all keys of a tenant."""
+    concurrent_per_key: Annotated[int, Field(ge=1)] | None = None
+    """Requests of one key at the same time."""
+    concurrent_per_tenant: Annotated[int, Field(ge=1)] | None = None
+    """Requests of all keys of a tenant at the same time."""
+    headers: Literal["refused", "all"] = "refused"
+    """Which replies say in `x-ratelimit-*` headers what is left: refusals, or all (some 2 us a request)."""
 
 
 class Safety(Section):

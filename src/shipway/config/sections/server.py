@@ -1,10 +1,16 @@
 """`server`: where the gateway listens, an environment's own business."""
 
+import ipaddress
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shipway.config.sections.section import Section
+
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+"""Source: RFC 1123, section 2.1."""
+_DIGITS_AND_DOTS = re.compile(r"[0-9.]+")
 
 
 class Server(Section):
@@ -22,5 +28,21 @@ class Server(Section):
     """Seconds in which a client must have sent its request."""
     llm_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds in which an engine must have answered."""
+    max_active: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """Requests that one gateway process serves at the same time."""
+    max_queued: Annotated[int, Field(ge=0, le=100_000)] = 1024
+    """Requests that may wait for a place; those beyond are refused with 503."""
     drain_s: Annotated[float, Field(ge=0)] = 30.0
     """Seconds that running requests get to end when the gateway stops."""
+
+    @field_validator("host")
+    @classmethod
+    def _host_can_exist(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            if _DIGITS_AND_DOTS.fullmatch(value) or not _HOST_NAME.fullmatch(value):
+                raise ValueError(
+                    f"{value!r} is no IP address and no host name; write one such as 127.0.0.1 or 0.0.0.0"
+                ) from None
+        return value

@@ -14,6 +14,7 @@ from shipway import __version__
 from shipway.core.errors import ShipwayError
 from shipway.core.ids import ulid
 from shipway.core.principal import Principal
+from shipway.entrypoints.api.incidents import incident_changing, incident_reading
 from shipway.entrypoints.failures import failure_of
 from shipway.rollouts.model import CommandKind
 from shipway.services.access import authenticate, require_role
@@ -43,7 +44,9 @@ def control_app(application: Application, *, leading: Leading) -> FastAPI:
         return principal
 
     api.include_router(_reading(application), dependencies=[Depends(operator)])
+    api.include_router(incident_reading(application), dependencies=[Depends(operator)])
     api.include_router(_changing(application, admin))
+    api.include_router(incident_changing(application, admin))
     return api
 
 

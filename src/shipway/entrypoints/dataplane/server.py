@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -18,6 +19,7 @@ from shipway.gateway.app import Gateway
 
 _BACKLOG = 2048
 _LAST_RECORDS_S = 2.0
+_GC_THRESHOLDS = (20_000, 20, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ async def serve(
     options = options or ServerOptions()
     listener = bind(host, port, shared=options.workers > 1)
     stop = asyncio.Event()
+    _settle_garbage_collector()
     with _signals_set(stop):
         await serve_on(listener, app, stop, options=options, beside=beside, flush=flush)
 
@@ -112,6 +115,16 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine to its end on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
+
+
+def _settle_garbage_collector() -> None:
+    """Leave what the start made out of every later collection, and collect less often.
+
+    A request leaves no cycles behind, so looking for them every 700 objects cost a quarter of its processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 @contextlib.contextmanager

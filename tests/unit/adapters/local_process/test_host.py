@@ -3,7 +3,7 @@ import os
 import pytest
 
 from shipway.adapters.local_process.host import LocalHost
-from shipway.core.errors import StoreError
+from shipway.core.errors import StoreError, UsageError
 
 
 def test_asking_whether_a_lock_is_held_writes_nothing(tmp_path):
@@ -36,7 +36,7 @@ def test_a_lock_file_that_may_not_be_written_can_be_asked(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "open", read_only)
 
     assert host.is_locked(path)
-    with pytest.raises(StoreError, match=r"up\.lock cannot be locked: Read-only file system"):
+    with pytest.raises(StoreError, match=r"up\.lock cannot be locked: the file system of .* is read-only"):
         host.lock(path)
     host.unlock(held)
 
@@ -64,3 +64,11 @@ def test_a_log_that_cannot_be_written_is_named_before_anything_is_started(tmp_pa
 
     with pytest.raises(StoreError, match=r"logs/supervisor.log cannot be written"):
         LocalHost().start_detached(["supervise"], tmp_path / "logs" / "supervisor.log", tmp_path)
+
+
+@pytest.mark.parametrize("port", [0, 8080])
+def test_an_address_that_this_machine_lacks_is_blamed_and_not_its_ports(port):
+    with pytest.raises(UsageError, match=r"server\.host 203\.0\.113\.7 is no address of this machine"):
+        LocalHost().free_port("203.0.113.7", port)
+    with pytest.raises(UsageError, match="is no address of this machine"):
+        LocalHost().require_port("203.0.113.7", port)

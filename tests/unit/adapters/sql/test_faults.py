@@ -57,7 +57,7 @@ async def test_a_store_that_cannot_be_made_is_named_by_its_own_path_and_leaves_n
     async def full(draft: Path) -> None:
         raise StoreError(f"{draft}: the disk is full", hint="make room")
 
-    monkeypatch.setattr("shipway.adapters.sql.store.upgrade", full)
+    monkeypatch.setattr("shipway.adapters.sql.migrate.upgrade", full)
 
     with pytest.raises(StoreError) as caught:
         await SqlStore.open(tmp_path / "state.db", create=True)

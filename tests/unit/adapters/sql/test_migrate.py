@@ -9,7 +9,9 @@ from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import NullPool, create_engine
 
-from shipway.adapters.sql.migrate import current, head, upgrade
+from shipway.adapters.sql import revision
+from shipway.adapters.sql.migrate import upgrade
+from shipway.adapters.sql.revision import current, head, known
 from shipway.adapters.sql.store import SqlStore
 from shipway.adapters.sql.tables import metadata
 from shipway.core.errors import NotFoundError, StoreError
@@ -92,3 +94,10 @@ async def test_an_audit_log_with_a_repeated_action_is_upgraded_and_keeps_both_en
 
 def only_the_first(directory: ScriptDirectory, _upper: str, _lower: str) -> Iterator[Script]:
     yield directory.get_revision("0001")
+
+
+def test_the_files_of_the_revisions_are_the_revisions_that_alembic_knows():
+    here = Path(revision.__file__).parent
+    directory = ScriptDirectory(str(here), version_locations=[str(here / "versions")])
+    assert known() == [script.revision for script in reversed(list(directory.walk_revisions()))]
+    assert head() == directory.get_current_head()

@@ -8,35 +8,48 @@ import anyio
 import typer
 
 from shipway.config.environment import process_environment
-from shipway.config.loading import LoadedProject, find_root, flattened, load_project
+from shipway.config.loading import LoadedProject, find_root, flattened, load_project, load_what_is_valid
 from shipway.config.project import Project
 from shipway.config.yaml_source import dotted
 from shipway.core.errors import ConfigError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
-from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.release_parts import check_parts
-from shipway.services.project_check import project_problems
+from shipway.services.project_check import project_problems, project_warnings
 
 group = command_group("Check and explain the project file.")
 
 
 def _load(project: Path | None) -> LoadedProject:
-    return load_project(find_root((project or Path.cwd()).resolve()), process_environment())
+    return load_project(_root(project), process_environment())
+
+
+def _root(project: Path | None) -> Path:
+    return find_root((project or Path.cwd()).resolve())
 
 
 @group.command()
 def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Check the project file, the overlay of APP_ENV, and the prompts, documents, models and cases that they name.
 
-    Every problem is reported at once, with its file and line.
+    As many problems as can be told apart are reported in one run, with file and line: wrong keys and values, names
+    that no other section has, files, cases and gates. What a file that is no YAML, a credential in clear text or a
+    required key that is missing hides is seen once that is corrected. What stands in the documents is read by
+    `shipway rag build`. A secret that is not set here is a warning: another environment may set it.
     """
     del debug
-    loaded = _load(project)
-    problems = anyio.run(project_problems, loaded, check_parts())
-    if problems:
-        raise ConfigError(problems)
+    environ = process_environment()
+    loaded, problems = load_what_is_valid(_root(project), environ)
+    if loaded is not None:
+        problems = list(dict.fromkeys([*problems, *anyio.run(project_problems, loaded, check_parts())]))
+    if problems or loaded is None:
+        raise ConfigError(problems, hint="correct these lines; `shipway config schema` describes every key")
+    warnings = project_warnings(loaded, environ)
+    for warning in [] if as_json else warnings:
+        warn(warning)
     lines = [f"{loaded.project.app}: the configuration of environment {loaded.environment} is valid"]
-    emit({"app": loaded.project.app, "environment": loaded.environment, "valid": True}, lines, as_json=as_json)
+    value = {"app": loaded.project.app, "environment": loaded.environment, "valid": True, "warnings": warnings}
+    emit(value, lines, as_json=as_json)
 
 
 @group.command()

@@ -8,6 +8,7 @@ import typer
 
 from shipway.adapters.sql import backup as store_backup
 from shipway.adapters.sql import migrate
+from shipway.core.disk import require_writable_file
 from shipway.core.errors import IntegrityError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit
@@ -40,6 +41,8 @@ def backup(
 ) -> None:
     """Copy the store while it is in use; the copy is checked."""
     del debug
+    if not target.exists():
+        require_writable_file(target, str(target))
     anyio.run(store_backup.backup, _file(project), target)
     size = target.stat().st_size
     emit({"file": target, "size_bytes": size}, [f"{target}: {size} bytes, checked"], as_json=as_json)

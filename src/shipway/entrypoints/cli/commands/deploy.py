@@ -5,17 +5,27 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from shipway.adapters.local_process.host import LocalHost
 from shipway.core.errors import UsageError
-from shipway.entrypoints.cli.commands.rollout import summary_lines
+from shipway.entrypoints.cli.commands.rollout import summary_lines, waits_for_controller
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.entrypoints.wiring import opened, operated, site
-from shipway.services.application import Installation
-from shipway.services.deployments import Deployed, DeployPlan, apply_deploy, plan_deploy, wait_rollout
-from shipway.services.http_processes import ProcessTarget
-from shipway.services.rollbacks import RollbackPlan, apply_roll_back, plan_roll_back
-from shipway.services.rollouts import verdict_of, view
+from shipway.registry.model import Release
+from shipway.services.application import Application, Installation
+from shipway.services.deployments import (
+    START_TIMEOUT_S,
+    Deployed,
+    DeployPlan,
+    apply_deploy,
+    plan_deploy,
+    wait_rollout,
+)
+from shipway.services.http_processes import ProcessTarget, needs_processes
+from shipway.services.rollbacks import RollbackPlan, apply_roll_back, plan_roll_back, require_running
+from shipway.services.rollouts import controller_runs, verdict_of, view
+from shipway.services.running import Running
 
 
 def deploy(
@@ -45,7 +55,11 @@ def deploy(
                 emit(None, plan.lines, as_json=False)
             if dry_run:
                 return plan, None, None, 0
+            if plan.kind == "first":
+                _announce_wait(plan.release, running=_running(app), as_json=as_json)
             done = await apply_deploy(app, plan, _target(app))
+            if done.rollout is not None and not await controller_runs(app):
+                warn(waits_for_controller(app.environment))
             if not wait or done.rollout is None:
                 return plan, done, None, 0
             rollout = await wait_rollout(app, done.rollout, timeout_s=timeout_s)
@@ -86,6 +100,8 @@ def rollback(
             plan = await plan_roll_back(app, to=to)
             if not as_json:
                 emit(None, plan.lines, as_json=False)
+            if plan.rollout is None:
+                _announce_wait(plan.release, running=where.running.is_running(), as_json=as_json)
             done = await apply_roll_back(app, plan, _target(app), reason=reason)
             if done.rollout is None or not wait:
                 return plan, done, None
@@ -100,6 +116,18 @@ def rollback(
         "rollout": rollout,
     }
     emit(value, _deploy_lines(done, rollout), as_json=as_json)
+
+
+def _announce_wait(release: Release, *, running: bool, as_json: bool) -> None:
+    """Refuse to wait for processes that nothing would start; say for what and how long this waits otherwise."""
+    require_running(release, running=running)
+    if needs_processes(release) and not as_json:
+        typer.echo(f"waiting until the process of {release.id} is healthy, {START_TIMEOUT_S:g} s at most", err=True)
+
+
+def _running(app: Application) -> bool:
+    drain_s = app.project.server.drain_s
+    return Running(app.workspace, LocalHost(), app.clock, drain_s).is_running()
 
 
 def _deploy_lines(done: Deployed | None, rollout: dict[str, Any] | None) -> list[str]:

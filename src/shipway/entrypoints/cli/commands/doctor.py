@@ -9,6 +9,7 @@ import typer
 
 from shipway.adapters.http_probe.probe import HttpProbe
 from shipway.adapters.sql import backup as store_backup
+from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject
 from shipway.core.errors import ShipwayError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
@@ -18,12 +19,13 @@ from shipway.entrypoints.model_files import LocalModelFiles
 from shipway.entrypoints.wiring import Site, examined, opened, operated
 from shipway.services.application import Installation
 from shipway.services.doctor import DoctorParts, Finding, diagnose
+from shipway.services.engines import engine_faults
 
 _SHOWN = {"problem": "FAIL"}
 
 
 def doctor(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Check project file, disk, store, models, corpus, processes, rollout and audit log; exit 3 when one is broken."""
+    """Check project, disk, store, models, engines, corpus, processes, rollout, audit log; exit 3 when one is broken."""
     del debug
     findings = anyio.run(_findings, project)
     rows = [(finding.check, _SHOWN.get(finding.state, finding.state), finding.message) for finding in findings]
@@ -44,7 +46,11 @@ async def _findings(project: Path | None) -> list[Finding]:
             app=app,
             check_store=lambda: store_backup.check(where.workspace.state_file),
             check_model=lambda model: LocalModelFiles().path(model, where.workspace.root),
+            check_retrieval=LocalModelFiles().retrieval,
             check_corpus=check_corpus,
+            check_engines=lambda project: engine_faults(
+                project, HttpProbe(), root=where.workspace.root, environ=process_environment()
+            ),
         )
         return await diagnose(parts)
 
@@ -52,7 +58,11 @@ async def _findings(project: Path | None) -> list[Finding]:
 @asynccontextmanager
 async def _opened_or_why(
     project: Path | None, loaded: LoadedProject | ShipwayError, where: Site
-) -> AsyncIterator[Installation | ShipwayError]:
+) -> AsyncIterator[Installation | ShipwayError | None]:
+    if not where.workspace.state_file.exists():
+        # Opening would make it, and who only looks must leave nothing behind.
+        yield None
+        return
     opening = opened(project) if isinstance(loaded, LoadedProject) else operated(where)
     async with AsyncExitStack() as stack:
         app: Installation | ShipwayError

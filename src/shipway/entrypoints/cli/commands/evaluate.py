@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from shipway.core.errors import GateRefusedError, UnavailableError
+from shipway.core.disk import disk_error, require_writable_file
+from shipway.core.errors import GateRefusedError, StoreError, UnavailableError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
-from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.cli.progress import evaluation_progress
 from shipway.entrypoints.evaluation_parts import evaluation_targets
-from shipway.entrypoints.failures import VERDICT_EXIT_CODES
+from shipway.entrypoints.failures import VERDICT_EXIT_CODES, failure_of
 from shipway.entrypoints.wiring import opened
 from shipway.evals.metrics import METRICS
 from shipway.evals.report import gate_lines, regression_lines, tag_table
@@ -49,13 +50,19 @@ def run(
 ) -> None:
     """Run a release, and what is stable now interleaved, on the same cases; judge by the project's gates.
 
-    Exit code: 0 PASS, 1 FAIL, 3 ERROR, 4 INCONCLUSIVE or NO_DATA.
+    Exit code: 0 PASS, 1 FAIL, 3 ERROR, 4 INCONCLUSIVE or NO_DATA; 3 also when the report could not be written.
     """
     del debug
+    if markdown_file is not None:
+        require_writable_file(markdown_file, "--markdown")
     request = EvaluationRequest(release, baseline, dataset, repeats, concurrency)
 
+    def tell(line: str) -> None:
+        if not as_json:
+            typer.echo(line, err=True)
+
     async def act() -> tuple[Evaluation, list[str]]:
-        async with opened(project) as app, evaluation_targets(app) as targets:
+        async with opened(project) as app, evaluation_targets(app, tell) as targets:
             names = list(dict.fromkeys(spec.metric for spec in gate_specs(app)))
             with evaluation_progress(shown=not as_json) as progress:
                 return await evaluate(app, request, targets, progress), names
@@ -67,25 +74,20 @@ def run(
             raise
         emit(_unanswered(release, error), (), as_json=True)
         raise typer.Exit(VERDICT_EXIT_CODES[Verdict.ERROR]) from error
-    if markdown_file is not None:
-        text = markdown(done.report, tag_table(done.run, metrics), done.worse)
-        markdown_file.write_text(text, encoding="utf-8")
-    tags = tag_table(done.run, metrics)
-    lines = [
-        f"{done.release} against {done.baseline or 'thresholds alone (first release)'}",
-        *gate_lines(done.report),
-        *(["", *table(list(tags[0]), [list(row.values()) for row in tags])] if tags else []),
-    ]
-    if done.worse:
-        lines += ["", f"worse than {done.baseline}: {len(done.worse)} cases", *regression_lines(done.worse[:cases])]
+    unwritten = None if markdown_file is None else _write_report(markdown_file, done, metrics)
     value = {
         "evaluation": done.id,
         "release": done.release,
         "baseline": done.baseline,
         **report_as_json(done.report),
         "worse": [item.case.id for item in done.worse],
+        **({"report_error": str(unwritten)} if unwritten else {}),
     }
-    emit(value, lines, as_json=as_json)
+    emit(value, _result_lines(done, metrics, cases), as_json=as_json)
+    if unwritten is not None:
+        # The verdict stands above and in the store; whoever waits for the file must not take this for a PASS.
+        warn(f"the verdict is {done.verdict.value} and is stored, but the report is not written: {unwritten}")
+        raise typer.Exit(failure_of(unwritten).exit_code)
     raise typer.Exit(VERDICT_EXIT_CODES[done.verdict])
 
 
@@ -122,6 +124,28 @@ def compare(
     lines = [f"{found['before']} -> {found['after']}", *table(("metric", "before", "after", "change", "n"), rows)]
     lines += [f"{name}: {json.dumps(change)}" for name, change in found["changed_cases"].items()]
     emit(found, lines, as_json=as_json)
+
+
+def _result_lines(done: Evaluation, metrics: list[str], cases: int) -> list[str]:
+    tags = tag_table(done.run, metrics)
+    lines = [
+        f"{done.release} against {done.baseline or 'thresholds alone (first release)'}",
+        *gate_lines(done.report),
+        *(["", *table(list(tags[0]), [list(row.values()) for row in tags])] if tags else []),
+    ]
+    if done.worse:
+        lines += ["", f"worse than {done.baseline}: {len(done.worse)} cases", *regression_lines(done.worse[:cases])]
+    return lines
+
+
+def _write_report(path: Path, done: Evaluation, metrics: list[str]) -> StoreError | None:
+    """Write the report for a pull request; return what is wrong where that fails, for the verdict comes first."""
+    text = markdown(done.report, tag_table(done.run, metrics), done.worse)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        return disk_error(error, path, "cannot be written")
+    return None
 
 
 def _unanswered(release: str, error: UnavailableError) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from shipway.core.errors import UsageError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table
 from shipway.entrypoints.wiring import opened
-from shipway.services.keys import KeyRequest, NewKey, create_key, revoke_key
+from shipway.services.keys import KeyRequest, NewKey, create_key, revoke_key, rotate_key
 
-group = command_group("Create, list and revoke API keys.")
+group = command_group("Create, list, rotate and revoke API keys.")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -39,7 +39,7 @@ def create(
         groups=tuple(groups or ["public"]),
         roles=tuple(roles or ["invoke"]),
         routes=tuple(routes or []),
-        expires_in_s=_lifetime_s(expires),
+        expires_in_s=None if expires is None else _duration_s(expires, "--expires"),
     )
     made = anyio.run(_create, project, request)
     lines = [made.secret, f"key {made.entry.key_id} for tenant {tenant}; it is not shown again"]
@@ -61,14 +61,42 @@ def list_keys(*, project: ProjectOption = None, as_json: JsonOption = False, deb
                     "roles": list(entry.roles),
                     "routes": list(entry.routes),
                     "expires": _date(entry.expires_at_s),
+                    "rotated": _date(entry.rotated_at_s),
+                    "old_secret_until": _date(entry.previous_until_s),
                 }
                 for entry in await app.state.keys.list()
             ]
 
     rows = anyio.run(read)
-    header = ("key_id", "tenant", "groups", "roles", "routes", "expires")
+    header = ("key_id", "tenant", "groups", "roles", "routes", "expires", "rotated")
     shown = [[",".join(v) if isinstance(v := row[name], list) else v for name in header] for row in rows]
     emit(rows, table(header, shown), as_json=as_json)
+
+
+@group.command()
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="The id that `key list` shows.")],
+    overlap: Annotated[
+        str, typer.Option(help="How long the old secret still opens, in m, h or d; 0 ends it at once.")
+    ] = "1h",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Give a key a new secret and print it once; the old one opens for a while longer."""
+    del debug
+    overlap_s = 0.0 if overlap == "0" else _duration_s(overlap, "--overlap")
+
+    async def act() -> NewKey:
+        async with opened(project) as app:
+            return await rotate_key(app, key_id, overlap_s=overlap_s)
+
+    made = anyio.run(act)
+    until = _date(made.entry.previous_until_s) if overlap_s else "now"
+    lines = [made.secret, f"key {key_id} has this secret now; it is not shown again. The old one ends {until}"]
+    shown = {"key_id": key_id, "secret": made.secret, "old_secret_until": made.entry.previous_until_s}
+    emit(shown, lines, as_json=as_json)
 
 
 @group.command()
@@ -95,13 +123,11 @@ async def _create(project: Path | None, request: KeyRequest) -> NewKey:
         return await create_key(app, request)
 
 
-def _lifetime_s(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _duration_s(text: str, option: str) -> float:
     match = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if match is None or int(match[1]) == 0:
         raise UsageError(
-            f"--expires {text!r} is not a lifetime",
+            f"{option} {text!r} is not a time",
             hint="give a whole number from 1 and a unit: m (minutes), h (hours) or d (days), such as 30m, 12h or 90d",
         )
     return int(match[1]) * float(_UNITS_S[match[2]])

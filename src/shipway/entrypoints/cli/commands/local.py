@@ -10,13 +10,16 @@ import typer
 from shipway.adapters.http_probe.probe import HttpProbe
 from shipway.adapters.local_process.host import LocalHost
 from shipway.core.clock import SystemClock
-from shipway.core.errors import NotFoundError, ShipwayError
+from shipway.core.errors import ConfigError, NotFoundError, ShipwayError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit, table, warn
+from shipway.entrypoints.release_parts import check_parts
 from shipway.entrypoints.wiring import load, opened, operated, site
 from shipway.services.application import Workspace
 from shipway.services.keys import KeyRequest, NewKey, create_key
 from shipway.services.local import Local, behind
+from shipway.services.project_check import startup_problems
+from shipway.services.rollbacks import clear_left_over
 from shipway.services.running import Endpoints
 
 _FIRST_KEY = KeyRequest(tenant="default", groups=("public",), roles=("invoke", "operate", "admin"))
@@ -42,6 +45,9 @@ def up(
     """
     del debug
     local = local_of(project)
+    problems = anyio.run(startup_problems, local.loaded, check_parts())
+    if problems:
+        raise ConfigError(problems, hint="nothing was started; `shipway config check` looks at the whole project")
     endpoints, key = anyio.run(_up, local, project, timeout_s, tenant, as_json)
     value: dict[str, Any] = {"gateway": endpoints.gateway, "control": endpoints.control, "engines": endpoints.engines}
     lines = [
@@ -60,6 +66,8 @@ async def _up(
 ) -> tuple[Endpoints, NewKey | None]:
     async with opened(project) as app:
         workers, since_s = app.project.server.workers, app.clock.now_s()
+        if not local.running.is_running():
+            await clear_left_over(app)
         endpoints = await local.up(
             timeout_s=timeout_s,
             progress=lambda line: None if as_json else typer.echo(line, err=True),

@@ -7,16 +7,26 @@ import typer
 
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
-from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.entrypoints.wiring import opened
-from shipway.rollouts.model import CommandKind
-from shipway.services.rollouts import command_rollout, described, find_rollout, is_at_rest, rollout_views, view
+from shipway.rollouts.model import TERMINAL, CommandKind
+from shipway.services.rollouts import (
+    command_rollout,
+    controller_runs,
+    described,
+    find_rollout,
+    is_at_rest,
+    require_controller,
+    rollout_views,
+    view,
+)
 
 group = command_group("Watch and steer a rollout.")
 RolloutArgument = Annotated[str, typer.Argument(help="A rollout's id; by default the newest.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the audit log.")]
 _WATCH_S = 0.5
+_ENDED = frozenset(state.value for state in TERMINAL)
 
 
 @group.command()
@@ -188,7 +198,7 @@ async def _read(project: Any, rollout: str) -> dict[str, Any]:
 
 async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
     async with opened(project) as app:
-        name, shown = (await find_rollout(app, rollout)).id, 0
+        name, shown, warned = (await find_rollout(app, rollout)).id, 0, False
         while True:
             found = await find_rollout(app, name)
             shown_view = view(found)
@@ -198,13 +208,26 @@ async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
             shown = len(shown_view["history"])
             if is_at_rest(found):
                 return await described(app, found)
+            if not warned and not await controller_runs(app):
+                warn(waits_for_controller(app.environment))
+                warned = True
             await anyio.sleep(_WATCH_S)
+
+
+def waits_for_controller(environment: str) -> str:
+    """Return the warning for who follows a rollout that nobody leads."""
+    return f"no controller runs for {environment!r}, so the rollout stands still; waiting, start it with `shipway up`"
 
 
 def _command(project: Any, rollout: str, kind: CommandKind, reason: str, *, as_json: bool) -> None:
     async def act() -> dict[str, Any]:
         async with opened(project) as app:
-            return await command_rollout(app, rollout, kind, reason=reason)
+            found = await command_rollout(app, rollout, kind, reason=reason)
+            if found["state"] not in _ENDED:
+                await require_controller(app, kind, found["rollout"])
+            return found
 
     found = anyio.run(act)
-    emit(found, [f"{kind.value} was handed to the controller", *summary_lines(found)], as_json=as_json)
+    done = f"rollout {found['rollout']} is {found['state']} already"
+    handed = f"{kind.value} was handed to the controller"
+    emit(found, [done if found["state"] in _ENDED else handed, *summary_lines(found)], as_json=as_json)

@@ -1,0 +1,1 @@
+"""Where traces go: an OTLP receiver over HTTP, or files."""

@@ -1,0 +1,1 @@
+"""What the gateway keeps in Redis: cached answers and conversations."""

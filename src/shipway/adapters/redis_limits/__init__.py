@@ -1,0 +1,1 @@
+"""Limits that replicas on several hosts share through Redis."""

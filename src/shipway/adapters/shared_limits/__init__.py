@@ -1,0 +1,1 @@
+"""Limits that all gateway workers of a host share, without a server."""

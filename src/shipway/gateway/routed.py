@@ -1,0 +1,390 @@
+"""Who serves a model request: the route's rules, what operators switched, and who is asked next when an engine fails.
+
+`gateway.model_api` hands every request of kind chat or rag over after it was admitted. Where a route has one model and
+no switch is in force, this is one comparison and the relay. Else the chain of models is asked in turn, each only before
+the first byte was sent; an engine that asked for a pause gets it, and a pause is never shortened.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import orjson
+
+from shipway.core.clock import Clock
+from shipway.core.errors import UnavailableError
+from shipway.gateway.accounting import Account
+from shipway.gateway.admission import Admitted
+from shipway.gateway.exchange import Exchange
+from shipway.gateway.hedging import Hedge, can_be_hedged
+from shipway.gateway.model import GatewaySettings
+from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
+from shipway.gateway.relay import ChatRelay
+from shipway.gateway.replay import streamed, with_logprobs, without_logprobs
+from shipway.gateway.replicas import Replica, ReplicaSet, prefix_key
+from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError, retry_after
+from shipway.gateway.route_plan import LOCK, Escalated, RoutePlan
+from shipway.gateway.routing import Choice, Facts
+from shipway.gateway.stream import DONE_EVENT
+from shipway.gateway.switchboard import Orders, without_tools
+from shipway.gateway.uncertainty import uncertainty
+from shipway.gateway.validate import Endpoint, ModelCall, last_user_text
+
+MODEL_FALLBACK = "model_fallback"
+"""Another model than the chosen one was asked, because the chosen one could not answer."""
+ESCALATED = "escalated"
+"""The small model's answer was too uncertain; a larger one gave the answer instead."""
+MODEL_HEADER = "x-shipway-model"
+TIMEOUT_HEADER = "x-request-timeout-ms"
+
+_OK = 200
+_TOO_MANY = 429
+_BUSY = "upstream_503"
+_SERVER_ERROR = 500
+_CHARS_PER_TOKEN = 4
+_REPLICAS_ASKED = 3
+_LONGEST_TIMEOUT_DIGITS = 8
+_COOL_WITHOUT_WORD_S = 1.0
+_COOL_AT_MOST_S = 300.0
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One try: who is asked, under which alias, on which replica."""
+
+    alias: str
+    route: Any
+    engine: str
+    replica: Replica | None = None
+
+
+class Dispatch:
+    """Finds who serves a request and asks them in turn."""
+
+    def __init__(self, relay: ChatRelay, records: RecordSink, settings: GatewaySettings) -> None:
+        self._calls = relay.calls
+        self._relay = relay
+        self._records = records
+        self._clock: Clock = relay.calls.clock
+        self._deadline_s = settings.llm_deadline_s
+        self._hedge = Hedge(self._clock, settings.hedge_share) if settings.hedge_share else None
+        self._hedge_tokens = settings.hedge_max_tokens
+        self._sets: dict[tuple[str, ...], ReplicaSet] = {}
+        self._cooled_until_s: dict[str, float] = {}
+
+    async def chat(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
+        """Serve a chat, completion or embedding request."""
+        route = admitted.runtime
+        assert isinstance(route, ChatRoute)  # noqa: S101 - the caller has looked
+        self._bound(exchange, account)
+        if admitted.orders is None and (route.plan is None or route.plan.is_fixed) and self._hedge is None:
+            await self._relay.serve(exchange, account, call, route)
+            return
+        call, choice = self._decided(exchange, account, call, admitted, route.plan)
+        escalated = self._escalation(call, choice, route.plan)
+        if escalated is not None and await self._answered_small(exchange, account, call, admitted, choice):
+            return
+        if escalated is not None:
+            choice = Choice(escalated.to, choice.prompt, choice.rule)
+        legs = self._legs(call, admitted, choice, route)
+
+        async def serve(target: ChatRoute) -> None:
+            if self._hedge is None or not can_be_hedged(call, target, self._hedge_tokens):
+                await self._relay.serve(exchange, account, call, target)
+                return
+            raw, _ = await self._hedge.first(lambda: self._relay.ask(account, call, target))
+            account.commit(_OK, self._records)
+            exchange.reply(_OK, (JSON_TYPE,), raw)
+
+        await self._through(exchange, account, legs, serve)
+
+    async def ask(
+        self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted
+    ) -> tuple[bytes, dict[str, Any]]:
+        """Return a whole reply of a chat route, for `/generate`."""
+        route = admitted.runtime
+        assert isinstance(route, ChatRoute)  # noqa: S101 - the caller has looked
+        self._bound(exchange, account)
+        if admitted.orders is None and (route.plan is None or route.plan.is_fixed):
+            return await self._relay.ask(account, call, route)
+        call, choice = self._decided(exchange, account, call, admitted, route.plan)
+        escalated = self._escalation(call, choice, route.plan)
+        if escalated is not None:
+            reply = await self._small(exchange, account, call, admitted, choice)
+            if reply is not None:
+                return orjson.dumps(reply), reply
+            choice = Choice(escalated.to, choice.prompt, choice.rule)
+        legs = self._legs(call, admitted, choice, route)
+        return await self._through(exchange, account, legs, lambda target: self._relay.ask(account, call, target))
+
+    async def answer(
+        self,
+        exchange: Exchange,
+        account: Account,
+        call: ModelCall,
+        admitted: Admitted,
+        act: Callable[[AnswerRoute], Awaitable[Result]],
+    ) -> Result:
+        """Serve a request of a route that answers from documents: `act` asks one of its models."""
+        route = admitted.runtime
+        assert isinstance(route, AnswerRoute)  # noqa: S101 - the caller has looked
+        self._bound(exchange, account)
+        if admitted.orders is None and (route.plan is None or route.plan.is_fixed):
+            return await act(route)
+        _, choice = self._decided(exchange, account, call, admitted, route.plan)
+        return await self._through(exchange, account, self._legs(call, admitted, choice, route), act)
+
+    # Deciding.
+
+    def _bound(self, exchange: Exchange, account: Account) -> None:
+        """Take the caller's own deadline, when it sent one."""
+        given = exchange.headers.get(TIMEOUT_HEADER)
+        if given is None:
+            return
+        if (
+            not given.isascii()
+            or not given.isdigit()
+            or not 0 < len(given) <= _LONGEST_TIMEOUT_DIGITS
+            or not int(given)
+        ):
+            message = f"{TIMEOUT_HEADER} must be a whole number of milliseconds from 1"
+            raise RefusedError(400, message, param=TIMEOUT_HEADER)
+        account.ends_s = account.started_s + int(given) / 1000
+
+    def _decided(
+        self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted, plan: RoutePlan | None
+    ) -> tuple[ModelCall, Choice]:
+        orders = admitted.orders
+        if orders is not None:
+            call = _obeying(call, orders)
+        if plan is None:
+            return call, Choice("")
+        now_s = self._clock.now_s()
+        facts = Facts(
+            route=call.route,
+            chars=call.input_chars,
+            tenant=admitted.caller.key.tenant,
+            conversation=account.conversation.id if account.conversation else account.id,
+            header=exchange.headers.get,
+            text=lambda: last_user_text(call.body),
+            flag=lambda name, context: admitted.flags.value(name, context, now_s=now_s),
+        )
+        return call, plan.choose(facts, orders)
+
+    def _legs(
+        self, call: ModelCall, admitted: Admitted, choice: Choice, route: ChatRoute | AnswerRoute
+    ) -> Iterator[Leg]:
+        """Yield who is asked in turn; a model with replicas is asked on several."""
+        plan, orders = route.plan, admitted.orders
+        if plan is None:
+            yield Leg("", _adapted(route, None, choice, orders), _engine(route))
+            return
+        chain = plan.chain(choice, orders)
+        if not chain:
+            message = f"no model may serve {call.route!r} now: switched off, or not in this release; try again later"
+            raise RefusedError(503, message, code="model_switched_off", retry_after=retry_after(5.0))
+        for alias in chain:
+            target = _adapted(plan.targets[alias], plan, choice, orders)
+            if isinstance(target, ChatRoute) and target.replicas:
+                yield from self._replica_legs(call, alias, target)
+            else:
+                yield Leg(alias, target, _engine(target))
+
+    def _replica_legs(self, call: ModelCall, alias: str, target: ChatRoute) -> Iterator[Leg]:
+        found = self._sets.get(target.replicas)
+        if found is None:
+            affinity = target.affinity_chars > 0
+            found = self._sets[target.replicas] = ReplicaSet(target.replicas, self._calls.uniform, affinity=affinity)
+        key = prefix_key(call.body, target.prefix_messages, target.affinity_chars) if target.affinity_chars else b""
+        tried: list[str] = []
+        for number in range(min(_REPLICAS_ASKED, len(found.replicas))):
+            # Asking a replica after another one is a retry: it goes against the same budget.
+            if number and not self._calls.may_retry():
+                return
+            replica = found.pick(self._is_usable, key=key, tried=tried)
+            if replica is None or replica.url in tried:
+                return
+            tried.append(replica.url)
+            yield Leg(alias, replace(target, engine_base_url=replica.url, replayable=False), replica.url, replica)
+
+    def _is_usable(self, replica: Replica) -> bool:
+        resting = self._calls.breaker(replica.url).is_resting
+        return not resting and self._cooled_until_s.get(replica.url, 0.0) <= self._clock.monotonic_s()
+
+    # Asking.
+
+    async def _through(
+        self,
+        exchange: Exchange,
+        account: Account,
+        legs: Iterator[Leg],
+        act: Callable[[Any], Awaitable[Result]],
+    ) -> Result:
+        if not account.ends_s:
+            # All models together have the time that one would have.
+            account.ends_s = self._clock.monotonic_s() + self._deadline_s
+        failure: Exception | None = None
+        for leg in legs:
+            pause_s = self._cooled_until_s.get(leg.engine, 0.0) - self._clock.monotonic_s()
+            if pause_s > 0:
+                failure = failure or _cooling(pause_s)
+                continue
+            if failure is not None:
+                account.note(MODEL_FALLBACK)
+            if leg.alias:
+                _stamp(exchange, leg.alias)
+            try:
+                return await self._on(leg, act)
+            except (UnavailableError, RefusedError) as error:
+                self._cool(leg, error)
+                if exchange.started or account.record is not None or not passes_on(error):
+                    raise
+                failure = error
+        raise failure or _resting()
+
+    @staticmethod
+    async def _on(leg: Leg, act: Callable[[Any], Awaitable[Result]]) -> Result:
+        if leg.replica is None:
+            return await act(leg.route)
+        leg.replica.in_flight += 1
+        try:
+            return await act(leg.route)
+        finally:
+            leg.replica.in_flight -= 1
+
+    def _cool(self, leg: Leg, error: Exception) -> None:
+        """Leave an engine alone that said so; a pause already longer stays."""
+        if not isinstance(error, RefusedError):
+            return
+        asked = error.retry_after or ""
+        if error.status != _TOO_MANY and not (error.code == _BUSY and asked.isdigit()):
+            return
+        pause_s = min(float(asked), _COOL_AT_MOST_S) if asked.isdigit() else _COOL_WITHOUT_WORD_S
+        until_s = self._clock.monotonic_s() + pause_s
+        self._cooled_until_s[leg.engine] = max(self._cooled_until_s.get(leg.engine, 0.0), until_s)
+
+    # Escalating.
+
+    @staticmethod
+    def _escalation(call: ModelCall, choice: Choice, plan: RoutePlan | None) -> Escalated | None:
+        """Return who a request may escalate to; several answers at once have no uncertainty of their own."""
+        if plan is None or call.endpoint is not Endpoint.CHAT or choice.rule == LOCK or (call.body.get("n") or 1) != 1:
+            return None
+        return plan.escalate.get(choice.alias)
+
+    async def _answered_small(
+        self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted, choice: Choice
+    ) -> bool:
+        """Return whether the small model answered well enough; its answer has been sent then."""
+        reply = await self._small(exchange, account, call, admitted, choice)
+        if reply is None:
+            return False
+        if not call.stream:
+            account.commit(_OK, self._records)
+            exchange.reply(_OK, (JSON_TYPE,), orjson.dumps(reply))
+            return True
+        account.stream = True
+        account.first_token()
+        exchange.start(_OK, EVENT_STREAM)
+        await exchange.write(streamed(reply, wants_usage=call.wants_usage))
+        account.commit(_OK, self._records)
+        exchange.finish(DONE_EVENT)
+        return True
+
+    async def _small(
+        self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted, choice: Choice
+    ) -> dict[str, Any] | None:
+        """Return the small model's reply, None when it is too uncertain or there is none; both are charged."""
+        route = admitted.runtime
+        plan = route.plan if isinstance(route, ChatRoute) else None
+        if plan is None or choice.alias not in plan.escalate or choice.alias not in plan.chain(choice, admitted.orders):
+            return None
+        rule = plan.escalate[choice.alias]
+        asked = with_logprobs(call) if rule.logprobs else replace(call, stream=False, wants_usage=False)
+        target = _adapted(plan.targets[choice.alias], plan, choice, admitted.orders)
+        legs = (
+            self._replica_legs(call, choice.alias, target)
+            if target.replicas
+            else iter((Leg(choice.alias, target, target.engine_base_url),))
+        )
+        try:
+            _, reply = await self._through(exchange, account, legs, lambda each: self._relay.ask(account, asked, each))
+        except (UnavailableError, RefusedError) as error:
+            if not passes_on(error):
+                raise
+            account.note(MODEL_FALLBACK)
+            return None
+        if uncertainty(reply) <= rule.above:
+            return reply if call.body.get("logprobs") else without_logprobs(reply)
+        account.note(ESCALATED)
+        account.also_charge()
+        return None
+
+
+def passes_on(error: Exception) -> bool:
+    """Return whether another engine may do better: an outage, a timeout, a 429 or 5xx, but never a bad request."""
+    if isinstance(error, RefusedError):
+        return error.status == _TOO_MANY or error.status >= _SERVER_ERROR
+    return isinstance(error, UnavailableError)
+
+
+def _obeying(call: ModelCall, orders: Orders) -> ModelCall:
+    """Return a call as the switches allow it.
+
+    Raises:
+        RefusedError: 503, its prompt is too long at the moment, or it forces a tool that is switched off.
+    """
+    tokens = -(-call.input_chars // _CHARS_PER_TOKEN)
+    if orders.drain_tokens is not None and tokens > orders.drain_tokens:
+        message = (
+            f"prompts of more than {orders.drain_tokens} tokens are not taken at the moment, this has about {tokens};"
+            " send less or try again later"
+        )
+        raise RefusedError(503, message, code="long_prompts_drained", retry_after=retry_after(30.0))
+    if not orders.touches_tools:
+        return call
+    body, forced = without_tools(call.body, orders)
+    if forced is not None:
+        message = f"the tool {forced[:100]!r} is switched off by the operator"
+        raise RefusedError(503, message, code="tool_switched_off", param="tool_choice", retry_after=retry_after(30.0))
+    return replace(call, body=body)
+
+
+def _adapted(target: Any, plan: RoutePlan | None, choice: Choice, orders: Orders | None) -> Any:
+    """Return a target with the chosen prompt and within what operators allow."""
+    if not isinstance(target, ChatRoute):
+        return target
+    if plan is not None and choice.prompt is not None and choice.prompt in plan.prompts:
+        prompt = plan.prompts[choice.prompt]
+        target = replace(target, prefix_messages=prompt.messages, prompt_version=prompt.version)
+    if orders is None:
+        return target
+    if orders.max_new is not None:
+        own = target.limits.max_output_tokens
+        least = orders.max_new if own is None else min(own, orders.max_new)
+        target = replace(target, limits=replace(target.limits, max_output_tokens=least))
+    if orders.batch_window_ms is not None:
+        hint = ("x-batch-window-ms", str(orders.batch_window_ms))
+        target = replace(target, engine_headers=(*target.engine_headers, hint))
+    return target
+
+
+def _engine(target: ChatRoute | AnswerRoute) -> str:
+    return target.engine_base_url if isinstance(target, ChatRoute) else f"answerer:{id(target.answerer)}"
+
+
+def _stamp(exchange: Exchange, alias: str) -> None:
+    exchange.stamp[:] = [pair for pair in exchange.stamp if pair[0] != MODEL_HEADER]
+    exchange.stamp.append((MODEL_HEADER, alias))
+
+
+def _resting() -> RefusedError:
+    message = "every engine of this model is left alone for a moment; try again"
+    return RefusedError(503, message, code="engine_resting", retry_after=retry_after(1.0))
+
+
+def _cooling(pause_s: float) -> RefusedError:
+    message = "the engine asked to be left alone for a while; try again then"
+    return RefusedError(_TOO_MANY, message, code="engine_cooling", retry_after=retry_after(pause_s))

@@ -1,0 +1,123 @@
+"""JSON bodies taken strictly: UTF-8, no key twice, no endless nesting, no control characters; `validate` asks here.
+
+Two readers must not see different things in one body: a key that stands twice means one value to the gateway and
+perhaps the other to the engine. All this is looked for only where cheap checks say that there may be something.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from shipway.gateway.replies import RefusedError
+
+DEEPEST = 64
+"""Objects and lists inside each other at most; a JSON schema of a tool has about ten."""
+
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_ESCAPED_CONTROL = re.compile(rb"\\(?:u00[01]|u007[fF]|b)")
+# Tab, line feed, form feed and carriage return are text; escape comes with what a terminal showed.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_SHOWN_KEY = 60
+
+
+def strict_object(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body.
+
+    Raises:
+        RefusedError: 400, saying what is wrong and where.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _not_json(raw, error) from None
+    if not isinstance(value, dict):
+        raise RefusedError(400, "the body must be a JSON object")
+    if not _is_canonical(value, raw):
+        keys = _count_keys(value)
+        # In order of price: every colon ends a key; every quote before a colon does; the body is read once more.
+        if keys != raw.count(b":") and keys != len(_KEY_END.findall(raw)):
+            _refuse_twins(raw)
+    # JSON lets control characters in only escaped, all but the last one.
+    if (b"\\" in raw and _ESCAPED_CONTROL.search(raw)) or b"\x7f" in raw:
+        _refuse_control(value, "")
+    return value
+
+
+def _is_canonical(value: Any, raw: bytes) -> bool:
+    """Return whether the body is what the encoder would make of its value: then no key got lost on the way.
+
+    OpenAI's SDKs write like that, so most bodies are done here.
+    """
+    if raw.count(b"{") + raw.count(b"[") > DEEPEST:
+        return False
+    try:
+        return orjson.dumps(value) == raw
+    except orjson.JSONEncodeError:
+        return False
+
+
+def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> RefusedError:
+    try:
+        raw.decode()
+    except UnicodeDecodeError as broken:
+        return RefusedError(400, f"the body is not valid UTF-8: byte {broken.start} is {raw[broken.start]:#04x}")
+    return RefusedError(400, f"the body is not valid JSON: {error}")
+
+
+def _count_keys(value: dict[str, Any]) -> int:
+    """Return how many keys all objects have together.
+
+    Raises:
+        RefusedError: 400, there are too many levels.
+    """
+    keys = 0
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for item in level:
+            if item.__class__ is dict:
+                keys += len(item)
+                below += item.values()
+            else:
+                below += item
+        level = [item for item in below if item.__class__ is dict or item.__class__ is list]
+        if not level:
+            return keys
+    raise RefusedError(400, f"the body is nested too deeply: {DEEPEST} levels are the limit", code="nested_too_deeply")
+
+
+def _refuse_twins(raw: bytes) -> None:
+    """Refuse a key that stands twice in one object; colons and quotes inside of texts are not mistaken for keys."""
+    json.loads(raw, object_pairs_hook=_single)
+
+
+def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        name = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        message = f"the key {name[:_SHOWN_KEY]!r} stands twice in one object; send it once"
+        raise RefusedError(400, message, code="duplicate_key", param=name[:_SHOWN_KEY])
+    return value
+
+
+def _refuse_control(value: Any, where: str) -> None:
+    if isinstance(value, str):
+        found = _CONTROL.search(value)
+        if found:
+            message = f"{where} has the control character U+{ord(found.group()):04X} at {found.start()}; remove it"
+            raise RefusedError(400, message, code="control_character", param=where)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_control(name, f"a key of {where or 'the body'}")
+            _refuse_control(item, f"{where}.{name}" if where else name)
+    elif isinstance(value, list):
+        _refuse_control_in_list(value, where)
+
+
+def _refuse_control_in_list(items: Sequence[Any], where: str) -> None:
+    for index, item in enumerate(items):
+        _refuse_control(item, f"{where}[{index}]")

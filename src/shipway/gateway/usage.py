@@ -1,0 +1,142 @@
+"""What engines say about tokens, brought to one additive partition; `stream`, `responses` and `relay` ask here.
+
+Every engine counts in its own words and some count differently: the table below names, for each number, the places
+where it may stand, and the function after it repairs what does not add up. Nothing is taken that cannot be right: a
+cached part larger than the prompt, a number below zero, a text.
+
+Sources: the engines' API references (OpenAI chat and responses, Azure OpenAI, vLLM, SGLang, llama.cpp server, Ollama,
+TensorRT-LLM, DeepSeek, Cohere and Jina rerank); xAI counts reasoning beside the completion, Gemini leaves it out of the
+completion and has it in the total.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shipway.gateway.model import Usage
+
+_Path = tuple[str, ...]
+
+_WHERE: tuple[_Path, ...] = (
+    ("usage",),
+    ("response", "usage"),  # an event of the Responses API
+    ("x_groq", "usage"),
+    ("meta", "tokens"),  # Cohere
+)
+"""Where the object with the numbers stands in a reply or an event."""
+
+_PROMPT: tuple[_Path, ...] = (("prompt_tokens",), ("input_tokens",))
+_OUTPUT: tuple[_Path, ...] = (("completion_tokens",), ("output_tokens",))
+_CACHED: tuple[_Path, ...] = (
+    ("prompt_tokens_details", "cached_tokens"),
+    ("input_tokens_details", "cached_tokens"),
+    ("prompt_cache_hit_tokens",),  # DeepSeek
+    ("cached_tokens",),  # Moonshot
+)
+_WRITTEN: tuple[_Path, ...] = (
+    ("prompt_tokens_details", "cache_write_tokens"),
+    ("prompt_tokens_details", "cache_creation_tokens"),
+    ("input_tokens_details", "cache_write_tokens"),
+)
+_TOTAL: tuple[_Path, ...] = (("total_tokens",),)
+_REASONING: tuple[_Path, ...] = (
+    ("completion_tokens_details", "reasoning_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+    ("reasoning_tokens",),  # SGLang
+)
+
+
+def usage_of(reply: Mapping[str, Any]) -> Usage | None:
+    """Return the usage in a reply or an event, None when there is none that can be believed."""
+    told = reply.get("usage")
+    if not isinstance(told, dict):
+        told = _elsewhere(reply)
+        if told is None:
+            return _of_llamacpp(reply)
+    prompt = _first(told, _PROMPT)
+    if prompt is None:
+        # Rerankers of Jina and vLLM report the total alone: all of it was read.
+        total = _first(told, _TOTAL)
+        return None if total is None else Usage(uncached=total)
+    cached = _first(told, _CACHED)
+    if cached is None and "timings" in reply:
+        cached = max(0, prompt - (_first(reply, (("timings", "prompt_n"),)) or prompt))
+    return _partition(told, prompt, cached or 0)
+
+
+def _partition(told: Mapping[str, Any], prompt: int, cached: int) -> Usage:
+    written = _first(told, _WRITTEN) or 0
+    output = _first(told, _OUTPUT) or 0
+    reasoning = _first(told, _REASONING) or 0
+    beside = (_first(told, _TOTAL) or 0) - prompt - output
+    if beside > 0:
+        if cached + written and beside in {cached + written, cached + written + reasoning}:
+            # Bedrock's way: the prompt is what no cache had.
+            prompt += cached + written
+            beside -= cached + written
+        # xAI counts reasoning beside the completion, Gemini in the total alone; it is charged all the same.
+        output += beside
+        reasoning = max(reasoning, beside)
+    elif reasoning > output:
+        output += reasoning
+    cached = min(cached, prompt)
+    written = min(written, prompt - cached)
+    return Usage(
+        uncached=prompt - cached - written,
+        cache_read=cached,
+        output=output,
+        cache_write=written,
+        reasoning=min(reasoning, output),
+    )
+
+
+def _elsewhere(reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for path in _WHERE[1:]:
+        found = _at(reply, path)
+        if isinstance(found, dict) and found:
+            return found
+    choices = reply.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        found = choices[0].get("usage")  # Moonshot streams
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _of_llamacpp(reply: Mapping[str, Any]) -> Usage | None:
+    """Return what llama.cpp's server tells beside OpenAI's words: `timings`, or the counters of its own endpoint.
+
+    Its `tokens_cached` is not taken: it counts what is in the cache after the answer, the answer included.
+    """
+    read, output = _first(reply, (("timings", "prompt_n"),)), _first(reply, (("timings", "predicted_n"),))
+    whole = _first(reply, (("tokens_evaluated",),))
+    if output is None:
+        output = _first(reply, (("tokens_predicted",),))
+    if read is None:
+        read = whole
+    if read is None or output is None:
+        return None
+    cached = _first(reply, (("timings", "cache_n"),))
+    if cached is None:
+        cached = max(0, (whole or 0) - read)
+    return Usage(uncached=read, cache_read=cached, output=output)
+
+
+def _first(told: Mapping[str, Any], paths: tuple[_Path, ...]) -> int | None:
+    for path in paths:
+        found = _whole(_at(told, path))
+        if found is not None:
+            return found
+    return None
+
+
+def _at(value: Any, path: _Path) -> Any:
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # Cohere writes 12.0
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
