@@ -250,7 +250,7 @@ def chat(project: Callable[..., App]) -> App:
     """A chat on the echo engine with a release that serves, and no load yet."""
     case = '{"id": "%d", "question": "Say word%d", "must_contain": ["word%d"]}'
     cases = "\n".join(case % (number, number, number) for number in range(10))
-    app = project({"shipway.yaml": CHAT, "evals/cases.jsonl": cases, "prompts/chat.yaml": ""})
+    app = project({"shipway.yaml": CHAT, "evals/cases.jsonl": cases, "prompts/chat.yaml": PROMPT.format(version=0)})
     app.up()
     first = app.prompt(1)
     app.run("eval", "run", first)

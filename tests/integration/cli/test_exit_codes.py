@@ -20,8 +20,21 @@ from shipway.entrypoints.cli.main import COMMANDS, app
 SOURCE = Path(__file__).parents[3] / "src" / "shipway"
 RELEASE = "rel_0000000000000000"
 # Every command with what it cannot do without.
+FLAG = '{"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"}'
 ARGUMENTS: dict[str, list[str]] = {
     "audit list": [],
+    "cache calibrate": [],
+    "cache show": [],
+    "feedback list": [],
+    "flag delete": ["tone"],
+    "flag list": [],
+    "flag set": ["tone", FLAG],
+    "flag show": ["tone"],
+    "shadow clear": ["chat"],
+    "shadow set": ["chat", RELEASE],
+    "switch clear": ["all"],
+    "switch list": [],
+    "switch set": ["kill-route", "chat"],
     "audit verify": [],
     "config check": [],
     "config schema": [],

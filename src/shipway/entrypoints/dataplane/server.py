@@ -56,10 +56,11 @@ async def serve(
         ConflictError: the port is in use.
     """
     options = options or ServerOptions()
-    listener = bind(host, port, shared=options.workers > 1)
     stop = asyncio.Event()
     _settle_garbage_collector()
     with _signals_set(stop):
+        # Last: who sees it listening may tell it to stop.
+        listener = bind(host, port, shared=options.workers > 1)
         await serve_on(listener, app, stop, options=options, beside=beside, flush=flush)
 
 
