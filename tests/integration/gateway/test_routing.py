@@ -114,7 +114,9 @@ async def test_a_header_rule_chooses_the_model_and_the_reply_names_it(fleet):
     assert [record.model for record in fleet.bench.sink.records] == ["huge", "tiny"]
 
 
-@pytest.mark.parametrize("failure", [fails(500), fails(503), fails(429, retry_after="7"), cuts], ids=str)
+@pytest.mark.parametrize(
+    "failure", [fails(500), fails(503), fails(429, retry_after="7"), cuts], ids=["500", "503", "429", "cut"]
+)
 async def test_the_next_model_answers_when_the_first_one_cannot(fleet, failure):
     fleet.small.play(failure)
     fleet.apply({"fallbacks": {"small": ["large"]}})
