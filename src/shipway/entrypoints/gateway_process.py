@@ -73,7 +73,6 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
         rated = telemetry.count_feedback
         opening = opened_keeping(app, serving, settings, note.info, worker=gateway_worker(worker), count=rated)
         keeping = await stack.enter_async_context(opening)
-        keeping.feedback.counted = telemetry.count_feedback
         parts = GatewayParts(
             engines=engines,
             records=spool,

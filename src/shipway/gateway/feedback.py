@@ -32,8 +32,6 @@ _MOST_LABELS = 20
 _MOST_OF_A_REQUEST = 50
 _BEST = 5
 _MIDDLE = 3
-_SATISFIED = 4
-_DISSATISFIED = 2
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LABEL = re.compile(r"[\w.:/ -]{1,64}")
 _COMPLETION_PREFIX = "chatcmpl-"
@@ -106,8 +104,6 @@ class FeedbackDesk:
         self._clock = clock
         self._count = count
         self._sleep = sleep
-        self.counted: Callable[[str, str, str], None] = _uncounted
-        """Is told route, release and `up`, `down` or `neutral` of each new rating."""
 
     async def take(self, body: Mapping[str, Any], *, tenant: str, key_id: str) -> Received:
         """Store the feedback of a caller.
@@ -138,7 +134,9 @@ class FeedbackDesk:
             "rollout": record.rollout,
         }
         received = await self._stored(own, row)
-        if self._count is not None and not received.repeated:
+        # Words alone rate nothing.
+        rated = own.thumbs is not None or own.rating is not None
+        if self._count is not None and rated and not received.repeated:
             self._count(record.route, record.release, own.verdict)
         return received
 
@@ -172,23 +170,7 @@ class FeedbackDesk:
                 return Received(own.id, own.request_id, repeated=True)
             message = f"the feedback id {own.id!r} was used for something else; send a new id"
             raise RefusedError(409, message, code="feedback_id_used", param="id") from None
-        verdict = verdict_of(own)
-        if verdict:
-            self.counted(row["route"], row["release"], verdict)
         return Received(own.id, own.request_id, repeated=False)
-
-
-def verdict_of(given: Feedback) -> str:
-    """Return `up`, `down` or `neutral`, by the thumb and else by the stars; nothing when neither was given."""
-    if given.thumbs is not None:
-        return given.thumbs
-    if given.rating is None:
-        return ""
-    return "up" if given.rating >= _SATISFIED else "down" if given.rating <= _DISSATISFIED else "neutral"
-
-
-def _uncounted(_route: str, _release: str, _verdict: str) -> None:
-    """Count nothing."""
 
 
 def feedback_of(body: Mapping[str, Any]) -> Feedback:

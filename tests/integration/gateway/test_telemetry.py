@@ -201,8 +201,7 @@ async def test_the_real_metrics_of_a_served_request_can_be_scraped(run_gateway, 
 async def test_a_rating_is_told_to_whoever_counts_them_once(run_gateway):
     told: list[tuple[str, str, str]] = []
     store = MemoryStore()
-    desk = FeedbackDesk(store.records, store.documents, SystemClock())
-    desk.counted = lambda *rating: told.append(rating)
+    desk = FeedbackDesk(store.records, store.documents, SystemClock(), count=lambda *rating: told.append(rating))
     async with run_gateway(feedback=desk) as bench:
         bench.upstream.play(answer)
         await bench.post("/v1/chat/completions", ASK)
