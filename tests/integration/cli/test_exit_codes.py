@@ -189,6 +189,19 @@ def library(make_app):
     return project
 
 
+def operate_traffic(ok: Any) -> None:
+    """Run the commands that act on a running gateway."""
+    ok("switch set", "max-new", "*", "50", "--for", "5m")
+    ok("switch list")
+    ok("switch clear", "all")
+    ok("flag set", "tone", FLAG)
+    ok("flag show", "tone")
+    ok("flag list")
+    ok("flag delete", "tone")
+    ok("feedback list")
+    ok("cache show", code=2)  # nothing is calibrated
+
+
 def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_path):
     seen: set[str] = set()
 
@@ -214,15 +227,7 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert ok("deploy", first, "--dry-run")["dry_run"] is True
     ok("deploy", first)
     assert ok("rag ask", "How long may a film be kept?", "--tenant", "default")["answer"]
-    ok("switch set", "max-new", "*", "50", "--for", "5m")
-    ok("switch list")
-    ok("switch clear", "all")
-    ok("flag set", "tone", FLAG)
-    ok("flag show", "tone")
-    ok("flag list")
-    ok("flag delete", "tone")
-    ok("feedback list")
-    ok("cache show", code=2)  # nothing is calibrated
+    operate_traffic(ok)
     library.edit("prompts/answer.yaml", "Answer from the text.", "Answer from the text, please.")
     second = ok("release create")["release"]
     ok("shadow set", "ask", second)
