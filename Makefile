@@ -35,24 +35,56 @@ demo: $(VENV)/.runtime ## Walk the main job on this machine, with a real model
 	@$(BIN)/shipway demo
 
 test: $(VENV)/.dev ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not model and not clients"
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not model and not clients and not tools and not compiled"
 	@$(BIN)/python -m pytest -p no:randomly -m "e2e or model"
 
 CLIENTS := .venv-clients
 
-$(CLIENTS)/.python: requirements/clients.txt
-	@$(PYTHON) -m venv $(CLIENTS)/python
-	@$(CLIENTS)/python/bin/python -m pip --disable-pip-version-check install --quiet -r requirements/clients.txt
+CLIENTS_PIP := $(CLIENTS)/python/bin/python -m pip --disable-pip-version-check
+
+$(CLIENTS)/.python: requirements/build.txt requirements/clients.txt
+	@$(PYTHON) -m venv --clear $(CLIENTS)/python
+	@$(CLIENTS_PIP) install --quiet --require-hashes -r requirements/build.txt
+	@$(CLIENTS_PIP) install --quiet --require-hashes --no-build-isolation --no-deps -r requirements/clients.txt
+	@$(CLIENTS_PIP) check
 	@touch $@
 
-$(CLIENTS)/.node: tests/clients/programs/package.json
+$(CLIENTS)/.node: tests/clients/programs/package-lock.json tests/clients/programs/package.json
 	@command -v npm >/dev/null || { echo "the Node clients need node 20 or newer with npm"; exit 1; }
-	@mkdir -p $(CLIENTS)/node && cp $< $(CLIENTS)/node/
-	@cd $(CLIENTS)/node && npm install --silent --no-audit --no-fund --no-package-lock
+	@mkdir -p $(CLIENTS)/node && cp $^ $(CLIENTS)/node/
+	@cd $(CLIENTS)/node && npm install --loglevel=error --no-audit --no-fund
 	@touch $@
 
 test-clients: $(VENV)/.dev $(CLIENTS)/.python $(CLIENTS)/.node ## Run other people's clients against the gateway (downloads them once, 2.5 GB)
 	@$(BIN)/python -m pytest -p no:randomly tests/clients
+
+wheel: $(VENV)/.runtime ## Build the wheel, pure Python, into dist/
+	@SHIPWAY_COMPILE=0 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+$(VENV)/.compile: requirements/compile.txt | $(VENV)/.runtime
+	@$(PIP) install --quiet --require-hashes -r requirements/compile.txt
+	@touch $@
+
+COMPILED := .bench/compiled
+
+# A marker is made anew with the folder, so that nothing older than a source is taken for its build.
+$(COMPILED)/.built: $(shell find src -type f -not -name '*.pyc') hatch_build.py pyproject.toml | $(VENV)/.compile
+	@rm -rf $(COMPILED) $(COMPILED).wheel
+	@SHIPWAY_COMPILE=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir $(COMPILED).wheel .
+	@mkdir -p dist && cp $(COMPILED).wheel/*.whl dist/
+	@$(BIN)/python -m zipfile --extract $(COMPILED).wheel/*.whl $(COMPILED)
+	@rm -rf $(COMPILED).wheel
+	@touch $@
+
+compiled: $(COMPILED)/.built ## Build the wheel with the gateway's hot path compiled, into dist/ (needs a C compiler)
+	@ls dist/*.whl
+
+COMPILED_TESTS := tests/build tests/integration/gateway tests/unit/gateway tests/unit/telemetry tests/contract/limits \
+	tests/unit/core $(addprefix tests/unit/adapters/,httptools_client httptools_server spool shared_limits)
+
+test-compiled: $(VENV)/.dev $(COMPILED)/.built ## Run the gateway's tests with its hot path compiled
+	@PYTHONPATH=$(abspath $(COMPILED)) $(BIN)/python -m pytest -n 2 --dist loadgroup $(COMPILED_TESTS)
 
 lint: $(VENV)/.dev ## Check style
 	@$(BIN)/ruff check .
@@ -90,7 +122,9 @@ NATIVE := benchmarks/native
 	@mkdir -p $(@D)
 	@cc -O2 -std=c11 -Wall -Wextra -o $@ $(filter %.c,$^)
 
+# Without a C compiler that makes extension modules, the row of the compiled gateway is left out, and the program says so.
 bench-gateway: $(VENV)/.dev .bench/native/upstream .bench/native/load ## Compare the gateway with nginx, LiteLLM and Portkey (ARGS="--only ours,nginx --quick")
+	@$(MAKE) --no-print-directory compiled || echo "the gateway is measured in Python alone"
 	@$(BIN)/python benchmarks/bench_gateway.py $(ARGS)
 
 bench-gateway-soak: $(VENV)/.dev .bench/native/upstream .bench/native/load ## Watch the gateway's memory under 512 streams for ten minutes
@@ -107,9 +141,12 @@ reference: $(VENV)/.runtime ## Write the CLI and settings reference from the cod
 
 lock: ## Resolve the requirements files again (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/build.in -o requirements/build.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/compile.in -o requirements/compile.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line --extra local pyproject.toml -o requirements/runtime.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line --extra local pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line benchmarks/peers/litellm.in -o benchmarks/peers/litellm.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/clients.in -o requirements/clients.txt
+	@cd tests/clients/programs && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
 
 clean: ## Remove what was built here
 	@rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

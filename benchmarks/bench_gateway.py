@@ -90,7 +90,9 @@ def plan(arguments: Sequence[str] | None = None) -> Plan:
 def _rows_of_ours(*, said: bool) -> Iterable[Ours]:
     for row in ROWS:
         missing = row.missing()
-        if not missing:
+        if not row.is_built():
+            print(f"{row.name}: left out, `make compiled` was not run, failed, or is older than the source")
+        elif not missing:
             yield row
         elif not said:
             print(f"{row.name}: left out, this version has no setting {', '.join(missing)}")

@@ -12,7 +12,7 @@ Round = Mapping[str, Any]
 Rounds = Mapping[str, Sequence[Round]]
 """Contender to its rounds; all contenders have as many, in the same order."""
 
-OURS, DIRECT, NGINX = "ours", "direct", "nginx"
+OURS, COMPILED, DIRECT, NGINX = "ours", "ours-compiled", "direct", "nginx"
 _COVERAGE = 0.9
 WAITED_SHARE = 0.15
 """A gateway's own threads wait for one another for less than this."""
@@ -126,7 +126,13 @@ def summary(rounds: Rounds) -> dict[str, float]:
         "cpu_vs_nginx": paired_ratio(rounds, "cpu_us", OURS, NGINX),
         "cpu_per_chunk_vs_nginx": paired_ratio(rounds, "cpu_us_per_chunk", OURS, NGINX),
         "cpu_2_workers_vs_1": paired_ratio(rounds, "cpu_us", "ours-2-workers", OURS),
+        "compiled_rps_vs_nginx": paired_ratio(rounds, "rps_32", COMPILED, NGINX),
+        "compiled_rps_vs_litellm": paired_ratio(rounds, "rps_32", COMPILED, "litellm"),
+        "compiled_cpu_vs_nginx": paired_ratio(rounds, "cpu_us", COMPILED, NGINX),
+        "compiled_cpu_vs_python": paired_ratio(rounds, "cpu_us", COMPILED, OURS),
     }
+    if rounds.get(COMPILED):
+        samples["compiled_cpu_us_per_request"] = values(rounds, COMPILED, "cpu_us")
     if rounds.get(OURS):
         own = {name: values(rounds, OURS, name) for name in MEASURES}
         samples |= {

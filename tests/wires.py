@@ -15,10 +15,15 @@ class OrderWire:
     def flush_soon(self) -> None:
         """Pass over the head."""
 
-    async def write(self, data: bytes) -> None:
+    def push(self, data: bytes) -> bool:
         """Note the bytes."""
         if data:
             self._order.append(data)
+        return True
+
+    async def write(self, data: bytes) -> None:
+        """Note the bytes."""
+        self.push(data)
 
     def finish(self, data: bytes = b"") -> None:
         """Note the last bytes."""

@@ -22,6 +22,7 @@ HEAVY = [
         "orjson",
         "prometheus_client",
     ),
+    *("datasketch", "jsonschema_rs", "py3langid", "rapidfuzz"),
     *("pydantic", "rich", "scipy", "sqlalchemy", "structlog", "tantivy", "uvicorn", "uvloop", "yaml"),
 ]
 SCRIPT = """

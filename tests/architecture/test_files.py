@@ -75,6 +75,25 @@ def test_no_requirements_file_chooses_where_packages_come_from(texts):
     assert holding(requirements, INDEX_OPTIONS) == []
 
 
+def unhashed(text: str) -> list[str]:
+    """Return the requirements of a lock file that no hash pins."""
+    entries = text.replace("\\\n", " ").splitlines()
+    lines = [entry for entry in entries if entry.strip() and not entry.lstrip().startswith("#")]
+    return [line for line in lines if "==" not in line or "--hash=sha256:" not in line]
+
+
+def test_every_requirement_is_pinned_by_hash(texts):
+    locked = {name: text for name, text in texts.items() if name.startswith("requirements/") and name.endswith(".txt")}
+    locked["requirements/models.txt"] = texts["src/shipway/services/models.txt"]
+
+    assert len(locked) >= 4
+    assert {name: unhashed(text) for name, text in locked.items() if unhashed(text)} == {}
+    assert unhashed("# a comment\na==1 \\\n    --hash=sha256:00\nb==2\nc>=1 \\\n    --hash=sha256:00\n") == [
+        "b==2",
+        "c>=1      --hash=sha256:00",
+    ]
+
+
 def test_no_file_holds_a_path_of_this_machine(texts):
     assert holding(texts, machine_paths()) == []
 

@@ -71,20 +71,28 @@ def _refuse_no_file(path: Path) -> None:
         raise ConfigError([f"{path} is a folder, not the project file"], hint=hint)
 
 
-def load_project(root: Path, environ: Mapping[str, str]) -> LoadedProject:
-    """Load, overlay and validate the project in `root`.
+def project_files(root: Path, environment: str) -> list[Path]:
+    """Return the files that the settings of an environment are read from."""
+    named = (root / PROJECT_FILE, root / _OVERLAYS / f"{environment}.yaml")
+    return [path for path in named if path.is_file()]
+
+
+def load_project(root: Path, environ: Mapping[str, str], files: Path | None = None) -> LoadedProject:
+    """Load, overlay and validate the project in `root`; `files` is where its files were copied to, if they were.
 
     Raises:
         ConfigError: with every problem found, one line each.
         NotFoundError: no project file, or `APP_ENV` names an environment without an overlay file.
     """
-    loaded, problems = load_what_is_valid(root, environ)
+    loaded, problems = load_what_is_valid(root, environ, files)
     if problems or loaded is None:
         raise ConfigError(problems, hint="correct these lines; `shipway config schema` describes every key")
     return loaded
 
 
-def load_what_is_valid(root: Path, environ: Mapping[str, str]) -> tuple[LoadedProject | None, list[str]]:
+def load_what_is_valid(
+    root: Path, environ: Mapping[str, str], files: Path | None = None
+) -> tuple[LoadedProject | None, list[str]]:
     """Return the project without what is wrong in it, and a line for each thing that is.
 
     None stands for a project of which too little is left. `shipway config check` goes on with the rest to the files.
@@ -96,9 +104,10 @@ def load_what_is_valid(root: Path, environ: Mapping[str, str]) -> tuple[LoadedPr
     environment = environ.get("APP_ENV", "local")
     if not _ENVIRONMENT_NAME.fullmatch(environment):
         raise ConfigError([f"environment variable APP_ENV: {environment!r} is not a name like staging"])
-    base = read_yaml(root / PROJECT_FILE, PROJECT_FILE)
+    folder = files or root
+    base = read_yaml(folder / PROJECT_FILE, PROJECT_FILE)
     data, places = base.data, dict(base.places)
-    overlay = root / _OVERLAYS / f"{environment}.yaml"
+    overlay = folder / _OVERLAYS / f"{environment}.yaml"
     if overlay.is_file():
         extra = read_yaml(overlay, f"{_OVERLAYS}/{environment}.yaml")
         _merge(data, extra.data, (), places, extra.places)

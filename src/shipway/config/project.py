@@ -11,7 +11,10 @@ from shipway.config.routing_checks import routing_problems
 from shipway.config.sections.auth import Auth
 from shipway.config.sections.cache import Cache, Memory, Shadow
 from shipway.config.sections.corpus import Corpus, Retrieval
-from shipway.config.sections.evals import Evals, Gate
+from shipway.config.sections.datasets import DatasetEntry
+from shipway.config.sections.evals import Evals
+from shipway.config.sections.gates import Gate
+from shipway.config.sections.judges import JudgeEntry
 from shipway.config.sections.models import Decoding, ModelEntry
 from shipway.config.sections.pipeline import Code, Stage
 from shipway.config.sections.redis import Redis
@@ -81,6 +84,10 @@ class Project(Section):
     """The documents that rag routes answer from."""
     retrieval: Retrieval = Retrieval()
     """How passages are found."""
+    datasets: dict[Name, DatasetEntry] = Field(default_factory=dict)
+    """Cases by name, and what is checked of them."""
+    judges: dict[Name, JudgeEntry] = Field(default_factory=dict)
+    """Who gives an opinion on answers, by name."""
     evals: Evals = Evals()
     """The dataset a release is judged on."""
     gates: tuple[Gate, ...] = ()
@@ -107,6 +114,8 @@ class Project(Section):
         problems += tenant_problems(self.tenants, self.key_limits, self.auth, self.corpus)
         problems += price_problems(self.models, self.budgets, self.tenants, self.key_limits)
         problems += _missing(("evals", "route"), self.evals.route, self.routes, "routes")
+        for name, judge in self.judges.items():
+            problems += _missing(("judges", name, "model"), judge.model, self.models, "models")
         if problems:
             raise BrokenReferencesError(problems)
         return self

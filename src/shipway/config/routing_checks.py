@@ -13,7 +13,13 @@ from shipway.config.sections.routing import Routing, RoutingRule
 
 Problem = tuple[tuple[str | int, ...], str]
 
-_RANGES = (("min_chars", "max_chars"), ("min_tokens", "max_tokens"), ("min_complexity", "max_complexity"))
+_Range = tuple[str, str]
+_RANGES: tuple[_Range, ...] = (
+    ("min_chars", "max_chars"),
+    ("min_tokens", "max_tokens"),
+    ("min_complexity", "max_complexity"),
+)
+_CONDITIONS = ("route", "tenant", "header", "flag")
 
 
 def routing_problems(
@@ -78,16 +84,38 @@ def _rule_problems(routing: Routing, names: _Names) -> Iterator[Problem]:
                 yield (*here, "route"), f"the route {route!r} is of kind http, which has no model to choose"
             elif rule.prompt is not None and names.routes[route].kind == "rag":
                 yield (*here, "prompt"), f"the route {route!r} is of kind rag, whose prompt a rule cannot replace"
-        covering = next((k for k, earlier in enumerate(routing.rules[:index]) if covers(earlier, rule)), None)
-        if covering is not None:
-            yield (
-                here,
-                f"can never match: rules[{covering}] matches everything that it matches; put it first or remove it",
-            )
+        yield from _overlap_problems(here, routing.rules[:index], rule)
+
+
+def _overlap_problems(
+    here: tuple[str | int, ...], earlier: tuple[RoutingRule, ...], rule: RoutingRule
+) -> Iterator[Problem]:
+    """Yield that a rule can never match, or that it decides by chance with one before it."""
+    covering = next((number for number, other in enumerate(earlier) if covers(other, rule)), None)
+    if covering is not None:
+        yield here, f"can never match: rules[{covering}] matches everything that it matches; put it first or remove it"
+        return
+    for low, high in _RANGES:
+        together = _covering_together(earlier, rule, (low, high))
+        if together:
+            names = ", ".join(f"rules[{number}]" for number in together)
+            yield here, f"can never match: {names} together match everything that it matches; put it first or remove it"
+            return
+    for number, other in enumerate(earlier):
+        shared = _shared(other, rule)
+        if shared is not None and (other.to, other.prompt) != (rule.to, rule.prompt):
+            name, start, end = shared
+            what = f"{name} {start:g} to {end:g}" if end < math.inf else f"{name} from {start:g}"
+            yield here, f"overlaps rules[{number}], which decides for {what} too; let one end where the other begins"
 
 
 def covers(earlier: RoutingRule, later: RoutingRule) -> bool:
     """Return whether every request that `later` matches is matched by `earlier`."""
+    return _covers_but(earlier, later, None)
+
+
+def _covers_but(earlier: RoutingRule, later: RoutingRule, but: _Range | None) -> bool:
+    """Return whether `earlier` covers `later` in everything but one range."""
     if earlier.flag is not None and (earlier.flag != later.flag or earlier.to is None):
         return False
     for mine, others in ((earlier.route, later.route), (earlier.tenant, later.tenant)):
@@ -95,16 +123,45 @@ def covers(earlier: RoutingRule, later: RoutingRule) -> bool:
             return False
     if not earlier.header.items() <= later.header.items():
         return False
-    return all(_within(later, earlier, low, high) for low, high in _RANGES)
+    return all(_within(later, earlier, names) for names in _RANGES if names != but)
 
 
-def _within(inner: RoutingRule, outer: RoutingRule, low: str, high: str) -> bool:
-    inner_low, outer_low = getattr(inner, low) or 0, getattr(outer, low) or 0
-    inner_high, outer_high = getattr(inner, high), getattr(outer, high)
-    top = math.inf
-    return inner_low >= outer_low and (top if inner_high is None else inner_high) <= (
-        top if outer_high is None else outer_high
-    )
+def _within(inner: RoutingRule, outer: RoutingRule, names: _Range) -> bool:
+    (inner_low, inner_high), (outer_low, outer_high) = _ends(inner, names), _ends(outer, names)
+    return inner_low >= outer_low and inner_high <= outer_high
+
+
+def _ends(rule: RoutingRule, names: _Range) -> tuple[float, float]:
+    low, high = getattr(rule, names[0]), getattr(rule, names[1])
+    return low or 0.0, math.inf if high is None else high
+
+
+def _covering_together(earlier: tuple[RoutingRule, ...], rule: RoutingRule, names: _Range) -> list[int]:
+    """Return the rules whose ranges, one after the other, leave nothing of a rule's own; none if something is left."""
+    step = 0.0 if names[0] == "min_complexity" else 1.0
+    start, end = _ends(rule, names)
+    pieces = [(*_ends(other, names), number) for number, other in enumerate(earlier) if _covers_but(other, rule, names)]
+    used = []
+    for low, high, number in sorted(pieces):
+        if high >= start and low <= start:
+            used.append(number)
+            if high >= end:
+                return used
+            start = high + step
+    return []
+
+
+def _shared(one: RoutingRule, other: RoutingRule) -> tuple[str, float, float] | None:
+    """Return the range that two rules share when that alone tells them apart, and none contains the other's."""
+    differing = [names for names in _RANGES if _ends(one, names) != _ends(other, names)]
+    if len(differing) != 1 or any(getattr(one, name) != getattr(other, name) for name in _CONDITIONS):
+        return None
+    names = differing[0]
+    (low, high), (other_low, other_high) = _ends(one, names), _ends(other, names)
+    start, end = max(low, other_low), min(high, other_high)
+    if start >= end or _within(one, other, names) or _within(other, one, names):
+        return None
+    return names[0].removeprefix("min_"), start, end
 
 
 def _split_problems(routing: Routing, names: _Names) -> Iterator[Problem]:

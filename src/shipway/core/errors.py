@@ -17,6 +17,7 @@
     ├── UnavailableError         a part is not there now (engine not ready, queue full)
     │   ├── DeadlineError        it did not answer in time
     │   └── UpstreamError        it answered with an error; `status`
+    ├── JudgeReplyError          a judge answered with something that is no judgement
     └── NotYetError              a later version brings this
 
 `entrypoints/failures.py` maps each class to its exit code and HTTP status.
@@ -136,6 +137,10 @@ class UpstreamError(UnavailableError):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+
+
+class JudgeReplyError(ShipwayError):
+    """A judge answered with something that is no judgement; becomes a missing score (ERROR), never 0."""
 
 
 class NotYetError(ShipwayError):

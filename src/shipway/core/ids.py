@@ -15,6 +15,7 @@ Digest = NewType("Digest", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
+_SIGNS = (_CROCKFORD * 8).encode()
 _PAIR_SHIFTS_OF_50 = (40, 30, 20, 10, 0)
 _PAIR_SHIFTS_OF_40 = (30, 20, 10, 0)
 
@@ -33,3 +34,21 @@ def ulid(now_s: float, random_bits: Callable[[int], int] = secrets.randbits) -> 
             *[_PAIRS[(low >> shift) & 1023] for shift in _PAIR_SHIFTS_OF_40],
         ]
     )
+
+
+class UlidSource:
+    """Makes ULIDs one after the other, several times as fast as `ulid`; `random_bytes` gives so many bytes."""
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._random_bytes = random_bytes
+        self._time_ms = -1
+        self._begin = ""
+
+    def next(self, now_s: float) -> str:
+        """Return an id."""
+        time_ms = int(now_s * 1000)
+        if time_ms != self._time_ms:
+            self._time_ms = time_ms
+            self._begin = "".join([_PAIRS[(time_ms >> shift) & 1023] for shift in _PAIR_SHIFTS_OF_50])
+        # Five bits of each of 16 random bytes.
+        return self._begin + self._random_bytes(16).translate(_SIGNS).decode()

@@ -3,7 +3,7 @@
 Its libraries need a hundred megabytes, which a gateway of chat routes must not pay for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import anyio
@@ -12,11 +12,14 @@ from shipway.adapters.openai_http.generator import OpenAiGenerator
 from shipway.core.ids import Digest
 from shipway.entrypoints.rag_parts import embedder, index_formats, reranker
 from shipway.rag.answer import Generator
+from shipway.rag.compose import Prompt
 from shipway.rag.focus import SentenceModels
 from shipway.rag.index import OpenCorpus, open_corpus
 from shipway.rag.ports import Embedder, PassageSource, Reranker
 from shipway.rag.retrieve import RetrievalModels, RetrievalPolicy, Retriever
 from shipway.rag.vector_memory import RememberingEmbedder
+from shipway.registry.model import Release
+from shipway.services.answering import AnswerMaker, RouteAnswerer
 from shipway.services.application import Application
 from shipway.services.runtimes import Engine, openai_decoding
 
@@ -31,6 +34,13 @@ class AnswerParts:
         self._embedders: dict[str, Embedder] = {}
         self._rerankers: dict[str | None, Reranker | None] = {}
         self._generators: dict[tuple[Engine, tuple[tuple[str, Any], ...]], OpenAiGenerator] = {}
+
+    async def answerer(
+        self, release: Release, route: Mapping[str, Any], *, prompt: Prompt, generator: Generator
+    ) -> RouteAnswerer:
+        """Return the answerer of a rag route."""
+        maker = AnswerMaker(self, self._app.clock.monotonic_s)
+        return await maker.make(release, route, prompt=prompt, generator=generator)
 
     async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
         """Open a corpus for questions."""
@@ -77,6 +87,14 @@ class AnswerParts:
             )
             self._generators[key] = made
         return self._generators[key]
+
+    async def keep_only(self, used: Collection[Generator]) -> None:
+        """Close the connections of all other generators."""
+        kept = {id(generator) for generator in used}
+        for key, generator in list(self._generators.items()):
+            if id(generator) not in kept:
+                del self._generators[key]
+                await generator.close()
 
     async def close(self) -> None:
         """Close every connection."""

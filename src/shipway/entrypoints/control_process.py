@@ -27,6 +27,7 @@ from shipway.services.http_processes import ProcessTarget
 from shipway.services.local import LOOPBACK
 from shipway.services.rollouts import RegistryLabels
 from shipway.services.running import Endpoints
+from shipway.telemetry.events import leveled
 from shipway.telemetry.logs import configure, logger
 
 # A decision is worth a second; a look costs two small reads.
@@ -43,7 +44,7 @@ async def run_control(project: Path | None, stop: anyio.Event) -> None:
             app.state.records,
             lock_file=app.workspace.collector_lock,
             clock=app.clock,
-            note=logger("shipway.control").info,
+            note=leveled(logger("shipway.control")),
         )
         listener = _listen(app)
         api = control_app(app, leading=lambda: controller.leads)

@@ -15,6 +15,7 @@ from shipway.core.errors import (
     ForbiddenError,
     GateRefusedError,
     IntegrityError,
+    JudgeReplyError,
     NotFoundError,
     NotYetError,
     RateLimitedError,
@@ -62,6 +63,7 @@ FAILURES: tuple[tuple[type[ShipwayError], Failure], ...] = (
     (StoreError, Failure(3, 503)),
     (DeadlineError, Failure(3, 504)),
     (UnavailableError, Failure(3, 503)),
+    (JudgeReplyError, Failure(3, 502)),
     (NotYetError, Failure(2, 501)),
     (ShipwayError, Failure(3, 500)),
 )
@@ -79,7 +81,9 @@ def failure_of(error: ShipwayError) -> Failure:
 LEFT_BEHIND: tuple[tuple[tuple[str, ...], str], ...] = (
     (("up",), "everything that it had started is stopped; the store is kept"),
     (("down",), "processes may still be stopping; `shipway status` shows them"),
+    (("restart",), "stopped waiting; what was begun goes on: `shipway status` shows which processes are leaving"),
     (("deploy",), "stopped waiting; a rollout that was started goes on: `shipway rollout status`"),
+    (("reload",), "either every gateway worker obeys the new configuration or none; `shipway status` shows which"),
     (("rollback",), "stopped waiting; `shipway status` shows which release is stable"),
     (("rollout", "watch"), "stopped watching; the rollout goes on"),
     (("eval",), "stopped; no verdict was stored"),

@@ -1,8 +1,7 @@
 """What a gateway process keeps between requests, as the project file asks: answers, conversations, copies, feedback."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shipway.adapters.memory.answers import MemoryAnswers
 from shipway.adapters.memory.conversations import DocumentConversations, MemoryConversations
 from shipway.config.environment import process_environment
+from shipway.config.project import Project
 from shipway.config.secrets import resolve_secret
 from shipway.core.errors import ShipwayError, UsageError
 from shipway.gateway.cache import AnswerCache, CacheParts
@@ -28,8 +28,20 @@ if TYPE_CHECKING:
     from shipway.adapters.redis_answers.client import RestingRedis
     from shipway.gateway.semantic import QuestionEmbedder
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 _LOOK_S = 1.0
 _LOOKS_A_PURGE = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """What the semantic cache compares questions with; by the same name and threshold it is the same."""
+
+    name: str
+    embedder: "QuestionEmbedder"
+    threshold: float
+    index: SimilarQuestions
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +51,67 @@ class Keeping:
     kept: Kept
     shadow: ShadowSettings
     feedback: FeedbackDesk
-    run: Callable[[], Coroutine[Any, Any, None]]
+    run: Work
+    project: Project
+    comparing: Comparing | None = None
 
+    def adopt(self, before: "Keeping") -> None:
+        """Go on with what the one before keeps; one step of the event loop."""
+        mine, theirs = self.kept.cache, before.kept.cache
+        if mine is not None and theirs is not None and mine.store is theirs.store:
+            mine.inherit(theirs)
+            if isinstance(mine.store, MemoryAnswers):
+                mine.store.resize(self.project.cache.max_bytes)
 
-@asynccontextmanager
-async def opened_keeping(
-    app: Application, serving: Serving, settings: GatewaySettings, note: EventNote, *, worker: str, count: CountRating
-) -> AsyncIterator[Keeping]:
-    """Open what the project file asks for; for routes that it does not name nothing is built."""
-    memory = _memory(app, note)
-    cache = await _cache(app, settings, note)
-    pairs = app.project.shadow.keep_answers
-    shadow = ShadowSettings(
-        max_queued=app.project.shadow.max_queued,
-        max_active=app.project.shadow.max_active,
-        pairs=DocumentPairs(app.state.documents, worker=worker, max_pairs=pairs) if pairs else None,
-    )
-    feedback = FeedbackDesk(app.state.records, app.state.documents, app.clock, count=count)
-    try:
-        yield Keeping(Kept(cache, memory), shadow, feedback, lambda: _mind(serving, cache, memory, note))
-    finally:
+    async def close(self, others: "Collection[Keeping]" = ()) -> None:
+        """Close what none of the others goes on with."""
+        cache, memory = self.kept.cache, self.kept.memory
+        answers = [other.kept.cache.store for other in others if other.kept.cache is not None]
+        conversations = [other.kept.memory.store for other in others if other.kept.memory is not None]
         if cache is not None:
-            await cache.close()
-        if memory is not None:
+            await cache.close(keep_store=any(store is cache.store for store in answers))
+        if memory is not None and not any(store is memory.store for store in conversations):
             await memory.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingParts:
+    """What a worker keeps things with, whatever its configuration."""
+
+    serving: Serving
+    note: EventNote
+    worker: str
+    count: CountRating
+
+
+async def open_keeping(
+    app: Application, settings: GatewaySettings, parts: KeepingParts, before: Keeping | None = None
+) -> Keeping:
+    """Open what the project file asks for; for routes that it does not name nothing is built.
+
+    What the one before keeps in the same way is shared with it, so that nothing is lost when this one takes its place.
+    """
+    note, chosen = parts.note, app.project.shadow
+    memory = _memory(app, note, before)
+    cache, comparing = await _cache(app, settings, note, before)
+    pairs = before.shadow.pairs if before and before.project.shadow.keep_answers == chosen.keep_answers else None
+    if pairs is None and chosen.keep_answers:
+        pairs = DocumentPairs(app.state.documents, worker=parts.worker, max_pairs=chosen.keep_answers)
+    shadow = ShadowSettings(max_queued=chosen.max_queued, max_active=chosen.max_active, pairs=pairs)
+    feedback = FeedbackDesk(app.state.records, app.state.documents, app.clock, count=parts.count)
+    return Keeping(
+        Kept(cache, memory),
+        shadow,
+        before.feedback if before else feedback,
+        lambda: _mind(parts.serving, cache, memory, note),
+        app.project,
+        comparing,
+    )
+
+
+def embedding_name(app: Application) -> str | None:
+    """Return the name of the model that compares questions, None where none is named."""
+    return app.project.cache.embedding or (app.project.corpus.embedding if app.project.corpus else None)
 
 
 def cache_embedder(app: Application) -> "QuestionEmbedder":
@@ -71,7 +120,7 @@ def cache_embedder(app: Application) -> "QuestionEmbedder":
     Raises:
         UsageError: none is named.
     """
-    name = app.project.cache.embedding or (app.project.corpus.embedding if app.project.corpus else None)
+    name = embedding_name(app)
     if name is None:
         raise UsageError("no model compares questions", hint="name one in cache.embedding (`shipway models list`)")
     # Its libraries take a hundred megabytes; a gateway without a semantic cache must not pay for them.
@@ -79,29 +128,39 @@ def cache_embedder(app: Application) -> "QuestionEmbedder":
     return made
 
 
-async def _cache(app: Application, settings: GatewaySettings, note: EventNote) -> AnswerCache | None:
+async def _cache(
+    app: Application, settings: GatewaySettings, note: EventNote, before: Keeping | None
+) -> tuple[AnswerCache | None, Comparing | None]:
     chosen = app.project.cache
     if not chosen.routes:
-        return None
+        return None, None
     policies = {
         name: CachePolicy(route.ttl_s, route.always, route.tool_calls, route.semantic, route.follow_s)
         for name, route in chosen.routes.items()
     }
-    return AnswerCache(
-        CacheParts(
-            store=_answers(app),
-            policies=policies,
-            clock=app.clock,
-            note=note,
-            settings=settings,
-            semantic=await _semantic(app, note) if any(policy.semantic for policy in policies.values()) else None,
-            max_answer_bytes=chosen.max_answer_bytes,
-        )
+    wanted = any(policy.semantic for policy in policies.values())
+    comparing = await _semantic(app, note, before.comparing if before else None) if wanted else None
+    parts = CacheParts(
+        store=_answers(app, before),
+        policies=policies,
+        clock=app.clock,
+        note=note,
+        settings=settings,
+        semantic=comparing.index if comparing else None,
+        max_answer_bytes=chosen.max_answer_bytes,
     )
+    return AnswerCache(parts), comparing
 
 
-def _answers(app: Application) -> AnswerStore:
+def _answers(app: Application, before: Keeping | None) -> AnswerStore:
     chosen = app.project.cache
+    if before is not None and before.kept.cache is not None:
+        former = before.project.cache
+        # A store in Redis refuses what is too large by itself; the one in memory takes another size when it is adopted.
+        if former.store == chosen.store and (
+            chosen.store == "memory" or former.max_answer_bytes == chosen.max_answer_bytes
+        ):
+            return before.kept.cache.store
     if chosen.store == "memory":
         return MemoryAnswers(app.clock, max_bytes=chosen.max_bytes)
     redis = _redis(app)
@@ -112,10 +171,12 @@ def _answers(app: Application) -> AnswerStore:
     return made
 
 
-async def _semantic(app: Application, note: EventNote) -> SimilarQuestions | None:
+async def _semantic(app: Application, note: EventNote, before: Comparing | None) -> Comparing | None:
     """Return the index of questions, None (and a line in the log that says why) without a calibration that holds."""
+    name = embedding_name(app) or ""
     try:
-        embedder = await asyncio.to_thread(cache_embedder, app)
+        known = before is not None and before.name == name
+        embedder = before.embedder if before and known else await asyncio.to_thread(cache_embedder, app)
         found, reason = await import_module("shipway.services.caching").calibration_in_force(app, embedder)
     except ShipwayError as error:
         note("semantic_cache_off", reason=error.message)
@@ -124,11 +185,13 @@ async def _semantic(app: Application, note: EventNote) -> SimilarQuestions | Non
         note("semantic_cache_off", reason=reason)
         return None
     note("semantic_cache_on", threshold=found.threshold, bound=found.bound)
+    if before is not None and before.embedder is embedder and before.threshold == found.threshold:
+        return before
     made: SimilarQuestions = import_module("shipway.gateway.semantic").SemanticIndex(embedder, found.threshold)
-    return made
+    return Comparing(name, embedder, found.threshold, made)
 
 
-def _memory(app: Application, note: EventNote) -> Remembering | None:
+def _memory(app: Application, note: EventNote, before: Keeping | None) -> Remembering | None:
     chosen = app.project.memory
     if not chosen.routes:
         return None
@@ -136,7 +199,9 @@ def _memory(app: Application, note: EventNote) -> Remembering | None:
         name: MemoryPolicy(route.ttl_s, route.max_turns, route.max_chars) for name, route in chosen.routes.items()
     }
     store: ConversationStore
-    if chosen.store == "redis":
+    if before is not None and before.kept.memory is not None and before.project.memory.store == chosen.store:
+        store = before.kept.memory.store
+    elif chosen.store == "redis":
         module = import_module("shipway.adapters.redis_answers.conversations")
         store = module.RedisConversations(_redis(app), prefix=f"{_prefix(app)}:conversations:")
     elif chosen.store == "state":

@@ -1,7 +1,8 @@
 """What the gateway process counts callers with and whom it believes: adapters chosen by the project file."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from shipway.adapters.shared_limits.budgets import BudgetStore
 from shipway.adapters.shared_limits.limits import SharedLimits
 from shipway.config.environment import process_environment
+from shipway.config.project import Project
 from shipway.config.secrets import resolve_secret
+from shipway.config.sections.auth import Issuer
 from shipway.config.sections.redis import Redis
 from shipway.core.errors import UsageError
 from shipway.gateway.ports import EventNote
@@ -19,6 +22,7 @@ from shipway.gateway.tokens import TokenDesk
 from shipway.services.application import Application
 
 if TYPE_CHECKING:
+    from shipway.adapters.oidc.key_sets import KeySets
     from shipway.adapters.redis_limits.limits import RedisLimits
 
 _STRANGER_SLOTS = 8192
@@ -28,19 +32,29 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """The quotas and the desk for tokens; `run` works beside the server."""
+class Counters:
+    """Where callers are counted, for as long as the worker lives; `run` works beside the server."""
 
-    quotas: QuotaBook
-    tokens: TokenDesk | None
-    run: Work
+    limits: "SharedLimits | RedisLimits"
+    strangers: SharedLimits
+
+    def book(self, project: Project) -> QuotaBook:
+        """Return the quotas of a configuration; what is used of them is counted where it was before."""
+        rules = QuotaRules(project.rates, project.budgets, project.tenants, project.key_limits)
+        return QuotaBook(self.limits, self.strangers, rules)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for work in (self.limits.run, self.strangers.run):
+                group.create_task(work())
 
 
 @asynccontextmanager
-async def opened_access(app: Application, *, note: EventNote, uniform: Callable[[], float]) -> AsyncIterator[Access]:
-    """Open what limits and tokens need, as long as the block runs."""
-    project = app.project
-    folder = app.workspace.run / "limits"
+async def opened_counters(
+    app: Application, *, note: EventNote, uniform: Callable[[], float]
+) -> AsyncIterator[Counters]:
+    """Open what limits need, as long as the block runs."""
 
     def alert(found: BudgetAlert) -> None:
         note(
@@ -51,21 +65,55 @@ async def opened_access(app: Application, *, note: EventNote, uniform: Callable[
             limit_usd=found.bucket.capacity / NANO,
         )
 
-    strangers = SharedLimits(folder / "addresses", app.clock, note=note, slots=_STRANGER_SLOTS)
+    folder = app.workspace.run / "limits" / "addresses"
+    strangers = SharedLimits(folder, app.clock, note=note, slots=_STRANGER_SLOTS)
     limits = await _opened_limits(app, note, alert, uniform)
-    rules = QuotaRules(project.rates, project.budgets, project.tenants, project.key_limits)
-    tokens, mind_issuers = _tokens(app, note, uniform)
-
-    async def run() -> None:
-        async with asyncio.TaskGroup() as group:
-            for work in (limits.run, strangers.run, *mind_issuers):
-                group.create_task(work())
-
     try:
-        yield Access(QuotaBook(limits, strangers, rules), tokens, run)
+        yield Counters(limits, strangers)
     finally:
         await limits.close()
         await strangers.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Issuers:
+    """Whose tokens are believed; without an issuer there is no desk. `run` fetches their keys beside the server."""
+
+    named: Sequence[Issuer] = ()
+    tenants: frozenset[str] = frozenset()
+    desk: TokenDesk | None = None
+    keys: "KeySets | None" = None
+
+    @property
+    def run(self) -> Work | None:
+        """Return what fetches the keys."""
+        return self.keys.run if self.keys is not None else None
+
+    async def settled(self, within_s: float) -> None:
+        """Wait until the keys are here, but not for ever: an issuer that is gone must not hold back all else."""
+        if self.keys is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self.keys.tried()
+
+
+def issuers_of(
+    app: Application, note: EventNote, uniform: Callable[[], float], before: Issuers | None = None
+) -> Issuers:
+    """Return the issuers of the project file; what is known of those that are asked as before stays known."""
+    named, tenants = app.project.auth.issuers, frozenset(app.project.tenants)
+    if before is not None and (before.named, before.tenants) == (named, tenants):
+        return before
+    if not named:
+        return Issuers(named, tenants)
+    # Imported here: cryptography is for those who have issuers.
+    from shipway.adapters.oidc.key_sets import KeySets  # noqa: PLC0415
+    from shipway.adapters.oidc.verifier import OidcVerifier, key_source  # noqa: PLC0415
+
+    keys = KeySets([key_source(issuer) for issuer in named], app.clock, note=note, uniform=uniform)
+    if before is not None and before.keys is not None:
+        keys.inherit(before.keys)
+    return Issuers(named, tenants, TokenDesk(OidcVerifier(named, keys, tenants)), keys)
 
 
 async def _opened_limits(
@@ -103,15 +151,3 @@ def _redis_limits(
         share=1.0 / (redis.replicas * server.workers),
     )
     return RedisLimits(connected(url, redis.timeout_s), app.clock, settings, note=note, uniform=uniform, on_alert=alert)
-
-
-def _tokens(app: Application, note: EventNote, uniform: Callable[[], float]) -> tuple[TokenDesk | None, list[Work]]:
-    issuers = app.project.auth.issuers
-    if not issuers:
-        return None, []
-    # Imported here: cryptography is for those who have issuers.
-    from shipway.adapters.oidc.key_sets import KeySets  # noqa: PLC0415
-    from shipway.adapters.oidc.verifier import OidcVerifier, key_source  # noqa: PLC0415
-
-    keys = KeySets([key_source(issuer) for issuer in issuers], app.clock, note=note, uniform=uniform)
-    return TokenDesk(OidcVerifier(issuers, keys, frozenset(app.project.tenants))), [keys.run]

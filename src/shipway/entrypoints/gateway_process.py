@@ -6,28 +6,34 @@ import os
 import random
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from shipway.adapters.httptools_client.client import HttptoolsEngineClient
+from shipway.adapters.local_process.host import LocalHost
 from shipway.adapters.spool.spool import RecordSpool
+from shipway.config.environment import process_environment
 from shipway.core.disk import explained
 from shipway.core.snapshot import Snapshot
+from shipway.entrypoints.dataplane.place import Place
 from shipway.entrypoints.dataplane.server import ServerOptions, run, serve
-from shipway.entrypoints.gateway_kept import opened_keeping
-from shipway.entrypoints.gateway_limits import opened_access
+from shipway.entrypoints.gateway_kept import KeepingParts
+from shipway.entrypoints.gateway_limits import opened_counters
+from shipway.entrypoints.gateway_table import TableParts, Tables, open_table
 from shipway.entrypoints.gateway_telemetry import gateway_telemetry
-from shipway.entrypoints.runtime_factory import LocalRuntimeFactory
-from shipway.entrypoints.wiring import opened
+from shipway.entrypoints.wiring import load_in_force, opened
 from shipway.gateway.app import Gateway, GatewayParts
 from shipway.gateway.model import GatewaySettings, ModelPrice
 from shipway.gateway.serving import Serving
 from shipway.gateway.watch import SnapshotWatcher
 from shipway.services.application import Application
+from shipway.services.config_board import ConfigBoard
+from shipway.services.config_follower import ConfigFollower
 from shipway.services.load_failures import LoadFailures, ReportingLoader
 from shipway.services.local import gateway_worker
 from shipway.services.running import Endpoints
-from shipway.services.runtimes import ReleaseRuntimes
+from shipway.telemetry.events import leveled
 from shipway.telemetry.logs import configure, logger
 
 _HASH_KEY_FILE = "question-hash.key"
@@ -41,63 +47,62 @@ def run_gateway(project: Path | None, host: str | None, port: int | None, worker
 
 async def _serve(project: Path | None, host: str | None, port: int | None, worker: int) -> None:
     configure(sys.stdout)
-    note = logger("shipway.gateway")
-    async with opened(project, as_actor="gateway") as app, contextlib.AsyncExitStack() as stack:
+    note = leveled(logger("shipway.gateway"))
+    loaded, revision = load_in_force(project)
+    async with opened(project, as_actor="gateway", loaded=loaded) as app, contextlib.AsyncExitStack() as stack:
         name = f"gateway-{worker}-{os.getpid()}"
-        settings = gateway_settings(app, name)
         address = _address(app, host, port)
-        engines, factory = HttptoolsEngineClient(), LocalRuntimeFactory(app)
+        engines = HttptoolsEngineClient()
         telemetry = await stack.enter_async_context(gateway_telemetry(app, gateway_worker(worker), name))
         metrics = telemetry.metrics
         spool = RecordSpool(app.workspace.spool, worker=name, clock=app.clock, count=metrics.count_records)
-        serving = Serving(note.info)
+        serving = Serving(note)
         metrics.records_pending.set_function(lambda: spool.pending)
         metrics.snapshot_version.set_function(lambda: serving.current.snapshot.version if serving.current else 0)
+        uniform = random.Random(secrets.randbits(64)).random  # noqa: S311 - jitter, not a secret
+        counters = await stack.enter_async_context(opened_counters(app, note=note, uniform=uniform))
+        parts = TableParts(
+            GatewayParts(
+                engines=engines,
+                records=spool,
+                metrics=metrics,
+                log=telemetry.log,
+                note=note,
+                clock=app.clock,
+                uniform=uniform,
+                tracer=telemetry.tracer,
+            ),
+            counters,
+            KeepingParts(serving, note, gateway_worker(worker), telemetry.count_feedback),
+            lambda of: gateway_settings(of, name),
+        )
+        table = await open_table(app, parts)
+        failures = LoadFailures(app.state.documents, app.environment)
+        reporting = partial(ReportingLoader, failures=failures, worker=gateway_worker(worker), clock=app.clock)
         watcher = SnapshotWatcher(
             EnvironmentSnapshots(app),
-            ReportingLoader(
-                ReleaseRuntimes(app, factory),
-                LoadFailures(app.state.documents, app.environment),
-                gateway_worker(worker),
-                app.clock,
-            ),
+            reporting(table.runtimes),
             app.state.snapshots,
             serving,
             # Without the pid: a restarted worker takes its predecessor's place, so nobody waits for the dead one.
             worker=gateway_worker(worker),
             clock=app.clock,
-            note=note.info,
+            note=note,
         )
-        uniform = random.Random(secrets.randbits(64)).random  # noqa: S311 - jitter, not a secret
-        access = await stack.enter_async_context(opened_access(app, note=note.info, uniform=uniform))
-        rated = telemetry.count_feedback
-        opening = opened_keeping(app, serving, settings, note.info, worker=gateway_worker(worker), count=rated)
-        keeping = await stack.enter_async_context(opening)
-        parts = GatewayParts(
-            engines=engines,
-            records=spool,
-            metrics=metrics,
-            log=telemetry.log,
-            note=note.info,
-            clock=app.clock,
-            uniform=uniform,
-            quotas=access.quotas,
-            tokens=access.tokens,
-            kept=keeping.kept,
-            shadow=keeping.shadow,
-            feedback=keeping.feedback,
-            tracer=telemetry.tracer,
-        )
-        options = ServerOptions(workers=app.project.server.workers, drain_s=app.project.server.drain_s)
+        place = Place.of(process_environment(), lambda: serving.current is not None or serving.unwritten)
+        options = ServerOptions(app.project.server.workers, app.project.server.drain_s, place=place)
+        board = ConfigBoard(app.workspace, LocalHost())
+        gateway = Gateway(table.parts, serving, table.settings)
+        tables = Tables(table, parts, gateway, watcher, board, reporting)
+        follower = ConfigFollower(board, name, revision, tables.prepare, clock=app.clock, note=note)
         try:
-            gateway = Gateway(parts, serving, settings)
             telemetry.watch(gateway, app.workspace.run)
-            beside = (watcher.run, spool.run, access.run, telemetry.counts.run, keeping.run, *gateway.beside)
+            beside = (watcher.run, spool.run, counters.run, telemetry.counts.run, lambda: tables.run(follower.run))
             await serve(gateway, *address, options=options, beside=beside, flush=spool.close)
         finally:
             await serving.close()
             await engines.close()
-            await factory.close()
+            await tables.close()
 
 
 class EnvironmentSnapshots:
@@ -126,6 +131,7 @@ def gateway_settings(app: Application, worker: str) -> GatewaySettings:
     return GatewaySettings(
         worker=worker,
         max_body_bytes=server.max_body_bytes,
+        max_reply_bytes=server.max_reply_bytes,
         max_active=server.max_active,
         max_queued=server.max_queued,
         deadline_s=server.request_timeout_s,

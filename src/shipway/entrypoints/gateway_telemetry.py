@@ -19,6 +19,7 @@ from shipway.core.record import ServedRequest
 from shipway.gateway.app import Gateway
 from shipway.gateway.ports import RequestLogger
 from shipway.services.application import Application
+from shipway.telemetry.events import leveled
 from shipway.telemetry.export import SpanTarget, TraceExport
 from shipway.telemetry.families import Labels
 from shipway.telemetry.lines import LineWriter, to_descriptor
@@ -59,6 +60,9 @@ class GatewayTelemetry:
             lambda: {(engine,): float(state) for engine, state in gateway.calls.breaker_states().items()}
         )
         metrics.gauge("shipway_engine_retries").set_function(lambda: gateway.calls.retried)
+        metrics.gauge("shipway_engine_hedges").set_function(
+            lambda: {(outcome,): float(count) for outcome, count in gateway.calls.hedges.items()}
+        )
         shadow = gateway.shadow
         if shadow is not None:
             metrics.gauge("shipway_shadow").set_function(
@@ -136,7 +140,7 @@ def _export(app: Application, metrics: DataPlaneMetrics, worker: str, process: s
     }
     source = Source(resource, __version__, conventions.schema_url)
     providers = {entry.model: _PROVIDERS.get(entry.engine, entry.engine) for entry in app.project.models.values()}
-    note = logger("shipway.traces").warning
+    note = leveled(logger("shipway.traces"))
     export = TraceExport(_target(app, source, worker), SpanMaker(conventions, providers), note=note)
     metrics.gauge("shipway_traces_received").set_function(lambda: export.received)
     metrics.gauge("shipway_traces_exported").set_function(lambda: export.exported)

@@ -1,7 +1,7 @@
 """The technical parts of serving a release on this machine; implements `services.runtimes.RuntimeFactory`."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,10 +10,11 @@ import anyio
 from shipway.adapters.token_counts.counters import GgufTokens, TokensWhenNeeded
 from shipway.config.environment import process_environment
 from shipway.core.errors import NotFoundError, UnavailableError
-from shipway.core.ids import Digest
 from shipway.entrypoints.model_files import LocalModelFiles
 from shipway.gateway.budgeter import EstimatedTokens
 from shipway.gateway.model import TokenCounter
+from shipway.rag.compose import Prompt
+from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.engines import engine_address
 from shipway.services.local import EMBEDDED_ENGINES
@@ -23,28 +24,34 @@ from shipway.services.runtimes import Engine
 if TYPE_CHECKING:
     from shipway.entrypoints.answer_parts import AnswerParts
     from shipway.rag.answer import Generator
-    from shipway.rag.focus import SentenceModels
-    from shipway.rag.ports import PassageSource
+    from shipway.services.answering import RouteAnswerer
 
 _ANSWER_PARTS = "shipway.entrypoints.answer_parts"
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What does not depend on the configuration."""
+
+    answers: "AnswerParts | None" = None
+    counters: dict[str, TokenCounter] = field(default_factory=dict)
 
 
 class LocalRuntimeFactory:
     """Where models are served here; what answering from documents needs is loaded when a release needs it."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, before: "LocalRuntimeFactory | None" = None) -> None:
+        """Make one; what `before` has opened for another configuration of the same project is shared with it."""
         self._app = app
-        self._answers: AnswerParts | None = None
-        self._counters: dict[str, TokenCounter] = {}
+        self._shared: _Shared = before._shared if before else _Shared()  # noqa: SLF001 - another of its own kind
+        self._used: list[Generator] = []
 
-    async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> "PassageSource":
-        """Open a corpus for questions."""
+    async def answerer(self, release: Release, route: Mapping[str, Any], prompt: Prompt) -> "RouteAnswerer":
+        """Return what answers a rag route."""
+        engine = self.engine(route["model"], release.manifest["models"][route["model"]])
         await anyio.to_thread.run_sync(import_module, _ANSWER_PARTS)
-        return await self._answering().passages(corpus, retrieval)
-
-    async def sentence_models(self, corpus: Digest, retrieval: Mapping[str, Any]) -> "SentenceModels":
-        """Return the models that retrieval uses too."""
-        return await self._answering().sentence_models(corpus, retrieval)
+        generator = self.generator(engine, release.manifest["policy"]["decoding"])
+        return await self._answering().answerer(release, route, prompt=prompt, generator=generator)
 
     def engine(self, alias: str, model: Mapping[str, Any]) -> Engine:
         """Return where a model alias is served."""
@@ -80,21 +87,29 @@ class LocalRuntimeFactory:
         if model["engine"] != "llamacpp":
             return EstimatedTokens()
         name = model["model"]
-        if name not in self._counters:
+        counters = self._shared.counters
+        if name not in counters:
             path = LocalModelFiles().path(name, self._app.loaded.root)
-            self._counters[name] = TokensWhenNeeded(lambda: GgufTokens(path))
-        return self._counters[name]
+            counters[name] = TokensWhenNeeded(lambda: GgufTokens(path))
+        return counters[name]
 
     def generator(self, engine: Engine, decoding: Mapping[str, Any]) -> "Generator":
         """Return a generator over an engine; releases with the same decoding share its connections."""
-        return self._answering().generator(engine, decoding)
+        found = self._answering().generator(engine, decoding)
+        self._used.append(found)
+        return found
+
+    async def leave_to(self, others: "Collection[LocalRuntimeFactory]") -> None:
+        """Close the connections that none of the others uses."""
+        if self._shared.answers is not None:
+            await self._shared.answers.keep_only([used for other in others for used in other._used])  # noqa: SLF001
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._answers is not None:
-            await self._answers.close()
+        """Close every connection, those of other configurations too."""
+        if self._shared.answers is not None:
+            await self._shared.answers.close()
 
     def _answering(self) -> "AnswerParts":
-        if self._answers is None:
-            self._answers = cast("AnswerParts", import_module(_ANSWER_PARTS).AnswerParts(self._app))
-        return self._answers
+        if self._shared.answers is None:
+            self._shared.answers = cast("AnswerParts", import_module(_ANSWER_PARTS).AnswerParts(self._app))
+        return self._shared.answers

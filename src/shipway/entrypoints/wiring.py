@@ -17,12 +17,27 @@ from shipway.config.loading import LoadedProject, find_root, load_project
 from shipway.core.clock import SystemClock
 from shipway.core.errors import ConfigError, NotFoundError, ShipwayError
 from shipway.services.application import Application, Installation, RunningInstallation, Workspace
+from shipway.services.config_board import ConfigBoard
 from shipway.services.running import RUN_RECORD_FILE, Running, RunRecord
 
 
 def load(project: Path | None) -> LoadedProject:
     """Find and load the project of a command."""
     return load_project(find_root((project or Path.cwd()).resolve()), process_environment())
+
+
+def load_in_force(project: Path | None) -> tuple[LoadedProject, int]:
+    """Load what a process that starts now must obey, and its revision.
+
+    While an app runs, a file that is being edited is nobody's configuration until `shipway reload` has accepted it.
+    """
+    root, environ = find_root((project or Path.cwd()).resolve()), process_environment()
+    board = ConfigBoard(Workspace(root), LocalHost())
+    revision = board.in_force()
+    if revision:
+        return load_project(root, environ, board.files(revision)), revision
+    loaded = load_project(root, environ)
+    return loaded, board.begin(root, loaded.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +114,11 @@ def actor() -> str:
 
 
 @asynccontextmanager
-async def opened(project: Path | None, *, as_actor: str | None = None) -> AsyncIterator[Application]:
+async def opened(
+    project: Path | None, *, as_actor: str | None = None, loaded: LoadedProject | None = None
+) -> AsyncIterator[Application]:
     """Open a project's application and close it again."""
-    loaded = load(project)
+    loaded = loaded or load(project)
     workspace = Workspace(loaded.root)
     store = await SqlStore.open(workspace.state_file, create=True)
     try:

@@ -17,7 +17,7 @@ from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.gateway.auth import Caller
 from shipway.gateway.conversation import Conversation
 from shipway.gateway.model import GatewaySettings, Usage
-from shipway.gateway.ports import RecordSink
+from shipway.gateway.ports import Begun, RecordSink
 from shipway.gateway.quota import Limits, nano_usd
 from shipway.gateway.replies import RefusedError
 from shipway.telemetry.tracing import RequestTrace
@@ -88,6 +88,10 @@ class Account:
     extras: Extras | None = None
     stamp: list[tuple[str, str]] | None = None
     """The headers that the reply will carry, while there are none yet."""
+    begun: Begun | None = None
+    """Where the request was sent already, on the short way."""
+    spent_s: float = 0.0
+    """For how long it has been waited for there; part of what its engine has."""
 
     @classmethod
     def opened(cls, request_id: str, clock: Clock, settings: GatewaySettings) -> "Account":
@@ -114,10 +118,16 @@ class Account:
         """Keep a keyed hash of what was asked, so that equal questions can be found without their text."""
         if self.settings.keep_question:
             self.question = question
-        key = self.settings.question_hash_key
-        if key and question:
-            asked = question.strip().encode("utf-8", "surrogatepass")
-            self.question_hash = hashlib.blake2b(asked, digest_size=16, key=key).hexdigest()
+        self.question_hash = question_hash(self.settings, question)
+
+    def take_begun(self, engine: str) -> Begun | None:
+        """Return where the request was sent already, once; a connection to another engine is cut."""
+        begun, self.begun = self.begun, None
+        self.spent_s = 0.0
+        if begun is not None and begun.engine != engine:
+            begun.connection.abort()
+            return None
+        return begun
 
     def note(self, event: str) -> None:
         """Add an event once."""
@@ -137,7 +147,7 @@ class Account:
         """
         if not self.ends_s:
             return deadline_s
-        left_s = self.ends_s - self.clock.monotonic_s()
+        left_s = self.ends_s - self.clock.monotonic_s() + self.spent_s
         if left_s <= 0:
             raise DeadlineError("the caller's own deadline is over")
         return min(deadline_s, left_s)
@@ -269,3 +279,11 @@ class Account:
             question_hash=self.question_hash,
             worker=self.settings.worker,
         )
+
+
+def question_hash(settings: GatewaySettings, question: str) -> str:
+    """Return the keyed hash of a question, empty without a key or a question."""
+    key = settings.question_hash_key
+    if not key or not question:
+        return ""
+    return hashlib.blake2b(question.strip().encode("utf-8", "surrogatepass"), digest_size=16, key=key).hexdigest()

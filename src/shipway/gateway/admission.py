@@ -31,6 +31,7 @@ RELEASE_HEADER = "x-shipway-release"
 # A person has to deploy first; asking each second would tell nobody anything new.
 _RETRY_UNDEPLOYED = "10"
 _RETRY_SWITCHED_OFF_S = 30.0
+_CALLERS_FAULT = frozenset(range(400, 500)) - {429}
 
 
 @dataclass(slots=True)
@@ -73,13 +74,18 @@ class Admission:
     ) -> None:
         self._serving = serving
         self._records = records
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
-        self._quotas = quotas
+        self.quotas = quotas
         self._tokens = tokens
         self._demands: dict[str, RouteDemand] = {}
         self._demands_of: Applied | None = None
         self.places = Places(active=settings.max_active, queued=settings.max_queued)
+
+    def inherit(self, before: "Admission") -> None:
+        """Go on with the places of the admission that this one replaces."""
+        self.places = before.places
+        self.places.resize(active=self.settings.max_active, queued=self.settings.max_queued)
 
     def caller(self, exchange: Exchange, account: Account) -> Caller:
         """Return who calls."""
@@ -94,11 +100,21 @@ class Admission:
                 account.caller = state.keys.caller(authorization, now_s=self._clock.now_s())
         except RefusedError:
             # Guessing keys is the one thing that callers without one can do; it is slowed down by address.
-            excess = self._quotas.stranger(exchange.client_host) if self._quotas is not None else None
+            excess = self.quotas.stranger(exchange.client_host) if self.quotas is not None else None
             if excess is not None:
                 raise refusal(excess) from None
             raise
+        excess = self.quotas.stopped(account.caller.key) if self.quotas is not None else None
+        if excess is not None:
+            raise refusal(excess)
         return account.caller
+
+    def turned_away(self, exchange: Exchange, account: Account, because: RefusedError) -> RefusedError:
+        """Count a request that is refused before it has a release; it consumed nothing, but many of them are a 429."""
+        if self.quotas is None or account.caller is None or account.release or because.status not in _CALLERS_FAULT:
+            return because
+        excess = self.quotas.refused(account.caller.key, exchange.client_host)
+        return because if excess is None else refusal(excess)
 
     def invoker(self, exchange: Exchange, account: Account) -> Caller:
         """Return who calls, with the right to use models."""
@@ -118,9 +134,9 @@ class Admission:
         pinned = exchange.headers.get(RELEASE_HEADER)
         if pinned:
             caller.require(OPERATE)
-        if self._quotas is None:
+        if self.quotas is None:
             return await self._placed(exchange, account, caller, pinned)
-        await self._reserve(self._quotas, exchange, account, caller)
+        await self._reserve(self.quotas, exchange, account, caller)
         try:
             return await self._placed(exchange, account, caller, pinned)
         except BaseException:
@@ -130,10 +146,10 @@ class Admission:
 
     async def _placed(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
         if not self.places.take():
-            await self.places.wait(self._settings.deadline_s)
+            await self.places.wait(self.settings.deadline_s)
         try:
             if not self._records.has_room:
-                async with asyncio.timeout(self._settings.deadline_s):
+                async with asyncio.timeout(self.settings.deadline_s):
                     await self._records.wait_for_room()
             # Chosen after the wait: who queued through a rollback must not meet the old candidate.
             return self._assigned(exchange, account, caller, pinned)
@@ -149,7 +165,9 @@ class Admission:
         """
         try:
             quota = quotas.of(caller.key)
-            tokens, nano_usd = self._demand(quotas, exchange, account) if quota.is_metered else (0, 0)
+            tokens = nano_usd = 0
+            if quota.is_metered:
+                tokens, nano_usd = self.demand(quotas, account.route).of(account.asked, exchange.body_bytes)
             found = await quotas.limits.reserve(quota.prepared, tokens, nano_usd)
         except LimitsLostError:
             message = "the limits cannot be counted now, so nothing is let in; try again"
@@ -161,19 +179,20 @@ class Admission:
         if quotas.headers_on_all:
             exchange.stamp += await quotas.headers(quota)
 
-    def _demand(self, quotas: QuotaBook, exchange: Exchange, account: Account) -> tuple[int, int]:
+    def demand(self, quotas: QuotaBook, route: str) -> RouteDemand:
+        """Return what a request on a route may use at most, by all releases that may serve it."""
         state = self.state()
         if self._demands_of is not state:
             self._demands, self._demands_of = {}, state
-        demand = self._demands.get(account.route)
+        demand = self._demands.get(route)
         if demand is None:
-            loaded = (release.runtime.routes.get(account.route) for release in state.releases.values())
-            demand = self._demands[account.route] = route_demand(
+            loaded = (release.runtime.routes.get(route) for release in state.releases.values())
+            demand = self._demands[route] = route_demand(
                 [runtime for runtime in loaded if runtime is not None],
-                self._settings.prices,
+                self.settings.prices,
                 max_prompt_tokens=quotas.rules.budgets.max_prompt,
             )
-        return demand.of(account.asked, exchange.body_bytes)
+        return demand
 
     def _assigned(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
         state = self.state()

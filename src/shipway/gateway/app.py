@@ -14,22 +14,29 @@ from typing import Any, cast
 from shipway.core import record as events
 from shipway.core.clock import Clock
 from shipway.core.errors import StoreError
-from shipway.core.ids import ulid
+from shipway.core.ids import UlidSource
+from shipway.core.record import ServedRequest
 from shipway.gateway.accounting import CLIENT_GONE_STATUS, Account
 from shipway.gateway.admission import Admission
 from shipway.gateway.attempts import EngineCalls
-from shipway.gateway.auth import OPERATE
 from shipway.gateway.exchange import Exchange
 from shipway.gateway.feedback import FeedbackDesk
+from shipway.gateway.flight import Flight
 from shipway.gateway.http_route import PREFIX, HttpProxy
 from shipway.gateway.kept import Kept
+from shipway.gateway.lane import Lane
+from shipway.gateway.lane_route import LaneTools
+from shipway.gateway.lane_routes import LaneRoutes
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.model_api import ModelApi
 from shipway.gateway.ofrep import PREFIX as FLAGS_PREFIX
 from shipway.gateway.ofrep import FlagDesk
-from shipway.gateway.ports import EngineClient, EventNote, RecordSink, RequestLogger, RequestMetrics
+from shipway.gateway.pages import MODELS, Pages
+from shipway.gateway.ports import DirectEngines, EngineClient, EventNote, RecordSink, RequestLogger, RequestMetrics
 from shipway.gateway.quota_book import QuotaBook
 from shipway.gateway.replies import RefusedError, Reply, error_reply, refusal_of
+from shipway.gateway.response_desk import PREFIX as RESPONSES
+from shipway.gateway.response_desk import ResponseDesk
 from shipway.gateway.serving import Serving
 from shipway.gateway.shadow_desk import ShadowDesk, ShadowSettings
 from shipway.gateway.status import StatusPages
@@ -37,13 +44,12 @@ from shipway.gateway.tokens import TokenDesk
 from shipway.gateway.traced import TRACEPARENT, join_trace
 from shipway.gateway.user_word import FEEDBACK, FORGET, UserWord
 from shipway.gateway.validate import STREAMING, Endpoint
-from shipway.telemetry.tracing import Tracer
+from shipway.telemetry.tracing import RequestTrace, Tracer
 
 Handler = Callable[[Exchange, Account], Awaitable[None]]
 
 SOCKET = "/ws"
 """What a streaming endpoint's path ends with when it is spoken to over a WebSocket."""
-_MODELS = "/v1/models"
 _UNCOUNTED = frozenset({"/health", "/ready"})
 _TOO_LARGE = 413
 _SERVER_ERROR = 500
@@ -81,17 +87,34 @@ class Gateway:
         self._settings = settings
         self._serving = serving
         # Ids have to be unique, not secret; the system's generator costs a system call each time.
-        self._random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311
-        calls = self.calls = EngineCalls(parts.engines, settings, parts.clock, uniform=parts.uniform)
+        self._ids = UlidSource(random.Random(secrets.randbits(128)).randbytes)  # noqa: S311
+        self.calls = EngineCalls(parts.engines, settings, parts.clock, uniform=parts.uniform)
+        self.shadow: ShadowDesk | None = None
+        self._equip(None)
+
+    def obey(self, parts: GatewayParts, settings: GatewaySettings) -> None:
+        """Serve by other parts and settings from the next request on; what is under way ends by the old ones.
+
+        One step of the event loop. Breakers, places, the engines' pauses and the counts of shadows stay.
+        """
+        before = (self._admission, self._api)
+        self._parts, self._settings = parts, settings
+        self.calls.obey(settings)
+        self._equip(before)
+
+    def _equip(self, before: "tuple[Admission, ModelApi] | None") -> None:
+        parts, settings, serving, calls = self._parts, self._settings, self._serving, self.calls
         self._admission = Admission(serving, parts.records, settings, parts.clock, parts.quotas, parts.tokens)
-        self._pages = StatusPages(serving, calls, parts.metrics, settings, parts.clock)
+        status = StatusPages(serving, calls, parts.metrics, settings, parts.clock)
+        pages = self._pages = Pages(self._admission, status, parts.records, settings)
         self._flags = FlagDesk(self._admission, settings, parts.clock)
         self._proxy = HttpProxy(self._admission, calls, parts.records, settings)
+        self._responses = ResponseDesk(self._admission, calls, settings)
         kept = parts.kept
         self.shadow = self._shadow_desk()
         memory = kept.memory.store if kept.memory else None
         users = UserWord(self._admission, settings, feedback=parts.feedback, memory=memory)
-        models = ModelApi(
+        models = self._api = ModelApi(
             self._admission,
             kept.relay(calls, parts.records, settings),
             kept.desk(parts.records, settings),
@@ -99,6 +122,9 @@ class Gateway:
             settings,
             self.shadow,
         )
+        if before is not None:
+            self._admission.inherit(before[0])
+            models.inherit(before[1])
         self._routes: Mapping[str, tuple[str, Handler]] = {
             **{f"/v1/{endpoint}": ("POST", partial(models.openai, endpoint=endpoint)) for endpoint in Endpoint},
             **{path: ("POST", partial(models.openai, endpoint=Endpoint.RERANK)) for path in ("/rerank", "/v2/rerank")},
@@ -107,13 +133,14 @@ class Gateway:
             "/rag_answer": ("POST", models.rag_answer),
             FEEDBACK: ("POST", users.feedback),
             FORGET: ("POST", users.forget),
-            "/health": ("GET", self._health),
-            "/ready": ("GET", self._ready),
-            "/metrics": ("GET", self._metrics),
-            "/version": ("GET", self._version),
-            _MODELS: ("GET", self._models),
+            "/health": ("GET", pages.health),
+            "/ready": ("GET", pages.ready),
+            "/metrics": ("GET", pages.metrics),
+            "/version": ("GET", pages.version),
+            MODELS: ("GET", pages.models),
             FLAGS_PREFIX: ("POST", self._flags.all),
         }
+        self.lane = self._lane()
 
     @property
     def max_message_bytes(self) -> int:
@@ -140,8 +167,14 @@ class Gateway:
         parts = self._parts
         if parts.shadow is None:
             return None
-        calls = EngineCalls(parts.engines, self._settings, parts.clock, uniform=parts.uniform)
-        return ShadowDesk(calls, self._serving, parts.records, self._settings, parts.shadow, parts.note)
+        before = self.shadow
+        calls = (
+            before.calls if before else EngineCalls(parts.engines, self._settings, parts.clock, uniform=parts.uniform)
+        )
+        desk = ShadowDesk(calls, self._serving, parts.records, self._settings, parts.shadow, parts.note)
+        if before is not None:
+            desk.queue.counts = before.queue.counts
+        return desk
 
     def drain(self) -> None:
         """Answer `/ready` with 503 from now on; requests are still served."""
@@ -154,9 +187,19 @@ class Gateway:
         exchange.stamp.append(("x-request-id", account.id))
         if self._parts.tracer is not None or exchange.headers.raw(TRACEPARENT) is not None:
             join_trace(self._parts.tracer, exchange, account, self._routes)
+        await self._run(exchange, account, self._handler(exchange)(exchange, account))
+
+    async def resume(self, exchange: Exchange, flight: Flight) -> None:
+        """Answer a request that was begun on the short way."""
+        account = flight.account()
+        account.stamp = exchange.stamp
+        exchange.stamp += [("x-request-id", account.id), *flight.arm.stamps]
+        await self._run(exchange, account, self._api.resume(exchange, account, flight))
+
+    async def _run(self, exchange: Exchange, account: Account, work: Awaitable[None]) -> None:
         status = _SERVER_ERROR
         try:
-            await self._handler(exchange)(exchange, account)
+            await work
             status = account.record.status if account.record else 200
         except asyncio.CancelledError:
             status = self._abort(account, gone=exchange.gone)
@@ -178,27 +221,31 @@ class Gateway:
         return replace(reply, headers=(("x-request-id", account.id), *reply.headers))
 
     def _opened(self) -> Account:
-        request_id = f"req_{ulid(self._parts.clock.now_s(), self._random_bits)}"
-        return Account.opened(request_id, self._parts.clock, self._settings)
+        return Account.opened(self._new_id(), self._parts.clock, self._settings)
+
+    def _new_id(self) -> str:
+        return "req_" + self._ids.next(self._parts.clock.now_s())
 
     def _handler(self, exchange: Exchange) -> Handler:
         if exchange.path.startswith(PREFIX):
             return self._proxy.serve
         if exchange.path.startswith(f"{FLAGS_PREFIX}/"):
-            return self._flags.one if exchange.method == "POST" else partial(self._wrong_method, allowed="POST")
-        if exchange.path.startswith(f"{_MODELS}/"):
-            method, handler = "GET", cast("Handler", self._model)
+            return self._flags.one if exchange.method == "POST" else partial(self._pages.wrong_method, allowed="POST")
+        if exchange.path.startswith(f"{MODELS}/"):
+            method, handler = "GET", cast("Handler", self._pages.model)
         elif exchange.path in self._routes:
             method, handler = self._routes[exchange.path]
+        elif exchange.path.startswith(RESPONSES):
+            return self._responses.serve
         else:
-            return self._unknown
+            return self._pages.unknown
         if exchange.method == method or (exchange.method, method) == ("HEAD", "GET"):
             return handler
-        return partial(self._wrong_method, allowed=method)
+        return partial(self._pages.wrong_method, allowed=method)
 
     async def _fail(self, exchange: Exchange, account: Account, error: Exception) -> int:
         """Say what went wrong in the way that is still possible, after the record is written."""
-        refusal = refusal_of(error)
+        refusal = self._admission.turned_away(exchange, account, refusal_of(error))
         if refusal.status == _SERVER_ERROR:
             self._parts.note("request_failed", request_id=account.id, error=repr(error))
         account.blame(refusal)
@@ -248,50 +295,41 @@ class Gateway:
             self._parts.note("record_not_written", request_id=account.id, error=error.message)
 
     def _publish(self, account: Account, status: int) -> None:
-        record = account.unwritten(status)
-        parts, trace = self._parts, account.trace
+        self._tell(account.unwritten(status), account.question, account.trace)
+
+    def _tell(self, record: ServedRequest, question: str, trace: RequestTrace | None) -> None:
+        parts = self._parts
         parts.metrics.observe(record)
-        if trace is None and not account.question:
+        if trace is None and not question:
             parts.log(record)
             return
-        parts.log(record, question=account.question, trace_id=trace.trace_id if trace else "")
+        parts.log(record, question=question, trace_id=trace.trace_id if trace else "")
         if trace is not None and parts.tracer is not None:
             parts.tracer.finish(record, trace)
 
-    async def _health(self, exchange: Exchange, _account: Account) -> None:
-        _send(exchange, self._pages.health())
+    def _cut_short(self, account: Account, gone: bool) -> None:  # noqa: FBT001 - LaneTools.ended
+        """Record a request that ended on the short way before its reply."""
+        status = self._abort(account, gone=gone)
+        if account.hold is not None:
+            account.settle()
+        self._publish(account, status)
 
-    async def _ready(self, exchange: Exchange, _account: Account) -> None:
-        _send(exchange, await self._pages.ready(has_room=self._parts.records.has_room))
-
-    async def _metrics(self, exchange: Exchange, account: Account) -> None:
-        if not self._settings.metrics_public:
-            self._admission.caller(exchange, account).require(OPERATE)
-        # Rendering takes milliseconds when there are many releases; streams must not wait for it.
-        _send(exchange, await asyncio.to_thread(self._pages.metrics))
-
-    async def _version(self, exchange: Exchange, account: Account) -> None:
-        self._admission.caller(exchange, account).require(OPERATE)
-        _send(exchange, self._pages.version())
-
-    async def _models(self, exchange: Exchange, account: Account) -> None:
-        caller = self._admission.caller(exchange, account)
-        _send(exchange, self._pages.models(self._admission.state(), caller))
-
-    async def _model(self, exchange: Exchange, account: Account) -> None:
-        caller = self._admission.caller(exchange, account)
-        name = exchange.path.removeprefix(f"{_MODELS}/")
-        _send(exchange, self._pages.model(self._admission.state(), caller, name))
-
-    async def _unknown(self, exchange: Exchange, account: Account) -> None:
-        self._admission.caller(exchange, account)
-        raise RefusedError(404, f"nothing is served at {exchange.path[:100]!r}", code="unknown_path")
-
-    async def _wrong_method(self, exchange: Exchange, account: Account, *, allowed: str) -> None:
-        self._admission.caller(exchange, account)
-        exchange.stamp.append(("allow", allowed))
-        raise RefusedError(405, f"use {allowed} here, not {exchange.method}", code="method_not_allowed")
-
-
-def _send(exchange: Exchange, reply: Reply) -> None:
-    exchange.reply(reply.status, reply.headers, reply.body)
+    def _lane(self) -> Lane | None:
+        """Return the short way, None when the parts do not allow one."""
+        parts, calls, admission = self._parts, self.calls, self._admission
+        if not isinstance(parts.engines, DirectEngines):
+            return None
+        tools = LaneTools(
+            clock=parts.clock,
+            settings=self._settings,
+            records=parts.records,
+            places=admission.places,
+            watch=calls.watch,
+            limits=parts.quotas.limits if parts.quotas is not None else None,
+            new_id=self._new_id,
+            count_request=calls.count_request,
+            publish=self._tell,
+            ended=self._cut_short,
+        )
+        routes = LaneRoutes(self._serving, admission, calls, self._api.dispatch, parts.engines, kept=parts.kept)
+        return Lane(tools, routes, parts.tracer)

@@ -13,7 +13,14 @@ from shipway.core.errors import DeadlineError, UnavailableError
 from shipway.gateway.breaker import CircuitBreaker
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.patience import Patience, Watch
-from shipway.gateway.ports import EngineBrokenError, EngineClient, EngineConnectError, EngineRequest, EngineResponse
+from shipway.gateway.ports import (
+    Begun,
+    EngineBrokenError,
+    EngineClient,
+    EngineConnectError,
+    EngineRequest,
+    EngineResponse,
+)
 from shipway.gateway.replies import RefusedError, retry_after
 from shipway.gateway.retries import ExtraBudget
 
@@ -43,7 +50,13 @@ class EngineCalls:
         self._breakers: dict[str, CircuitBreaker] = {}
         self.streams_open = 0
         self.retried = 0
+        self.hedges = {"sent": 0, "won": 0}
         self.watch = Watch()
+
+    def obey(self, settings: GatewaySettings) -> None:
+        """Ask by other settings from now on; breakers and the counts of the retry budget stay."""
+        self._settings = settings
+        self._retries.share = settings.retry_share
 
     def breaker(self, engine: str) -> CircuitBreaker:
         """Return the breaker of an engine address."""
@@ -53,36 +66,50 @@ class EngineCalls:
             )
         return self._breakers[engine]
 
-    async def send(self, engine: str, request: EngineRequest, *, replayable: bool = True) -> EngineResponse:
+    async def send(
+        self, engine: str, request: EngineRequest, *, replayable: bool = True, admitted: list[int] | None = None
+    ) -> EngineResponse:
         """Return the first reply worth passing on; the caller closes it and settles the breaker.
+
+        `admitted` takes the breaker's generation of each attempt.
 
         Raises:
             EngineConnectError: the last attempt found no engine.
             EngineBrokenError: the last attempt's connection ended without a reply.
             RefusedError: 503, the breaker is open.
         """
-        breaker = self.breaker(engine)
-        self._retries.request()
+        breaker, begun = self.breaker(engine), request.begun
+        if begun is None:
+            self._retries.request()
         last = self._settings.max_attempts if replayable else 1
         for attempt in range(1, last + 1):
-            self._admit(breaker)
+            if begun is None:
+                self._admit(breaker)
+            generation = breaker.generation if begun is None else begun.generation
+            if admitted is not None:
+                admitted.append(generation)
             try:
-                response = await self._client.send(request)
+                response = await (self._client.send(request) if begun is None else _arrived(begun))
             except (EngineConnectError, EngineBrokenError):
-                breaker.failed()
+                breaker.failed(generation)
                 if attempt >= last or not self._retries.take():
                     raise
             except BaseException:
-                breaker.abandoned()
+                breaker.abandoned(generation)
                 raise
             else:
                 if attempt >= last or not self._again(response) or not self._retries.take():
                     return response
-                breaker.failed()
+                breaker.failed(generation)
                 response.close()
+            begun = None
             self.retried += 1
             await self._sleep(self._pause_s(attempt))
         raise UnavailableError("no attempt was made; set max_attempts to 1 or more")
+
+    def count_request(self) -> None:
+        """Count a request that is sent without `send` against the retry budget."""
+        self._retries.request()
 
     def reply(
         self, engine: str, request: EngineRequest, patience: Patience, *, replayable: bool = True
@@ -131,7 +158,7 @@ class EngineCalls:
 class EngineCall:
     """A call to an engine: entered, it holds a reply within its patience; left, it closes it, settles the breaker."""
 
-    __slots__ = ("_breaker", "_calls", "_engine", "_patience", "_replayable", "_request", "_response")
+    __slots__ = ("_admitted", "_breaker", "_calls", "_engine", "_patience", "_replayable", "_request", "_response")
 
     def __init__(
         self, calls: EngineCalls, engine: str, request: EngineRequest, patience: Patience, *, replayable: bool
@@ -142,12 +169,15 @@ class EngineCall:
         self._patience = patience
         self._replayable = replayable
         self._breaker = calls.breaker(engine)
+        self._admitted: list[int] = []
         self._response: EngineResponse | None = None
 
     async def __aenter__(self) -> EngineResponse:
         self._patience.begin()
         try:
-            self._response = await self._calls.send(self._engine, self._request, replayable=self._replayable)
+            self._response = await self._calls.send(
+                self._engine, self._request, replayable=self._replayable, admitted=self._admitted
+            )
         except BaseException as error:
             self._leave(error)
             raise
@@ -163,23 +193,35 @@ class EngineCall:
                 self._response.close()
 
     def _leave(self, error: BaseException | None) -> None:
+        # None was admitted when the breaker refused.
+        generation = self._admitted[-1] if self._admitted else -1
         try:
             self._patience.end(error)
         except DeadlineError:
             if self._patience.is_short:
                 # A caller in a hurry must not take the engine from all the others.
-                self._breaker.abandoned()
+                self._breaker.abandoned(generation)
             else:
-                self._breaker.failed()
+                self._breaker.failed(generation)
             raise
         if self._response is None:
             # `send` has counted the failure already.
             return
         # A 5xx is the engine's failure, and so is a reply that breaks off; all else that it answered is a success.
         if isinstance(error, EngineBrokenError | DeadlineError) or self._response.status >= _SERVER_ERROR:
-            self._breaker.failed()
+            self._breaker.failed(generation)
         else:
-            self._breaker.succeeded()
+            self._breaker.succeeded(generation)
+
+
+async def _arrived(begun: Begun) -> EngineResponse:
+    """Return the reply to a request that is on its way already."""
+    try:
+        await begun.connection.arrived()
+    except BaseException:
+        begun.connection.abort()
+        raise
+    return begun.connection
 
 
 def _shown(engine: str) -> str:

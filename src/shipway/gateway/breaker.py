@@ -6,7 +6,8 @@ from shipway.core.clock import Clock
 class CircuitBreaker:
     """Opens after `failures` in a row, lets one probe through after `open_s`, closes when the probe succeeds.
 
-    Every admitted call must be settled by exactly one of `succeeded`, `failed` or `abandoned`.
+    Every admitted call must be settled by one of `succeeded`, `failed` or `abandoned`, with the `generation` that was
+    in force when it was admitted: a call from before the breaker opened says nothing about the engine now.
     """
 
     def __init__(self, clock: Clock, *, failures: int, open_s: float) -> None:
@@ -16,6 +17,7 @@ class CircuitBreaker:
         self._failed = 0
         self._opened_at_s: float | None = None
         self._probing = False
+        self.generation = 0
 
     @property
     def state(self) -> int:
@@ -32,7 +34,7 @@ class CircuitBreaker:
         return self._probing or self._opened_at_s + self._open_s > self._clock.monotonic_s()
 
     def wait_s(self) -> float:
-        """Return 0.0 and admit the call, or the seconds until one is worth trying."""
+        """Return 0.0 and admit the call into the `generation` that is in force then, or the seconds until a try."""
         if self._opened_at_s is None:
             return 0.0
         left_s = self._opened_at_s + self._open_s - self._clock.monotonic_s()
@@ -41,25 +43,29 @@ class CircuitBreaker:
         if self._probing:
             return self._open_s
         self._probing = True
+        # The probe is alone in its generation, so nobody else can speak for it.
+        self.generation += 1
         return 0.0
 
-    def succeeded(self) -> None:
-        """Close: the engine works; a call from before it opened says nothing about now."""
-        if self._opened_at_s is not None and not self._probing:
+    def succeeded(self, generation: int) -> None:
+        """Close: the engine works."""
+        if generation != self.generation:
             return
         self._failed = 0
         self._opened_at_s = None
         self._probing = False
 
-    def failed(self) -> None:
-        """Count a failure; the last allowed one, or a failed probe, opens. One from before does not prolong a rest."""
-        if not self._probing and self.is_resting:
+    def failed(self, generation: int) -> None:
+        """Count a failure; the last allowed one, or a failed probe, opens."""
+        if generation != self.generation:
             return
         self._failed += 1
-        if self._probing or self._failed >= self._limit:
+        if self._opened_at_s is not None or self._failed >= self._limit:
             self._opened_at_s = self._clock.monotonic_s()
+            self.generation += 1
         self._probing = False
 
-    def abandoned(self) -> None:
+    def abandoned(self, generation: int) -> None:
         """Forget the call: the client left, so it says nothing about the engine."""
-        self._probing = False
+        if generation == self.generation:
+            self._probing = False

@@ -73,6 +73,15 @@ class AnswerCache:
         self._forgetting: set[asyncio.Task[None]] = set()
         self._is_down = False
 
+    def inherit(self, before: "AnswerCache") -> None:
+        """Go on with the flights and releases of the cache that this one replaces over the same store."""
+        self._flights, self._releases = before._flights, before._releases  # noqa: SLF001 - of its own kind
+
+    @property
+    def store(self) -> AnswerStore:
+        """Return where the answers lie."""
+        return self._parts.store
+
     @property
     def max_answer_bytes(self) -> int:
         """Return the size above which an answer is not kept."""
@@ -123,10 +132,11 @@ class AnswerCache:
             task.add_done_callback(self._forgetting.discard)
         self._releases = served
 
-    async def close(self) -> None:
-        """Finish dropping and give the store's connections back."""
+    async def close(self, *, keep_store: bool = False) -> None:
+        """Finish dropping and give the store's connections back, unless another cache goes on with it."""
         await asyncio.gather(*self._forgetting)
-        await self._parts.store.close()
+        if not keep_store:
+            await self._parts.store.close()
 
     async def _lead(
         self, account: Account, request: Cacheable, produce: Callable[[], Awaitable[bytes | None]]

@@ -18,6 +18,9 @@ from shipway.gateway.replies import RefusedError
 HEADER = "x-shipway-conversation"
 
 _LONGEST = 200
+_SYSTEM = ("system", "developer")
+_UNSAID = object()
+_NAMING = frozenset({"metadata", "conversation", "conversation_id", "previous_response_id"})
 
 
 @dataclass(slots=True)
@@ -34,16 +37,10 @@ def identify(header: str | None, body: Mapping[str, Any], *, key_id: str) -> Con
     Raises:
         RefusedError: an identity that is given but is no text of 1 to 200 printable characters.
     """
+    if header is None and _NAMING.isdisjoint(body):
+        return Conversation(_hashed(key_id, body), "hash")
     metadata = body.get("metadata")
     held = body.get("conversation") if "input" in body else None
-    if (
-        header is None
-        and metadata is None
-        and held is None
-        and "conversation_id" not in body
-        and "previous_response_id" not in body
-    ):
-        return Conversation(_hashed(key_id, body), "hash")
     named = metadata.get("conversation_id") if isinstance(metadata, dict) else None
     given = (
         ("header", HEADER, header or None),
@@ -78,8 +75,7 @@ def _checked(value: Any, param: str) -> ConversationId:
 def _hashed(key_id: str, body: Mapping[str, Any]) -> ConversationId:
     messages = body.get("messages")
     if isinstance(messages, list):
-        system = _first(messages, ("system", "developer"))
-        user = _first(messages, ("user",))
+        system, user = _first_words(messages)
     else:
         system, user = None, next((body[name] for name in ("prompt", "question", "input") if name in body), None)
     if isinstance(user, str) and (system is None or isinstance(system, str)):
@@ -91,11 +87,21 @@ def _hashed(key_id: str, body: Mapping[str, Any]) -> ConversationId:
     return ConversationId("h_" + hashlib.sha256(text).hexdigest()[:32])
 
 
-def _first(messages: Sequence[Any], roles: tuple[str, ...]) -> Any:
+def _first_words(messages: Sequence[Any]) -> tuple[Any, Any]:
+    """Return the content of the first system and of the first user message."""
+    system: Any = _UNSAID
+    user: Any = _UNSAID
     for item in messages:
-        if isinstance(item, dict) and item.get("role") in roles:
-            return item.get("content")
-    return None
+        if not isinstance(item, dict):
+            continue
+        role = item.get("role")
+        if user is _UNSAID and role == "user":
+            user = item.get("content")
+        elif system is _UNSAID and role in _SYSTEM:
+            system = item.get("content")
+        if system is not _UNSAID and user is not _UNSAID:
+            break
+    return None if system is _UNSAID else system, None if user is _UNSAID else user
 
 
 def _bytes(value: list[Any]) -> bytes:

@@ -17,6 +17,7 @@ _SMALL_BYTES = 16_384
 """Up to here the body's size stands for its text; a larger one is looked at, because it may hold pictures."""
 _TOKENS_PER_PICTURE = 1500
 _UNSAID_OUTPUT = 4096
+_OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 _MILLION = 1_000_000
 
 
@@ -45,14 +46,14 @@ class RouteDemand:
         return tokens_in + tokens_out, nano_usd(usd)
 
     def _output(self, asked: Mapping[str, Any]) -> int:
-        limits = [
-            limit
-            for limit in (asked.get("max_completion_tokens"), asked.get("max_tokens"), self.output_tokens)
-            if isinstance(limit, int) and limit > 0
-        ]
+        least = self.output_tokens
+        for name in _OUTPUT_LIMITS:
+            limit = asked.get(name)
+            if isinstance(limit, int) and limit > 0 and (least is None or limit < least):
+                least = limit
         choices = asked.get("n")
         times = choices if isinstance(choices, int) and choices > 1 else 1
-        return times * (min(limits) if limits else _UNSAID_OUTPUT)
+        return times * (least or _UNSAID_OUTPUT)
 
 
 def text_tokens(body: Mapping[str, Any], size_bytes: int) -> int:

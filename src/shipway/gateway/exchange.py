@@ -36,6 +36,11 @@ class Headers:
         """Return all headers in order."""
         return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.fields)
 
+    @property
+    def has_repeated(self) -> bool:
+        """Return whether any header stands there more than once."""
+        return bool(self._repeated)
+
     def raw(self, name: bytes) -> bytes | None:
         """Return a header's value as it was sent, the last one when it stands there more than once."""
         return self._found.get(name)
@@ -75,6 +80,10 @@ class Wire(Protocol):
 
     def flush_soon(self) -> None:
         """Send the head when the loop turns, unless a piece of the body takes it along before."""
+        ...
+
+    def push(self, data: bytes) -> bool:
+        """Send bytes; False when the client reads slowly, so that `write` has to be waited for."""
         ...
 
     async def write(self, data: bytes) -> None:

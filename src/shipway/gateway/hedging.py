@@ -20,12 +20,17 @@ Result = TypeVar("Result")
 
 
 class Hedge:
-    """The hedges of one worker."""
+    """The hedges of one worker; `counts` takes how many were `sent` and how many of them `won`."""
 
-    def __init__(self, clock: Clock, share: float) -> None:
+    def __init__(self, clock: Clock, share: float, counts: dict[str, int] | None = None) -> None:
         self._clock = clock
         self._budget = ExtraBudget(clock, share, always=0)
         self._timer = HedgeTimer()
+        self._counts = {"sent": 0, "won": 0} if counts is None else counts
+
+    def inherit(self, before: "Hedge") -> None:
+        """Go on with the answer times that another hedge has seen."""
+        self._timer = before._timer  # noqa: SLF001 - another of its own kind
 
     async def first(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Return what the faster of at most two calls returns; a call that fails waits for the other one."""
@@ -39,25 +44,29 @@ class Hedge:
         delay_s = self._timer.delay_s
         if delay_s is None:
             return await call()
-        tasks = {asyncio.ensure_future(call())}
+        first = asyncio.ensure_future(call())
+        tasks = {first}
         try:
             done, _ = await asyncio.wait(tasks, timeout=delay_s)
             if not done and self._budget.take():
                 tasks.add(asyncio.ensure_future(call()))
-            return await _first_good(tasks)
+                self._counts["sent"] += 1
+            used = await _first_good(tasks)
+            self._counts["won"] += used is not first
+            return used.result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _first_good(tasks: "Collection[asyncio.Future[Result]]") -> Result:
+async def _first_good(tasks: "Collection[asyncio.Future[Result]]") -> "asyncio.Future[Result]":
     left = set(tasks)
     while True:
         done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
         good = [task for task in done if not task.cancelled() and task.exception() is None]
         if good or not left:
-            return (good or list(done))[0].result()
+            return (good or list(done))[0]
 
 
 def can_be_hedged(call: ModelCall, route: ChatRoute, max_tokens: int) -> bool:

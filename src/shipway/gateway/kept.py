@@ -77,6 +77,11 @@ class Kept:
     cache: AnswerCache | None = None
     memory: Remembering | None = None
 
+    def concerns(self, route: str) -> bool:
+        """Return whether a route's answers are kept or its conversations remembered."""
+        cached = self.cache is not None and self.cache.concerns(route)
+        return cached or (self.memory is not None and route in self.memory.policies)
+
     def relay(self, calls: EngineCalls, records: RecordSink, settings: GatewaySettings) -> ChatRelay:
         """Return the relay of this worker."""
         if self.cache is None and self.memory is None:

@@ -92,12 +92,13 @@ class Storage:
 class Quota:
     """Buckets with their places in the table."""
 
-    __slots__ = ("buckets", "generation", "handle", "holds", "money", "places", "requests", "tokens")
+    __slots__ = ("buckets", "day", "generation", "handle", "holds", "money", "places", "requests", "tokens")
 
     def __init__(self, buckets: Sequence[Bucket], handle: Any) -> None:
         self.buckets = tuple(buckets)
         self.handle = handle
         self.generation = -1
+        self.day = -1
         self.holds = any(bucket.measure is not Measure.REQUESTS for bucket in buckets)
         self.requests: tuple[RequestRow, ...] = ()
         self.tokens: tuple[TokenRow, ...] = ()
@@ -187,7 +188,7 @@ class Ledger:
 
     def _take_money(self, quota: Quota, tokens: int, nano_usd: int, now_s: float) -> Excess | None:
         cells = self._cells
-        self._turn(quota.money, now_s)
+        self._turn_quota(quota, now_s)
         for slot, reserved, mine, capacity, monthly, bucket in quota.money:
             before = cells[reserved]
             if cells[slot] + before + nano_usd > capacity:
@@ -245,7 +246,7 @@ class Ledger:
                 cells[reserved] -= 1.0
                 cells[mine] -= 1.0
             if quota.money:
-                alerts = self._spend(quota.money, held_nano_usd, nano_usd, now_s)
+                alerts = self._spend(quota, held_nano_usd, nano_usd, now_s)
         finally:
             self._unlock(quota.handle)
         if alerts:
@@ -272,10 +273,17 @@ class Ledger:
 
     # Money.
 
-    def _turn(self, rows: Sequence[MoneyRow], now_s: float) -> None:
+    def _turn_quota(self, quota: Quota, now_s: float) -> None:
+        """Begin a quota's new periods when the day is another than at its last request."""
+        calendar = self._calendar
+        calendar.glance(now_s)
+        if quota.day != calendar.day:
+            self._turn(quota.money)
+            quota.day = calendar.day
+
+    def _turn(self, rows: Sequence[MoneyRow]) -> None:
         """Begin a new period when it has come; a clock that was set back does not bring the old one back."""
         cells, slots, calendar = self._cells, self._slots, self._calendar
-        calendar.glance(now_s)
         for slot, _reserved, _mine, _capacity, monthly, _bucket in rows:
             period = calendar.month if monthly else calendar.day
             if cells[2 * slots + slot] < period:
@@ -283,11 +291,11 @@ class Ledger:
                 cells[2 * slots + slot] = period
                 cells[3 * slots + slot] = 0.0
 
-    def _spend(self, rows: Sequence[MoneyRow], held: int, spent: int, now_s: float) -> list[BudgetAlert] | None:
+    def _spend(self, quota: Quota, held: int, spent: int, now_s: float) -> list[BudgetAlert] | None:
         cells = self._cells
         alerts: list[BudgetAlert] | None = None
-        self._turn(rows, now_s)
-        for slot, reserved, mine, capacity, _monthly, bucket in rows:
+        self._turn_quota(quota, now_s)
+        for slot, reserved, mine, capacity, _monthly, bucket in quota.money:
             now_spent = cells[slot] + spent
             cells[slot] = now_spent
             cells[reserved] -= held
@@ -390,6 +398,7 @@ class Ledger:
                         money.append((slot, reserved, mine, capacity, monthly, bucket))
                         self._open_budget(slot, bucket, money[-1])
             quota.generation = self._tags[slots]
+            quota.day = -1
         finally:
             self._unlock_all()
         quota.requests, quota.tokens = tuple(requests), tuple(tokens)
@@ -398,7 +407,7 @@ class Ledger:
     def _open_budget(self, slot: int, bucket: Bucket, row: MoneyRow) -> None:
         self._budgets[bucket.name] = (bucket, slot)
         self._calendar.look()
-        self._turn((row,), self._monotonic_s())
+        self._turn((row,))
         self._sow(slot, bucket.name)
 
     def _slot(self, bucket: Bucket) -> int:

@@ -18,9 +18,9 @@ class ModelPrice:
     cache_write_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
-    """Tokens of one request: `uncached` + `cache_read` + `cache_write` is the whole input.
+    """Tokens of one request: `uncached` + `cache_read` + `cache_write` is the whole input. Nobody changes it.
 
     `output` holds the `reasoning` tokens too. `estimated` says that the engine reported none, so one stream event was
     counted as one token.

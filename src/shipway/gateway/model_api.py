@@ -10,6 +10,7 @@ from shipway.gateway.answer_route import AnswerDesk
 from shipway.gateway.auth import INVOKE, Caller
 from shipway.gateway.conversation import HEADER, identify
 from shipway.gateway.exchange import Exchange
+from shipway.gateway.flight import Flight
 from shipway.gateway.model import AnswerResult, GatewaySettings
 from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
 from shipway.gateway.relay import ChatRelay, reply_text
@@ -35,11 +36,15 @@ class ModelApi:
         shadow: ShadowDesk | None = None,
     ) -> None:
         self._admission = admission
-        self._dispatch = Dispatch(relay, records, settings)
+        self.dispatch = Dispatch(relay, records, settings)
         self._desk = desk
         self._records = records
         self._settings = settings
         self._shadow = shadow
+
+    def inherit(self, before: "ModelApi") -> None:
+        """Go on with what the one that this replaces knows of its engines."""
+        self.dispatch.inherit(before.dispatch)
 
     async def openai(self, exchange: Exchange, account: Account, endpoint: Endpoint) -> None:
         """Serve one of the OpenAI endpoints."""
@@ -51,12 +56,24 @@ class ModelApi:
                 return
             await self._shadow.beside(exchange, account, call, admitted, self._serve)
 
+    async def resume(self, exchange: Exchange, account: Account, flight: Flight) -> None:
+        """Serve a request that was begun on the short way."""
+        with flight.admitted() as admitted:
+            if flight.failure is not None:
+                raise flight.failure
+            try:
+                await self.dispatch.chat(exchange, account, flight.call, admitted)
+            finally:
+                if account.begun is not None:
+                    # Nobody has asked for its reply.
+                    account.begun.connection.abort()
+
     async def _serve(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
         match admitted.runtime:
             case ChatRoute():
-                await self._dispatch.chat(exchange, account, call, admitted)
+                await self.dispatch.chat(exchange, account, call, admitted)
             case AnswerRoute() if call.endpoint is Endpoint.CHAT:
-                await self._dispatch.answer(
+                await self.dispatch.answer(
                     exchange,
                     account,
                     call,
@@ -85,7 +102,7 @@ class ModelApi:
         with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
             match admitted.runtime:
                 case ChatRoute():
-                    _, reply = await self._dispatch.ask(exchange, account, call, admitted)
+                    _, reply = await self.dispatch.ask(exchange, account, call, admitted)
                     answer: dict[str, Any] = {"text": reply_text(reply)}
                 case AnswerRoute():
                     result = await self._answered(exchange, account, call, admitted)
@@ -114,7 +131,7 @@ class ModelApi:
         self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted
     ) -> AnswerResult:
         messages, caller = call.body["messages"], admitted.caller
-        return await self._dispatch.answer(
+        return await self.dispatch.answer(
             exchange, account, call, admitted, lambda route: self._desk.answered(account, route, messages, caller)
         )
 

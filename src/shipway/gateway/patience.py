@@ -5,6 +5,7 @@ together, and nobody sets these times to a hundredth of a second.
 """
 
 import asyncio
+from typing import Protocol
 
 from shipway.core.errors import DeadlineError
 from shipway.gateway.replies import RefusedError
@@ -12,20 +13,30 @@ from shipway.gateway.replies import RefusedError
 _TICK_S = 0.02
 
 
+class Timed(Protocol):
+    """What has a time at which it is over: `wake_s`, monotonic."""
+
+    wake_s: float
+
+    def expire(self) -> None:
+        """End it; the watch calls this once."""
+        ...
+
+
 class Watch:
     """Minds the time of a worker's calls while there are any."""
 
     def __init__(self) -> None:
-        self._calls: set[Patience] = set()
+        self._calls: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, call: "Patience") -> None:
+    def add(self, call: Timed) -> None:
         """Mind a call."""
         self._calls.add(call)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 
-    def discard(self, call: "Patience") -> None:
+    def discard(self, call: Timed) -> None:
         """Forget a call."""
         self._calls.discard(call)
 
@@ -35,10 +46,11 @@ class Watch:
             return
         loop = asyncio.get_running_loop()
         now_s = loop.time()
+        # First: one call that cannot be ended must not leave all others without a watch.
+        self._timer = loop.call_later(_TICK_S, self._tick)
         for call in [call for call in self._calls if call.wake_s <= now_s]:
             self._calls.discard(call)
             call.expire()
-        self._timer = loop.call_later(_TICK_S, self._tick)
 
 
 class Patience:

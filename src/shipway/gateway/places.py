@@ -23,6 +23,20 @@ class Places:
         """Return how many requests wait."""
         return len(self._line)
 
+    def resize(self, *, active: int, queued: int) -> None:
+        """Take other sizes; whoever waits gets the places that are new, and who has one keeps it."""
+        self._active, self._queued = active, queued
+        while self._line and self.at_work < active:
+            turn = self._line.popleft()
+            if not turn.done():
+                self.at_work += 1
+                turn.set_result(None)
+
+    @property
+    def is_free(self) -> bool:
+        """Return whether `take` would give a place."""
+        return self.at_work < self._active and not self._line
+
     def take(self) -> bool:
         """Take a place if one is free and nobody waits."""
         if self.at_work < self._active and not self._line:
@@ -47,7 +61,8 @@ class Places:
             if turn.done() and not turn.cancelled():
                 # The place came together with the end of the wait: it goes to the next.
                 self.leave()
-            else:
+            elif turn in self._line:
+                # Who gave a place back in the same turn of the loop has passed over it already.
                 self._line.remove(turn)
             if isinstance(error, TimeoutError):
                 raise _overloaded() from None
@@ -55,7 +70,7 @@ class Places:
 
     def leave(self) -> None:
         """Give the place to whoever waits longest, or free it."""
-        while self._line:
+        while self._line and self.at_work <= self._active:
             turn = self._line.popleft()
             if not turn.done():
                 turn.set_result(None)

@@ -4,9 +4,9 @@ Above: the application and the snapshot watcher. Below: `adapters/httptools_clie
 (records), `adapters/sql` (snapshots), the wiring (releases become runtimes), `telemetry.metrics`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from shipway.core.errors import UnavailableError
 from shipway.core.ids import ReleaseId
@@ -28,13 +28,17 @@ class EngineBrokenError(UnavailableError):
 
 @dataclass(slots=True)
 class EngineRequest:
-    """One HTTP request to an engine or a service; `url` is sent as it is, without requoting."""
+    """One HTTP request to an engine or a service; `url` is sent as it is, without requoting.
+
+    `begun` is where it was sent already: the first attempt reads the reply there.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | AsyncIterator[bytes] = b""
     connect_timeout_s: float = 2.0
+    begun: "Begun | None" = None
 
 
 class EngineResponse(Protocol):
@@ -58,11 +62,22 @@ class EngineResponse(Protocol):
         """
         ...
 
+    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+        """Give each piece of the body to `sink` as it comes, until that returns False or the body ends.
+
+        Returns whether the body has ended. No task is woken for a piece.
+
+        Raises:
+            EngineBrokenError: the connection ended before the body was whole; whatever `sink` raised.
+        """
+        ...
+
     async def whole(self, limit_bytes: int) -> bytes:
         """Return the whole body.
 
         Raises:
-            EngineBrokenError: the connection ended before, or the body is larger than the limit.
+            EngineBrokenError: the connection ended before.
+            RefusedError: 502, the body is larger than the limit.
         """
         ...
 
@@ -80,6 +95,65 @@ class EngineClient(Protocol):
         Raises:
             EngineConnectError: no connection within `connect_timeout_s`.
             EngineBrokenError: the connection ended before the headers.
+        """
+        ...
+
+
+class ReplyTaker(Protocol):
+    """Who gets a reply without waiting for it in a task."""
+
+    def answered(self, raw: bytes) -> bool:
+        """Take the body of a whole 200 reply; False leaves it on the connection, to be read as a response."""
+        ...
+
+    def unusual(self) -> None:
+        """Take note that something else came, or nothing more will; it is to be read as a response."""
+        ...
+
+
+class ReadyConnection(EngineResponse, Protocol):
+    """An open connection to an engine, on which a request is sent at once."""
+
+    def post(self, request: bytes, taker: ReplyTaker) -> None:
+        """Send a whole request; its reply goes to `taker`."""
+        ...
+
+    def detach(self) -> None:
+        """Tell the taker nothing more; the reply is to be read as a response."""
+        ...
+
+    async def arrived(self) -> None:
+        """Return when the reply's headers are there.
+
+        Raises:
+            EngineBrokenError: the connection ended before.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request that is on its way: where, to which engine, and the breaker's generation when it was sent."""
+
+    connection: ReadyConnection
+    engine: str
+    generation: int
+
+
+@runtime_checkable
+class DirectEngines(EngineClient, Protocol):
+    """An engine client that has connections ready."""
+
+    def ready(
+        self, url: str, headers: tuple[tuple[str, str], ...]
+    ) -> tuple[bytes, Callable[[], ReadyConnection | None]]:
+        """Return the beginning of every POST to an address, and what gives an idle connection to it, if there is one.
+
+        To the beginning belong more header lines, an empty one and the body.
         """
         ...
 

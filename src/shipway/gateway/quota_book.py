@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from shipway.config.sections.routes import Budgets, Rates
@@ -18,6 +18,8 @@ from shipway.gateway.replies import RefusedError, retry_after
 _MOST_QUOTAS = 20_000
 """Beyond this all are put together anew: callers with tokens of their own can be any number."""
 _STRANGERS = "-"
+_REFUSED = "/refused"
+_MOST_STOPPED = 4096
 _OVER = {
     Measure.REQUESTS: ("is over its requests per minute; wait and try again", "rate_limited"),
     Measure.TOKENS: ("is over its tokens per minute; wait and try again", "tokens_rate_limited"),
@@ -48,6 +50,13 @@ class QuotaRules:
             *self._scope("key", f"{prefix}/key/{quote(key.key_id, safe='')}", _KEY_FIELDS, (own, tenant)),
             *self._scope("tenant", f"{prefix}/tenant", _TENANT_FIELDS, (tenant,)),
         ]
+
+    def refusals(self, key: KeyEntry, host: str) -> list[Bucket]:
+        """Return the buckets of requests that have to be refused: a key's, and those of an address with valid keys."""
+        own = [bucket for bucket in self.buckets(key) if (bucket.whose, bucket.measure) == ("key", Measure.REQUESTS)]
+        per_ip = self.rates.per_ip_min
+        address = Bucket(f"{_STRANGERS}/address/{host}{_REFUSED}", "address", Measure.REQUESTS, per_ip, per_ip)
+        return [*(replace(bucket, name=bucket.name + _REFUSED) for bucket in own), address]
 
     def stranger(self, host: str) -> Bucket:
         """Return the bucket of an address that brings no valid key."""
@@ -102,6 +111,7 @@ class CallerQuota:
         self.is_metered = is_metered
 
 
+@runtime_checkable
 class HostLimits(Protocol):
     """Counters that need not be waited for."""
 
@@ -117,8 +127,8 @@ class HostLimits(Protocol):
 class QuotaBook:
     """The quotas of one worker's callers.
 
-    `strangers` counts addresses without a valid key, in a table of their own: they can be any number, and none of them
-    may crowd out a key.
+    `strangers` counts addresses without a valid key and requests that have to be refused, in a table of their own:
+    they can be any number, and none of them may crowd out a key.
     """
 
     def __init__(self, limits: Limits, strangers: HostLimits, rules: QuotaRules) -> None:
@@ -126,6 +136,7 @@ class QuotaBook:
         self.rules = rules
         self._strangers = strangers
         self._quotas: dict[str, CallerQuota] = {}
+        self._stopped: set[str] = set()
         self.headers_on_all = rules.rates.headers == "all"
 
     def of(self, key: KeyEntry) -> CallerQuota:
@@ -146,12 +157,36 @@ class QuotaBook:
 
     def stranger(self, host: str) -> Excess | None:
         """Count a request without a valid key against its address."""
-        bucket = self.rules.stranger(_network(host))
+        return self._counted([self.rules.stranger(_network(host))])
+
+    def refused(self, key: KeyEntry, host: str) -> Excess | None:
+        """Count a request that has to be refused, which has consumed nothing else, against its key and address."""
+        excess = self._counted(self.rules.refusals(key, _network(host)))
+        if excess is not None and excess.bucket.whose == "key":
+            if len(self._stopped) >= _MOST_STOPPED:
+                self._stopped.clear()
+            self._stopped.add(key.key_id)
+        return excess
+
+    def is_stopped(self, key_id: str) -> bool:
+        """Return whether too many requests of a key had to be refused, as far as is known without counting."""
+        return key_id in self._stopped
+
+    def stopped(self, key: KeyEntry) -> Excess | None:
+        """Return why a key's request need not be read: too many of its requests had to be refused just now."""
+        if key.key_id not in self._stopped:
+            return None
+        excess = self._counted(self.rules.refusals(key, "")[:-1])
+        if excess is None:
+            self._stopped.discard(key.key_id)
+        return excess
+
+    def _counted(self, buckets: Sequence[Bucket]) -> Excess | None:
         try:
-            found = self._strangers.reserve_now(self._strangers.prepared([bucket]), 0, 0)
+            found = self._strangers.reserve_now(self._strangers.prepared(buckets), 0, 0)
         except LimitsLostError:
             # So many addresses at once are an attack; whoever has no key waits.
-            return Excess(bucket, 1.0)
+            return Excess(buckets[0], 1.0)
         return found if isinstance(found, Excess) else None
 
     async def headers(self, quota: CallerQuota) -> list[tuple[str, str]]:
@@ -174,7 +209,10 @@ def refusal(excess: Excess) -> RefusedError:
     """Return what a caller over a limit is told."""
     words, code = _OVER[excess.bucket.measure]
     message = f"this {excess.bucket.whose} {words}"
-    if excess.bucket.whose == "address":
+    if excess.bucket.name.endswith(_REFUSED):
+        whose = excess.bucket.whose
+        message = f"too many requests of this {whose} have to be refused; wait, and correct what they are told"
+    elif excess.bucket.whose == "address":
         message = "this address is over its requests without a valid key; wait and try again"
     return RefusedError(429, message, code=code, retry_after=retry_after(excess.wait_s))
 

@@ -30,6 +30,11 @@ class RecordingWire:
         """Send the head when the loop turns."""
         self.wire.flush_soon()
 
+    def push(self, data: bytes) -> bool:
+        """Send bytes; False when the client reads slowly."""
+        self._keep(data)
+        return self.wire.push(data)
+
     async def write(self, data: bytes) -> None:
         """Send bytes."""
         self._keep(data)

@@ -6,7 +6,8 @@ the engine said it and the record is written; every other end of a stream is an 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,8 @@ from shipway.gateway.exchange import Exchange
 from shipway.gateway.model import GatewaySettings, Usage
 from shipway.gateway.patience import Patience
 from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink
-from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError
+from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError, reply_too_large
+from shipway.gateway.response_names import ResponseNames, swapped
 from shipway.gateway.responses import ResponseStream, response_body, response_text
 from shipway.gateway.stream import ChatStream
 from shipway.gateway.usage import usage_of
@@ -36,6 +38,51 @@ _CHARS_PER_TOKEN = 4
 _TAIL_WAIT_S = 0.1
 _SHORT_SHARE = 0.9
 _ERROR_BODY_BYTES = 1 << 20
+
+
+class Passing:
+    """A stream on its way through: each piece in the callback that brought it, without waking a task."""
+
+    __slots__ = ("_account", "_exchange", "_left_bytes", "_limit_bytes", "_patience", "_stream")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        account: Account,
+        stream: ChatStream | ResponseStream,
+        patience: Patience,
+        limit_bytes: int,
+    ) -> None:
+        self._exchange = exchange
+        self._account = account
+        self._stream = stream
+        self._patience = patience
+        self._limit_bytes = self._left_bytes = limit_bytes
+
+    def take(self, data: bytes) -> bool:
+        """Pass a piece on; False when the stream is over, or the client has to be waited for.
+
+        Raises:
+            RefusedError: 502, the answer is too long.
+            EngineBrokenError: an event has no end.
+        """
+        stream, exchange = self._stream, self._exchange
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            raise reply_too_large(self._limit_bytes)
+        before = stream.data_events
+        forward = stream.feed(data)
+        if stream.data_events > before:
+            if not before:
+                self._account.first_token()
+            self._patience.heard()
+            self._patience.for_engine()
+        reads = True
+        if forward:
+            if not exchange.started:
+                exchange.start(_OK, EVENT_STREAM)
+            reads = exchange.wire.push(forward)
+        return reads and not stream.done and not stream.failed
 
 
 class ChatRelay:
@@ -56,11 +103,11 @@ class ChatRelay:
         patience = self._patience(account, route, stream=True)
         request = self._request(account, call, route)
         async with self.calls.reply(route.engine_base_url, request, patience, replayable=route.replayable) as response:
-            await _refuse_errors(response, account)
+            await refuse_errors(response, account)
             _require_kind(response, "text/event-stream")
             stream: ChatStream | ResponseStream
             if call.endpoint is Endpoint.RESPONSES:
-                stream = ResponseStream()
+                stream = ResponseStream(ResponseNames.of(account, route))
                 exchange.say_error = stream.error_event
             else:
                 stream = ChatStream(keep_usage=call.wants_usage)
@@ -71,7 +118,7 @@ class ChatRelay:
         patience = self._patience(account, route, stream=False)
         request = self._request(account, call, route)
         async with self.calls.reply(route.engine_base_url, request, patience, replayable=route.replayable) as response:
-            await _refuse_errors(response, account)
+            await refuse_errors(response, account)
             raw = await response.whole(self._settings.max_reply_bytes)
         try:
             reply = orjson.loads(raw)
@@ -79,7 +126,9 @@ class ChatRelay:
             reply = None
         if not isinstance(reply, dict):
             raise EngineBrokenError("the engine's reply is not a JSON object")
-        account.usage = usage_of(reply) or Usage(output=-(-len(reply_text(reply)) // _CHARS_PER_TOKEN), estimated=True)
+        account.usage = usage_or_estimate(reply)
+        if call.endpoint is Endpoint.RESPONSES:
+            raw = swapped(raw, ResponseNames.of(account, route).swaps(reply))
         return raw, reply
 
     async def _stream(
@@ -90,10 +139,9 @@ class ChatRelay:
         response: EngineResponse,
         patience: Patience,
     ) -> None:
-        chunks = response.chunks()
         self.calls.streams_open += 1
         try:
-            await self._pass_events(exchange, account, stream, chunks, patience)
+            await self._pass_events(exchange, account, stream, response, patience)
             stream.end()
         finally:
             self.calls.streams_open -= 1
@@ -107,7 +155,7 @@ class ChatRelay:
         # The end of the chunked body usually lies in the same packet; reading it keeps the connection for another call.
         with contextlib.suppress(TimeoutError, EngineBrokenError):
             async with asyncio.timeout(_TAIL_WAIT_S):
-                async for _ in chunks:
+                async for _ in response.chunks():
                     pass
 
     async def _pass_events(
@@ -115,28 +163,14 @@ class ChatRelay:
         exchange: Exchange,
         account: Account,
         stream: ChatStream | ResponseStream,
-        chunks: AsyncIterator[bytes],
+        response: EngineResponse,
         patience: Patience,
     ) -> None:
-        left_bytes = self._settings.max_reply_bytes
-        async for data in chunks:
-            left_bytes -= len(data)
-            if left_bytes < 0:
-                raise RefusedError(502, "the answer is longer than the gateway lets pass", code="reply_too_large")
-            before = stream.data_events
-            forward = stream.feed(data)
-            if stream.has_data:
-                account.first_token()
-            if forward:
-                patience.for_client()
-                if not exchange.started:
-                    exchange.start(_OK, EVENT_STREAM)
-                await exchange.write(forward)
-            if stream.data_events > before:
-                patience.heard()
+        passing = Passing(exchange, account, stream, patience, self._settings.max_reply_bytes)
+        while not await response.pour(passing.take) and not (stream.done or stream.failed):
+            patience.for_client()
+            await exchange.write(b"")
             patience.for_engine()
-            if stream.done or stream.failed:
-                return
 
     def _patience(self, account: Account, route: ChatRoute, *, stream: bool) -> Patience:
         own, limits = self._settings, route.limits
@@ -145,7 +179,8 @@ class ChatRelay:
         # A reply in one piece comes when all is generated: only the deadline can bound it.
         first_s = (limits.first_token_s or own.first_token_s) if stream else deadline_s
         idle_s = limits.stream_idle_s or own.stream_idle_s
-        patience = Patience(self.calls.watch, deadline_s=deadline_s, first_s=first_s, idle_s=idle_s)
+        spent_s = account.spent_s
+        patience = Patience(self.calls.watch, deadline_s=deadline_s - spent_s, first_s=first_s - spent_s, idle_s=idle_s)
         patience.is_short = deadline_s < _SHORT_SHARE * allowed_s
         return patience
 
@@ -158,19 +193,20 @@ class ChatRelay:
         account.model = route.upstream_model
         account.prompt_version = route.prompt_version
         account.ask(last_user_text(call.body))
+        if call.endpoint is Endpoint.RESPONSES:
+            call = replace(call, body=ResponseNames.of(account, route).asked(call.body))
         accept = "text/event-stream" if call.stream else "application/json"
+        left_s = account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s)
         headers = (
-            *_fixed_headers(accept, route.api_key, route.key_header),
+            *engine_headers(route, account.release, left_s, accept),
             ("x-request-id", account.id),
-            ("x-shipway-release", account.release),
-            ("x-request-timeout-ms", _ms(account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s))),
-            *route.engine_headers,
             *account.onward,
         )
         account.calling(route.engine_base_url)
-        url = _url(route.engine_base_url, call.endpoint, route.url_query)
+        url = engine_address(route, call.endpoint)
         raw = _body(account, call, route)
-        return EngineRequest("POST", url, headers, raw, self._settings.connect_timeout_s)
+        begun = account.take_begun(route.engine_base_url)
+        return EngineRequest("POST", url, headers, raw, self._settings.connect_timeout_s, begun)
 
 
 def _body(account: Account, call: ModelCall, route: ChatRoute) -> bytes:
@@ -194,6 +230,23 @@ def _fixed_headers(accept: str, api_key: str | None, key_header: str) -> tuple[t
     return (JSON_TYPE, ("accept", accept), ("accept-encoding", "identity"), *key)
 
 
+def engine_headers(
+    route: ChatRoute, release: str, left_s: float, accept: str = "application/json"
+) -> tuple[tuple[str, str], ...]:
+    """Return the headers of an engine's requests that do not depend on the single request but for the time left."""
+    return (
+        *_fixed_headers(accept, route.api_key, route.key_header),
+        ("x-shipway-release", release),
+        ("x-request-timeout-ms", _ms(left_s)),
+        *route.engine_headers,
+    )
+
+
+def engine_address(route: ChatRoute, endpoint: str) -> str:
+    """Return the address of an engine's endpoint."""
+    return _url(route.engine_base_url, endpoint, route.url_query)
+
+
 def _ms(seconds: float) -> str:
     return str(int(seconds * 1000))
 
@@ -209,17 +262,27 @@ def engine_body(call: ModelCall, route: ChatRoute) -> dict[str, Any]:
         return {**call.body, "model": route.upstream_model}
     if call.endpoint is Endpoint.RESPONSES:
         return response_body(call.body, route)
-    # What names the conversation is ours; engines refuse or misread it.
-    set_by_caller = {name: value for name, value in call.body.items() if value is not None and name not in _OURS}
+    set_by_caller = call.body
+    if None in set_by_caller.values() or not _OURS.isdisjoint(set_by_caller):
+        # What names the conversation is ours; engines refuse or misread it.
+        set_by_caller = {
+            name: value for name, value in set_by_caller.items() if value is not None and name not in _OURS
+        }
     body = {**route.decoding, **set_by_caller, "model": route.upstream_model}
     if "max_completion_tokens" in set_by_caller and "max_tokens" not in set_by_caller:
         body.pop("max_tokens", None)
-    _cap_output(body, route.limits.max_output_tokens)
+    if route.limits.max_output_tokens is not None:
+        _cap_output(body, route.limits.max_output_tokens)
     if call.endpoint is Endpoint.CHAT:
         body["messages"] = [*route.prefix_messages, *call.body["messages"]]
     if call.stream:
         body["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
     return body
+
+
+def usage_or_estimate(reply: Mapping[str, Any]) -> Usage:
+    """Return what a whole reply has used, by its length when the engine does not tell."""
+    return usage_of(reply) or Usage(output=-(-len(reply_text(reply)) // _CHARS_PER_TOKEN), estimated=True)
 
 
 def reply_text(reply: Mapping[str, Any]) -> str:
@@ -232,9 +295,7 @@ def reply_text(reply: Mapping[str, Any]) -> str:
     return text_of(message.get("content")) if isinstance(message, dict) else text_of(first.get("text"))
 
 
-def _cap_output(body: dict[str, Any], limit: int | None) -> None:
-    if limit is None:
-        return
+def _cap_output(body: dict[str, Any], limit: int) -> None:
     name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
     body[name] = min(body.get(name, limit), limit)
 
@@ -244,7 +305,7 @@ def _input_field(endpoint: Endpoint) -> str:
     return names.get(endpoint, "input")
 
 
-async def _refuse_errors(response: EngineResponse, account: Account) -> None:
+async def refuse_errors(response: EngineResponse, account: Account) -> None:
     """Raise what a caller may know of an engine's error; a 429 and a 4xx are passed on with their words."""
     status = response.status
     if status == _OK:
@@ -261,7 +322,10 @@ async def _refuse_errors(response: EngineResponse, account: Account) -> None:
     if status != 429:  # noqa: PLR2004
         # Both arms send the same share of bad requests, so a release that makes more of them is worse.
         account.note(events.ERROR)
-    told = _told(await response.whole(_ERROR_BODY_BYTES))
+    try:
+        told = _told(await response.whole(_ERROR_BODY_BYTES))
+    except RefusedError:
+        told = {}
     said, code, param = told.get("message"), told.get("code"), told.get("param")
     raise RefusedError(
         status,

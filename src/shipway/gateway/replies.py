@@ -96,6 +96,15 @@ def sse_event(value: Any) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
+def reply_too_large(limit_bytes: int) -> RefusedError:
+    """Return what a caller is told whose answer is larger than the gateway lets pass."""
+    message = (
+        f"the engine's answer is larger than {limit_bytes} bytes, so it is not passed on; ask for less,"
+        " or let the operator raise server.max_reply_bytes"
+    )
+    return RefusedError(502, message, code="reply_too_large")
+
+
 def retry_after(seconds: float) -> str:
     """Return a Retry-After value: whole seconds, at least one."""
     return str(max(1, math.ceil(seconds)))

@@ -12,6 +12,7 @@ import orjson
 from shipway.gateway.model import Usage
 from shipway.gateway.ports import ChatRoute, EngineBrokenError
 from shipway.gateway.replies import RefusedError, error_body
+from shipway.gateway.response_names import ResponseNames, swapped
 from shipway.gateway.stream import EventSplitter
 from shipway.gateway.usage import usage_of
 from shipway.gateway.validate import text_of
@@ -25,11 +26,14 @@ _KEPT_DECODING = ("temperature", "top_p")
 class ResponseStream:
     """Follows a stream of the Responses API while it is passed on; the counterpart of `stream.ChatStream`.
 
-    `done` after the event that ends it, which is in `last_words` then; `failed` when the engine said `error`.
+    `done` after the event that ends it, which is in `last_words` then; `failed` when the engine said `error`. With
+    `names` the ids of responses are sealed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: ResponseNames | None = None) -> None:
         self._splitter = EventSplitter()
+        self._names = names
+        self._swaps: list[tuple[bytes, bytes]] = []
         self._usage: Usage | None = None
         self._deltas = 0
         self.data_events = 0
@@ -78,6 +82,7 @@ class ResponseStream:
             return b""
         if b"data:" not in event:
             return event
+        event = self._sealed(event)
         kind = _kind(event)
         if kind == b"[DONE]":
             return b""
@@ -93,6 +98,14 @@ class ResponseStream:
         if kind.endswith(_DELTA):
             self._deltas += 1
         return event
+
+    def _sealed(self, event: bytes) -> bytes:
+        if self._names is None:
+            return event
+        if not self._swaps and b'"response"' in event:
+            response = _payload(event).get("response")
+            self._swaps = self._names.swaps(response) if isinstance(response, dict) else []
+        return swapped(event, self._swaps)
 
 
 def response_body(body: Mapping[str, Any], route: ChatRoute) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class ExtraBudget:
 
     def __init__(self, clock: Clock, share: float, *, always: int = _ALWAYS) -> None:
         self._clock = clock
-        self._share = share
+        self.share = share
         self._always = always
         self._slices: deque[list[float]] = deque()
         self._requests = 0
@@ -42,7 +42,7 @@ class ExtraBudget:
     def take(self) -> bool:
         """Return whether one more extra may be made, and count it."""
         now = self._slice()
-        if self._share <= 0 or self._extras + 1 > max(self._always, self._share * self._requests):
+        if self.share <= 0 or self._extras + 1 > max(self._always, self.share * self._requests):
             return False
         now[2] += 1
         self._extras += 1

@@ -69,10 +69,26 @@ class Dispatch:
         self._records = records
         self._clock: Clock = relay.calls.clock
         self._deadline_s = settings.llm_deadline_s
-        self._hedge = Hedge(self._clock, settings.hedge_share) if settings.hedge_share else None
+        self._hedge = Hedge(self._clock, settings.hedge_share, self._calls.hedges) if settings.hedge_share else None
         self._hedge_tokens = settings.hedge_max_tokens
         self._sets: dict[tuple[str, ...], ReplicaSet] = {}
         self._cooled_until_s: dict[str, float] = {}
+
+    def inherit(self, before: "Dispatch") -> None:
+        """Go on with the replicas' load, the engines' pauses and the answer times that another dispatch knows."""
+        self._sets, self._cooled_until_s = before._sets, before._cooled_until_s  # noqa: SLF001 - of its own kind
+        if self._hedge is not None and before._hedge is not None:  # noqa: SLF001
+            self._hedge.inherit(before._hedge)  # noqa: SLF001
+
+    @property
+    def may_hedge(self) -> bool:
+        """Return whether short calls are made twice when they take long."""
+        return self._hedge is not None
+
+    def is_cooling(self, engine: str) -> bool:
+        """Return whether an engine asked to be left alone for a while that is not over."""
+        until_s = self._cooled_until_s.get(engine)
+        return until_s is not None and until_s > self._clock.monotonic_s()
 
     async def chat(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
         """Serve a chat, completion or embedding request."""
@@ -211,7 +227,7 @@ class Dispatch:
 
     def _is_usable(self, replica: Replica) -> bool:
         resting = self._calls.breaker(replica.url).is_resting
-        return not resting and self._cooled_until_s.get(replica.url, 0.0) <= self._clock.monotonic_s()
+        return not resting and not self.is_cooling(replica.url)
 
     # Asking.
 
@@ -224,11 +240,11 @@ class Dispatch:
     ) -> Result:
         if not account.ends_s:
             # All models together have the time that one would have.
-            account.ends_s = self._clock.monotonic_s() + self._deadline_s
+            account.ends_s = self._clock.monotonic_s() + self._deadline_s - account.spent_s
         failure: Exception | None = None
         for leg in legs:
             pause_s = self._cooled_until_s.get(leg.engine, 0.0) - self._clock.monotonic_s()
-            if pause_s > 0:
+            if pause_s > 0 and account.begun is None:
                 failure = failure or _cooling(pause_s)
                 continue
             if failure is not None:

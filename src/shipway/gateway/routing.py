@@ -5,9 +5,10 @@ loaded with that model. Else `RoutingTable.choose` is asked for each request; it
 flags) only when a rule gets that far. `services.runtimes` compiles, `gateway.routed` asks.
 """
 
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -132,6 +133,17 @@ class RoutingTable:
             if found is not None:
                 return self._chosen(rule, *found, facts)
         return Choice(self._alias(self.default, facts))
+
+    def for_tenant(self, tenant: str) -> "RoutingTable":
+        """Return the table without the rules that this tenant can never meet."""
+        kept = tuple(rule for rule in self.rules if rule.tenants is None or tenant in rule.tenants)
+        return replace(self, rules=kept)
+
+    def sure_default(self) -> tuple[int, str] | None:
+        """Return (characters, alias): with fewer characters no rule can match and the alias serves; None without."""
+        if self.default in self.splits:
+            return None
+        return min((rule.low_chars for rule in self.rules), default=sys.maxsize), self.default
 
     def _by_flag(self, rule: Rule, value: Any) -> tuple[str | None, str | None] | None:
         """Return (alias, prompt) of a flag's value, None when the rule does not match."""

@@ -25,24 +25,29 @@ class LoadedRelease:
         self.release = release
         self.runtime = runtime
         self._users = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._last_one: asyncio.Event | None = None
 
     def enter(self) -> ReleaseRuntime:
         """Keep the runtime open until `leave`."""
         self._users += 1
-        self._idle.clear()
         return self.runtime
 
     def leave(self) -> None:
         """Take note that a request has ended."""
         self._users -= 1
-        if not self._users:
-            self._idle.set()
+        if self._last_one is not None and not self._users:
+            self._last_one.set()
+
+    async def left(self) -> None:
+        """Wait until nobody uses it any more."""
+        while self._users:
+            self._last_one = self._last_one or asyncio.Event()
+            self._last_one.clear()
+            await self._last_one.wait()
 
     async def close(self) -> None:
         """Close the runtime when nobody uses it any more."""
-        await self._idle.wait()
+        await self.left()
         await self.runtime.close()
 
 
@@ -110,6 +115,20 @@ class Serving:
         if self.current is not None:
             told = self._newest(snapshot)
             self.current = replace(self.current, board=_board(told), flags=self._flags(told))
+
+    def reequip(self, releases: Mapping[ReleaseId, LoadedRelease]) -> list[LoadedRelease]:
+        """Serve the same snapshot with releases that were loaded anew; returns those that end with their last request.
+
+        A release that is not among them stays as it is.
+        """
+        if self.current is None:
+            return []
+        before = self.current.releases
+        self.current = replace(self.current, releases={name: releases.get(name, old) for name, old in before.items()})
+        replaced = [old for name, old in before.items() if name in releases]
+        for loaded in replaced:
+            self.retire(loaded)
+        return replaced
 
     def _newest(self, snapshot: Snapshot) -> Snapshot:
         """Return the newest snapshot seen: applying an older one again must not bring back what a switch stopped."""

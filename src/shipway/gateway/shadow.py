@@ -103,6 +103,10 @@ class ShadowQueue:
         self._copies.put_nowait(copy)
         return True
 
+    async def drained(self) -> None:
+        """Wait until every copy that was taken is served."""
+        await self._copies.join()
+
     async def run(self) -> None:
         """Serve copies until cancelled; what still waits then is dropped and counted."""
         workers = [asyncio.ensure_future(self._work()) for _ in range(self._max_active)]
@@ -130,6 +134,7 @@ class ShadowQueue:
                 self._note("shadow_failed", request_id=copy.request_id, release=copy.release, error=repr(error))
             finally:
                 self._active -= 1
+                self._copies.task_done()
 
 
 class DocumentPairs:

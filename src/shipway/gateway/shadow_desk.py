@@ -52,6 +52,7 @@ class ShadowDesk:
         limits: ShadowSettings,
         note: EventNote,
     ) -> None:
+        self.calls = calls
         self._clock: Clock = calls.clock
         self._serving = serving
         self._records = records

@@ -19,6 +19,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LONGEST_END = 4
 _LONGEST_EVENT_BYTES = 4 << 20
 _NO_CHOICE = b'"choices":[]'
+_LINES_OF_ONE = 2
 _DONE = b"[DONE]"
 DONE_EVENT = b"data: [DONE]\n\n"
 
@@ -48,6 +49,11 @@ class EventSplitter:
             raise EngineBrokenError(f"an event of more than {_LONGEST_EVENT_BYTES} bytes has no end")
         return events
 
+    @property
+    def has_rest(self) -> bool:
+        """Return whether something waits for its blank line."""
+        return bool(self._buffer)
+
     def rest(self) -> bytes:
         """Return what no blank line has ended yet."""
         return bytes(self._buffer)
@@ -71,7 +77,23 @@ class ChatStream:
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes that may go to the client now; `[DONE]` is held back, it is the caller's last word."""
+        if self._data_events and self._is_one_token(data):
+            self._data_events += 1
+            return data
         return b"".join([self._kept(event) for event in self._splitter.feed(data)])
+
+    def _is_one_token(self, data: bytes) -> bool:
+        """Return whether a piece is one whole event of no other interest; nearly all are."""
+        return (
+            data.startswith(b"data: {")
+            and data.endswith(b"}\n\n")
+            and data.count(b"\n") == _LINES_OF_ONE
+            and not self._splitter.has_rest
+            and not self.done
+            and b'"usage"' not in data
+            and b'"error"' not in data
+            and b"\r" not in data
+        )
 
     def end(self) -> None:
         """Take note that the engine closed.

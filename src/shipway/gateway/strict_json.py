@@ -1,7 +1,8 @@
-"""JSON bodies taken strictly: UTF-8, no key twice, no endless nesting, no control characters; `validate` asks here.
+"""JSON bodies taken strictly: UTF-8, no key twice, no endless nesting, no control characters, no rounded numbers.
 
 Two readers must not see different things in one body: a key that stands twice means one value to the gateway and
-perhaps the other to the engine. All this is looked for only where cheap checks say that there may be something.
+perhaps the other to the engine. A whole number of more than 64 bits would reach the engine rounded. All this is looked
+for only where cheap checks say that there may be something. `validate` asks here.
 """
 
 import json
@@ -21,6 +22,10 @@ _ESCAPED_CONTROL = re.compile(rb"\\(?:u00[01]|u007[fF]|b)")
 # Tab, line feed, form feed and carriage return are text; escape comes with what a terminal showed.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _SHOWN_KEY = 60
+_SHOWN_DIGITS = 24
+_FIRST_ROUNDED = 2.0**63
+_WHOLE = range(-(2**63), 2**64)
+"""The whole numbers that the reader keeps exactly; others become floats."""
 
 
 def strict_object(raw: bytes) -> dict[str, Any]:
@@ -36,10 +41,12 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RefusedError(400, "the body must be a JSON object")
     if not _is_canonical(value, raw):
-        keys = _count_keys(value)
+        keys, wide = _surveyed(value)
         # In order of price: every colon ends a key; every quote before a colon does; the body is read once more.
         if keys != raw.count(b":") and keys != len(_KEY_END.findall(raw)):
             _refuse_twins(raw)
+        if wide:
+            _refuse_rounded(value, raw)
     # JSON lets control characters in only escaped, all but the last one.
     if (b"\\" in raw and _ESCAPED_CONTROL.search(raw)) or b"\x7f" in raw:
         _refuse_control(value, "")
@@ -67,13 +74,13 @@ def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> RefusedError:
     return RefusedError(400, f"the body is not valid JSON: {error}")
 
 
-def _count_keys(value: dict[str, Any]) -> int:
-    """Return how many keys all objects have together.
+def _surveyed(value: dict[str, Any]) -> tuple[int, bool]:
+    """Return how many keys all objects have together, and whether a number may have been a whole one of over 64 bits.
 
     Raises:
         RefusedError: 400, there are too many levels.
     """
-    keys = 0
+    keys, wide = 0, False
     level: list[Any] = [value]
     for _ in range(DEEPEST):
         below: list[Any] = []
@@ -83,9 +90,10 @@ def _count_keys(value: dict[str, Any]) -> int:
                 below += item.values()
             else:
                 below += item
+        wide = wide or any(abs(item) >= _FIRST_ROUNDED for item in below if item.__class__ is float)
         level = [item for item in below if item.__class__ is dict or item.__class__ is list]
         if not level:
-            return keys
+            return keys, wide
     raise RefusedError(400, f"the body is nested too deeply: {DEEPEST} levels are the limit", code="nested_too_deeply")
 
 
@@ -102,6 +110,35 @@ def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         message = f"the key {name[:_SHOWN_KEY]!r} stands twice in one object; send it once"
         raise RefusedError(400, message, code="duplicate_key", param=name[:_SHOWN_KEY])
     return value
+
+
+def _refuse_rounded(value: Any, raw: bytes) -> None:
+    """Refuse a whole number that was read as a float; one written with a point or an exponent was meant as one."""
+    found: list[str] = []
+
+    def keep(digits: str) -> int:
+        # The reader takes no number of more than 309 digits, so reading them is cheap.
+        if int(digits) not in _WHOLE:
+            found.append(digits)
+        return 0
+
+    json.loads(raw, parse_int=keep)
+    if found:
+        where = _place(value, float(found[0]), "")
+        shown = found[0] if len(found[0]) <= _SHOWN_DIGITS else f"{found[0][:_SHOWN_DIGITS]}…"
+        message = f"{where or 'a number'} is {shown}, which does not fit into 64 bits; send it as a text"
+        raise RefusedError(400, message, code="number_too_large", param=where)
+
+
+def _place(value: Any, number: float, where: str) -> str | None:
+    """Return where a number stands, as `messages[0].seed`."""
+    if isinstance(value, dict):
+        inside = [(f"{where}.{name}" if where else name, item) for name, item in value.items()]
+    elif isinstance(value, list):
+        inside = [(f"{where}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return where if isinstance(value, float) and value == number else None
+    return next((place for name, item in inside if (place := _place(item, number, name)) is not None), None)
 
 
 def _refuse_control(value: Any, where: str) -> None:

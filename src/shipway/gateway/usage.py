@@ -44,10 +44,19 @@ _REASONING: tuple[_Path, ...] = (
     ("reasoning_tokens",),  # SGLang
 )
 
+_OPENAI = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
+_READ = frozenset({"cached_tokens", "audio_tokens"})
+
 
 def usage_of(reply: Mapping[str, Any]) -> Usage | None:
     """Return the usage in a reply or an event, None when there is none that can be believed."""
     told = reply.get("usage")
+    if told.__class__ is dict and "timings" not in reply:
+        plain = _plain(told)
+        if plain is not None:
+            return plain
     if not isinstance(told, dict):
         told = _elsewhere(reply)
         if told is None:
@@ -61,6 +70,26 @@ def usage_of(reply: Mapping[str, Any]) -> Usage | None:
     if cached is None and "timings" in reply:
         cached = max(0, prompt - (_first(reply, (("timings", "prompt_n"),)) or prompt))
     return _partition(told, prompt, cached or 0)
+
+
+def _plain(told: dict[str, Any]) -> Usage | None:
+    """Return what is told in OpenAI's own words alone, with nothing to repair; nearly all engines write like that."""
+    prompt, output = told.get("prompt_tokens"), told.get("completion_tokens")
+    if prompt.__class__ is not int or output.__class__ is not int or not told.keys() <= _OPENAI:
+        return None
+    cached: Any = 0
+    reasoning: Any = 0
+    details = told.get("prompt_tokens_details")
+    if details is not None:
+        cached = details.get("cached_tokens") if details.__class__ is dict and details.keys() <= _READ else None
+    details = told.get("completion_tokens_details")
+    if details is not None:
+        reasoning = details.get("reasoning_tokens") if details.__class__ is dict else None
+    if cached.__class__ is not int or reasoning.__class__ is not int or told.get("total_tokens") != prompt + output:
+        return None
+    if not (0 <= cached <= prompt and 0 <= reasoning <= output):
+        return None
+    return Usage(prompt - cached, cached, output, False, 0, reasoning)  # noqa: FBT003 - by place, twice as fast
 
 
 def _partition(told: Mapping[str, Any], prompt: int, cached: int) -> Usage:

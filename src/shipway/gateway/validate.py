@@ -32,9 +32,12 @@ class Endpoint(StrEnum):
 STREAMING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelCall:
-    """A checked request for a model; `wants_usage` says that the caller asked for usage in the stream."""
+    """A checked request for a model; `wants_usage` says that the caller asked for usage in the stream.
+
+    Nobody changes it; to freeze it costs more than to make it.
+    """
 
     endpoint: Endpoint
     route: str
@@ -50,6 +53,16 @@ def json_object(headers: Headers, raw: bytes) -> dict[str, Any]:
     Raises:
         RefusedError: 415 for another content type or an encoded body, 400 for anything but a sound JSON object.
     """
+    require_json(headers)
+    return strict_object(raw)
+
+
+def require_json(headers: Headers) -> None:
+    """Refuse a body that is not said to be plain JSON in UTF-8.
+
+    Raises:
+        RefusedError: 415.
+    """
     given = headers.get("content-type") or ""
     if given != "application/json":
         kind, _, parameters = given.partition(";")
@@ -58,7 +71,6 @@ def json_object(headers: Headers, raw: bytes) -> dict[str, Any]:
             raise RefusedError(415, "send the body as application/json in UTF-8", param="content-type")
     if (headers.get("content-encoding") or "identity").lower() != "identity":
         raise RefusedError(415, "encoded bodies are not taken; send plain JSON", param="content-encoding")
-    return strict_object(raw)
 
 
 def model_call(endpoint: Endpoint, body: dict[str, Any]) -> ModelCall:
@@ -75,7 +87,7 @@ def model_call(endpoint: Endpoint, body: dict[str, Any]) -> ModelCall:
     options = body.get("stream_options") or {}
     if not isinstance(options.get("include_usage"), bool | None):
         raise RefusedError(400, "stream_options.include_usage must be true or false", param="stream_options")
-    stream = bool(body.get("stream")) and endpoint in STREAMING
+    stream = body.get("stream") is True and endpoint in STREAMING
     chars = _INPUTS[endpoint](body)
     return ModelCall(endpoint, route, body, stream, stream and options.get("include_usage") is True, chars)
 
@@ -105,7 +117,11 @@ def last_user_text(body: Mapping[str, Any]) -> str:
     """Return the newest thing the user said, in whatever form the endpoint takes it; empty when there is none."""
     messages = body.get("messages")
     if isinstance(messages, list):
-        return next((text_of(item.get("content")) for item in reversed(messages) if item.get("role") == "user"), "")
+        for item in reversed(messages):
+            # Only the chat endpoint has looked at them.
+            if isinstance(item, dict) and item.get("role") == "user":
+                return text_of(item.get("content"))
+        return ""
     given = next((body[name] for name in ("question", "prompt", "input", "query") if name in body), "")
     if isinstance(given, list):
         for item in reversed(given):
@@ -121,7 +137,8 @@ def encoded(body: Mapping[str, Any]) -> bytes:
         RefusedError: 400, it is nested deeper than the encoder goes (254 levels).
     """
     try:
-        return orjson.dumps(body)
+        # A copy: orjson leaves up to twelve times the room behind what it wrote, and a stream keeps its request.
+        return bytes(memoryview(orjson.dumps(body)))
     except orjson.JSONEncodeError:
         raise RefusedError(400, "the request is nested too deeply") from None
 
@@ -130,7 +147,15 @@ def _message_chars(body: Mapping[str, Any]) -> int:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RefusedError(400, "messages must be a list that is not empty", param="messages")
-    return sum(_message(item, f"messages[{index}]") for index, item in enumerate(messages))
+    chars = 0
+    for index, item in enumerate(messages):
+        if item.__class__ is dict:
+            role, content = item.get("role"), item.get("content")
+            if role.__class__ is str and role in _ROLES and content.__class__ is str:
+                chars += len(content)
+                continue
+        chars += _message(item, f"messages[{index}]")
+    return chars
 
 
 def _message(item: Any, where: str) -> int:

@@ -54,6 +54,18 @@ class SnapshotWatcher:
         self._reported_at_s: float | None = None
         self._reported: tuple[int, int, bool] | None = None
 
+    def in_traffic(self) -> AbstractSet[ReleaseId]:
+        """Return the releases that serve now."""
+        return self._serving.current.releases.keys() if self._serving.current else frozenset()
+
+    def swap(self, loader: ReleaseLoader, releases: Mapping[ReleaseId, LoadedRelease]) -> list[LoadedRelease]:
+        """Serve by releases that `loader` has loaded anew and load all others with it; one step of the event loop.
+
+        Returns the releases that were replaced; they close after their last request.
+        """
+        self._nursery.change(loader)
+        return self._serving.reequip(releases)
+
     async def run(self) -> None:
         """Poll until cancelled, then let go of every release after its last request."""
         try:
@@ -194,6 +206,11 @@ class _Nursery:
         self._loaded: dict[ReleaseId, LoadedRelease] = {}
         self._failed_at_s: dict[ReleaseId, float] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+
+    def change(self, loader: ReleaseLoader) -> None:
+        """Load with another loader, and again what is not in traffic yet."""
+        self._loader = loader
+        self.want(frozenset())
 
     def want(self, releases: frozenset[ReleaseId]) -> None:
         """Load these and no others."""

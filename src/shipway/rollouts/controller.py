@@ -8,7 +8,6 @@ something idempotent and nothing else.
 from dataclasses import dataclass, replace
 
 import anyio
-import structlog
 
 from shipway.core.clock import Clock
 from shipway.core.errors import ConflictError, FencedError, NotFoundError, ShipwayError
@@ -34,6 +33,7 @@ from shipway.rollouts.outbox import flushed
 from shipway.rollouts.ports import Ports
 from shipway.rollouts.traffic import divided, without_candidate
 from shipway.rollouts.transitions import transition
+from shipway.telemetry.logs import logger
 
 # More than any chain of actions that needs no answer from a worker; what is left comes with the next tick.
 _ACTIONS_PER_TICK = 12
@@ -67,7 +67,7 @@ class RolloutController:
         self._holder = holder
         self._timing = timing or Timing()
         self._leadership: _Leadership | None = None
-        self._log = structlog.get_logger("shipway.rollouts").bind(environment=environment, holder=holder)
+        self._log = logger("shipway.rollouts").bind(environment=environment, holder=holder)
 
     @property
     def lease_name(self) -> str:

@@ -1,6 +1,5 @@
 """What is wrong with an installation, and what to do about it."""
 
-import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from shipway.core.disk import obstacle, remedy
 from shipway.core.errors import ShipwayError
 from shipway.services.application import Application, Installation, Workspace
 from shipway.services.engines import EngineFault
+from shipway.services.hot_path import HotPath, hot_path
 from shipway.services.local import EMBEDDED_ENGINES
 from shipway.services.models import WITHOUT_MODEL, ModelKind
 from shipway.services.running import Probe, Running
@@ -18,8 +18,6 @@ from shipway.services.running import Probe, Running
 CheckState = Literal["ok", "warning", "problem", "skipped"]
 _LEAST_FREE_BYTES = 500_000_000
 _STUCK_S = 600.0
-_MANY_WAITING_BYTES = 32_000_000
-"""Some seconds of a busy gateway; with a collector that keeps up, far less lies in the spool."""
 _OK = 200
 
 
@@ -50,6 +48,7 @@ class DoctorParts:
     check_retrieval: Callable[[str, ModelKind], object]
     check_corpus: Callable[[Application], Awaitable[str]]
     check_engines: Callable[[Project], Awaitable[list[EngineFault]]] | None = None
+    hot_path: Callable[[], HotPath] = hot_path
 
 
 class _SkippedError(Exception):
@@ -69,6 +68,7 @@ async def diagnose(parts: DoctorParts) -> list[Finding]:
         "records": _records,
         "rollout": _rollout,
         "audit": _audit,
+        "hot path": _hot_path,
     }
     return [await _checked(name, check, parts) for name, check in checks.items()]
 
@@ -201,20 +201,10 @@ async def _processes(parts: DoctorParts) -> Finding:
 
 
 async def _records(parts: DoctorParts) -> Finding:
-    spool = parts.workspace.spool
-    waiting = 0
-    for path in spool.glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # collected just now
-            waiting += path.stat().st_size
-    if parts.running.host.is_locked(parts.workspace.collector_lock):
-        if waiting > _MANY_WAITING_BYTES:
-            told = f"{waiting / 1e6:.1f} MB of served requests wait for the store"
-            return Finding("records", "warning", told, "the store may refuse them: `shipway logs control`")
-        return Finding("records", "ok", "collected")
-    if waiting:
-        told = f"{waiting / 1e6:.1f} MB of served requests are not in the store: nobody collects them"
-        return Finding("records", "warning", told, "start the control process: `shipway up` or `shipway control`")
-    return Finding("records", "ok", "none wait")
+    backlog = parts.running.backlog()
+    if backlog.trouble is not None:
+        return Finding("records", "warning", *backlog.trouble)
+    return Finding("records", "ok", "collected" if backlog.is_collected else "none wait")
 
 
 async def _rollout(parts: DoctorParts) -> Finding:
@@ -238,3 +228,13 @@ async def _audit(parts: DoctorParts) -> Finding:
     if faults:
         return Finding("audit", "problem", faults[0], "somebody changed the log: compare with a backup")
     return Finding("audit", "ok", "the chain holds")
+
+
+async def _hot_path(parts: DoctorParts) -> Finding:
+    found = parts.hot_path()
+    if found.passed_over:
+        what = (
+            f"{len(found.passed_over)} of {found.compiled} compiled modules are not for this Python: their source runs"
+        )
+        return Finding("hot path", "warning", what, "build the wheel with this Python: docs/how-to/run-faster.md")
+    return Finding("hot path", "ok", f"compiled ({found.compiled} modules)" if found.compiled else "python")

@@ -1,7 +1,7 @@
 """`up`: one machine's processes, their addresses, and the wait until all of them are ready."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from shipway.config.loading import LoadedProject
 from shipway.core.clock import Clock
 from shipway.core.disk import explained, obstacle, remedy
 from shipway.core.errors import ConflictError, ShipwayError, UnavailableError
-from shipway.operations.supervision import ProcessSpec
+from shipway.operations.supervision import ProcessSpec, Seat
 from shipway.services.application import Installation, Workspace
+from shipway.services.config_board import ConfigBoard
 from shipway.services.load_failures import LoadFailures
 from shipway.services.running import Endpoints, Host, Probe, Running, RunRecord, write_json
 
@@ -135,6 +136,7 @@ class Local:
         with explained(run, "cannot be written"):
             write_json(run / "endpoints.json", asdict(endpoints))
             RunRecord(project.app, self.loaded.environment, project.server.drain_s).write(self.workspace)
+            ConfigBoard(self.workspace, self.host).begin(self.loaded.root, self.loaded.environment)
             (run / "processes.json").unlink(missing_ok=True)
 
     async def _stop_again(self, supervisor: int) -> str:
@@ -149,8 +151,11 @@ class Local:
         await self.running.wait_stopped(supervisor, runs)
         return f"stopped again: {', '.join([*names, 'supervisor'])}"
 
-    def specs(self) -> list[ProcessSpec]:
-        """Return the processes that the project needs: engines, gateway, control."""
+    def specs(self, seats: Sequence[Seat] = ()) -> list[ProcessSpec]:
+        """Return the processes that the project needs: engines, gateway, control.
+
+        There is a seat for each gateway worker, or none and they bind the port themselves.
+        """
         root = str(self.loaded.root)
         program = tuple(self.host.program())
         logs = self.workspace.logs
@@ -182,13 +187,17 @@ class Local:
                     logs / f"{name}.log",
                     stop_order=0,
                     stop_grace_s=drain_s + 5,
+                    # Its own first; it looks after those of workers that died.
+                    sockets=tuple(seat.listener.fileno() for seat in (*seats[number:], *seats[:number])),
+                    succession=(seats[number].gives.fileno(), seats[number].takes.fileno()) if seats else (),
                 )
-                for number, name in enumerate(self._gateway_names())
+                for number, name in enumerate(self.gateway_names())
             ),
             *engines,
         ]
 
-    def _gateway_names(self) -> list[str]:
+    def gateway_names(self) -> list[str]:
+        """Return the names of the gateway's workers."""
         workers = self.loaded.project.server.workers
         return ["gateway"] if workers == 1 else [f"gateway-{number}" for number in range(workers)]
 
@@ -241,7 +250,7 @@ class Local:
 
     def _not_ready(self, name: str, lagging: list[str], start: _Start) -> UnavailableError:
         why = f": {'; '.join(lagging)}" if lagging and name == "gateway" else ""
-        shown = self._gateway_names()[0] if name == "gateway" else name
+        shown = self.gateway_names()[0] if name == "gateway" else name
         message = f"{name} did not get ready within {start.timeout_s:g} s{why}"
         path = self.workspace.logs / f"{shown}.log"
         return UnavailableError(message, hint=f"its log, {path}, ends with:\n{self._new_lines(shown, start)}")
@@ -256,7 +265,7 @@ class Local:
         for process in self.running.recorded().get("processes", []):
             # Twice in a row is no accident: a missing model or a taken port does not go away by waiting.
             name = process["name"]
-            waited = "gateway" if name in self._gateway_names() else name
+            waited = "gateway" if name in self.gateway_names() else name
             if waited in waiting and process["restarts"] >= 2:  # noqa: PLR2004
                 raise UnavailableError(
                     f"{name} ends as soon as it starts",

@@ -13,9 +13,10 @@ import anyio.to_thread
 
 from shipway.config.loading import LoadedProject
 from shipway.config.secrets import resolve_secret, secret_references
-from shipway.config.sections.evals import Gate
+from shipway.config.sections.gates import Gate
 from shipway.config.yaml_source import KeyPath, dotted
 from shipway.core.errors import ConfigError, DatasetError, ShipwayError, UsageError
+from shipway.core.ports import KeyStore
 from shipway.evals.gate_spec import NonRegressionGate, parse_gates
 from shipway.evals.gates import check_gates
 from shipway.evals.model import Dataset
@@ -64,6 +65,20 @@ async def startup_problems(loaded: LoadedProject, parts: CheckParts) -> list[str
     """Return what would keep the processes of `up` from working: models and prompts that are missing or wrong."""
     found = await anyio.to_thread.run_sync(lambda: [*_needed_to_serve(loaded, parts)])
     return list(dict.fromkeys(found))
+
+
+async def key_problems(loaded: LoadedProject, keys: KeyStore, *, now_s: float) -> list[str]:
+    """Return the keys in force whose tenant the project does not have; without `tenants` any name is right."""
+    tenants = loaded.project.tenants
+    if not tenants:
+        return []
+    known = ", ".join(sorted(tenants))
+    return [
+        f"{loaded.nearest_place(('tenants',))}: tenants: the key {entry.key_id} belongs to {entry.tenant!r}, which is"
+        f" not in tenants (it has {known}); add it, or revoke the key with `shipway key revoke {entry.key_id}`"
+        for entry in await keys.list()
+        if entry.tenant not in tenants and (entry.expires_at_s is None or entry.expires_at_s > now_s)
+    ]
 
 
 def project_warnings(loaded: LoadedProject, environ: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 Nothing here reads the project file: what runs has to be shown, stopped and rolled back while the file is broken.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ RUN_RECORD_FILE = "up.json"
 _POLL_S = 0.1
 _DOWN_TIMEOUT_S = 60.0
 """Beside the gateway's own drain time."""
+_MANY_WAITING_BYTES = 32_000_000
+"""Some seconds of a busy gateway; with a collector that keeps up, far less lies in the spool."""
 
 
 class Host(Protocol):
@@ -102,6 +105,25 @@ class LocalStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """The records of served requests that are not in the store yet, and whether a process is there to bring them."""
+
+    waiting_bytes: int
+    is_collected: bool
+
+    @property
+    def trouble(self) -> tuple[str, str] | None:
+        """Return what is wrong and what to do about it, None when all is well."""
+        amount = f"{self.waiting_bytes / 1e6:.1f} MB of served requests"
+        if self.is_collected and self.waiting_bytes > _MANY_WAITING_BYTES:
+            return f"{amount} wait for the store", "the store may refuse them: `shipway logs control`"
+        if self.waiting_bytes and not self.is_collected:
+            told = f"{amount} are not in the store: nobody collects them"
+            return told, "start the control process: `shipway up` or `shipway control`"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """What operating a running app needs of its settings; `up` writes it. There is no secret in it."""
 
@@ -151,6 +173,14 @@ class Running:
         running = self.is_running()
         processes = self.recorded().get("processes", [])
         return LocalStatus(running, Endpoints.read(self.workspace), processes if running else [])
+
+    def backlog(self) -> Backlog:
+        """Return what waits in the record spool."""
+        waiting = 0
+        for path in self.workspace.spool.glob("*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # collected just now
+                waiting += path.stat().st_size
+        return Backlog(waiting, self.host.is_locked(self.workspace.collector_lock))
 
     def recorded(self) -> dict[str, Any]:
         """Return what the supervisor wrote: its pid as `supervisor`, and `processes`."""

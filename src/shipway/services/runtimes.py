@@ -1,35 +1,34 @@
-"""Releases made ready to serve: from a manifest to routes that answer. The gateway and the evaluation both use this."""
+"""Releases made ready to serve: from a manifest to routes that answer. The gateway and the evaluation both use this.
 
-from collections.abc import Mapping, Sequence
+What answers from documents is `services.answering`, which only the factory loads: its libraries are not for a gateway
+of chat routes.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shipway.core.errors import NotFoundError, UnavailableError
-from shipway.core.ids import Digest, ReleaseId
-from shipway.core.principal import Principal
-from shipway.core.record import ABSTAINED
-from shipway.gateway.model import AnswerResult, RouteLimits, TokenBudget, TokenCounter
+from shipway.core.ids import ReleaseId
+from shipway.gateway.model import RouteLimits, TokenBudget, TokenCounter
 from shipway.gateway.ports import AnswerRoute, ChatRoute, HttpRoute, RouteRuntime
 from shipway.gateway.route_plan import PromptChoice
-from shipway.rag.answer import Answer, Answerer, AnswerSettings, Generator
 from shipway.rag.compose import Message, Prompt, parse_prompt
-from shipway.rag.focus import SentenceModels
-from shipway.rag.ports import PassageSource
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.releases import verified_blob
 from shipway.services.route_plans import needed_aliases, route_plan
 
+if TYPE_CHECKING:
+    from shipway.rag.answer import Answerer, Generator
+    from shipway.services.answering import RouteAnswerer
+
 
 class RuntimeFactory(Protocol):
     """What builds the technical parts of a runtime; they are shared between releases that need the same."""
 
-    async def passages(self, corpus: Digest, retrieval: Mapping[str, Any]) -> PassageSource:
-        """Open a corpus for questions."""
-        ...
-
-    async def sentence_models(self, corpus: Digest, retrieval: Mapping[str, Any]) -> SentenceModels:
-        """Return what finds the decisive sentences."""
+    async def answerer(self, release: Release, route: Mapping[str, Any], prompt: Prompt) -> "RouteAnswerer":
+        """Return what answers a rag route."""
         ...
 
     def engine(self, alias: str, model: Mapping[str, Any]) -> "Engine":
@@ -45,7 +44,7 @@ class RuntimeFactory(Protocol):
         """Return what counts as this model does, or estimates where its tokenizer is not here."""
         ...
 
-    def generator(self, engine: "Engine", decoding: Mapping[str, Any]) -> Generator:
+    def generator(self, engine: "Engine", decoding: Mapping[str, Any]) -> "Generator":
         """Return a generator over an engine."""
         ...
 
@@ -106,11 +105,11 @@ class ReleaseRuntimes:
         }
         return LoadedRuntime(found, routes)
 
-    async def answerer(self, release: Release, route_name: str) -> Answerer:
+    async def answerer(self, release: Release, route_name: str) -> "Answerer":
         """Return the answerer of a rag route."""
-        return await self._answerer(release, release.manifest["policy"]["routes"][route_name])
+        return (await self._answerer(release, release.manifest["policy"]["routes"][route_name])).answerer
 
-    async def chat(self, release: Release, route: Mapping[str, Any]) -> tuple[Generator, tuple[Message, ...]]:
+    async def chat(self, release: Release, route: Mapping[str, Any]) -> tuple["Generator", tuple[Message, ...]]:
         """Return the generator of a chat route and the messages that go before the user's."""
         engine = self.factory.engine(route["model"], release.manifest["models"][route["model"]])
         prompt = await self._prompt(release, route["prompt"]) if route["prompt"] else None
@@ -138,7 +137,7 @@ class ReleaseRuntimes:
     async def _prompt_choices(self, release: Release) -> dict[str, PromptChoice]:
         """Return the prompts that a rule or a flag may choose."""
         return {
-            name: PromptChoice((await self._prompt(release, name)).prefix_messages(), _prompt_version(release, name))
+            name: PromptChoice((await self._prompt(release, name)).prefix_messages(), prompt_version(release, name))
             for name in release.manifest["prompts"]
         }
 
@@ -151,12 +150,9 @@ class ReleaseRuntimes:
         max_out = min(entry["max_out"], policy["budgets"]["max_new"])
         limits = RouteLimits(deadline_s=None, max_output_tokens=max_out)
         if route["kind"] == "rag":
-            answerer = await self._answerer(release, route)
-            cited = policy["safety"]["citation_required_rag"]
-            served = RouteAnswerer(answerer, entry["model"], _prompt_version(release, route["prompt"]), cited)
             decoding = policy["decoding"]
             return AnswerRoute(
-                served,
+                await self._answerer(release, route),
                 limits,
                 health_url=engine.health_url,
                 model_alias=route["model"],
@@ -170,7 +166,7 @@ class ReleaseRuntimes:
             prefix_messages=prompt.prefix_messages() if prompt else (),
             decoding=openai_decoding(policy["decoding"], embedded=engine.embedded) | {"max_tokens": max_out},
             limits=limits,
-            prompt_version=_prompt_version(release, route["prompt"]) if route["prompt"] else "",
+            prompt_version=prompt_version(release, route["prompt"]) if route["prompt"] else "",
             health_url=engine.health_url,
             replicas=engine.replicas,
             affinity_chars=engine.affinity_chars,
@@ -186,67 +182,13 @@ class ReleaseRuntimes:
             limit = max(1, min(limit, entry["max_ctx"] - min(entry["max_out"], policy["budgets"]["max_new"])))
         return TokenBudget(limit, self.factory.token_counter(alias, entry))
 
-    async def _answerer(self, release: Release, route: Mapping[str, Any]) -> Answerer:
-        policy = release.manifest["policy"]
-        entry = release.manifest["models"][route["model"]]
-        corpus = Digest(release.manifest["data"]["corpus"]["manifest"])
-        engine = self.factory.engine(route["model"], entry)
-        settings = AnswerSettings(
-            refusal=policy["safety"]["refusal"],
-            top_k=policy["retrieval"]["top_k"],
-            max_prompt_tokens=policy["budgets"]["max_prompt"],
-            max_new_tokens=min(entry["max_out"], policy["budgets"]["max_new"]),
-            temperature=policy["decoding"]["temperature"],
-            seed=policy["decoding"]["seed"],
-            stop=tuple(policy["decoding"]["stop"]),
-        )
-        passages = await self.factory.passages(corpus, policy["retrieval"])
-        generator = self.factory.generator(engine, policy["decoding"])
-        models = await self.factory.sentence_models(corpus, policy["retrieval"])
-        prompt = await self._prompt(release, route["prompt"])
-        return Answerer(passages, generator, prompt, settings, models, monotonic_s=self.app.clock.monotonic_s)
+    async def _answerer(self, release: Release, route: Mapping[str, Any]) -> "RouteAnswerer":
+        return await self.factory.answerer(release, route, await self._prompt(release, route["prompt"]))
 
     async def _prompt(self, release: Release, name: str) -> Prompt:
         entry = release.manifest["prompts"][name]
         data = await verified_blob(self.app, entry["digest"], f"release {release.id}: prompt {name}")
         return parse_prompt(data, entry["path"])
-
-
-@dataclass(frozen=True, slots=True)
-class RouteAnswerer:
-    """`rag`'s answerer behind the gateway's port; implements `gateway.ports.Answerer`."""
-
-    answerer: Answerer
-    model: str
-    prompt_version: str
-    citation_required: bool = True
-
-    async def answer(self, question: str, history: Sequence[Mapping[str, Any]], principal: Principal) -> AnswerResult:
-        """Answer the question; what was said before is not used yet, because retrieval is by the question alone."""
-        del history
-        return self._result(await self.answerer.answer(question, principal))
-
-    def _result(self, answer: Answer) -> AnswerResult:
-        if self.citation_required and not answer.citations and ABSTAINED not in answer.events:
-            # Answers are cited by construction; if that ever breaks, nothing uncited reaches a user.
-            answer = replace(answer, text=self.answerer.refusal, events=(*answer.events, ABSTAINED))
-        citations = tuple(
-            {"index": c.index, "document": c.document, "title": c.title, "start": c.start, "end": c.end}
-            for c in answer.citations
-        )
-        return AnswerResult(
-            text=answer.text,
-            citations=citations,
-            events=answer.events,
-            tokens_in=answer.usage.tokens_in - answer.usage.tokens_cached,
-            tokens_cached=answer.usage.tokens_cached,
-            tokens_out=answer.usage.tokens_out,
-            model=self.model,
-            prompt_version=self.prompt_version,
-            retrieval_count=len(answer.retrieved),
-            documents=tuple(dict.fromkeys(c.document for c in answer.citations)),
-            timings_ms=answer.timings_ms,
-        )
 
 
 def openai_decoding(decoding: Mapping[str, Any], *, embedded: bool) -> dict[str, Any]:
@@ -263,6 +205,7 @@ def openai_decoding(decoding: Mapping[str, Any], *, embedded: bool) -> dict[str,
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _prompt_version(release: Release, name: str) -> str:
+def prompt_version(release: Release, name: str) -> str:
+    """Return a prompt's name and the first digits of its digest."""
     digest = str(release.manifest["prompts"][name]["digest"])
     return f"{name}@{digest.removeprefix('sha256:')[:12]}"

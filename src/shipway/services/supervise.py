@@ -2,16 +2,17 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 import anyio
 from anyio.abc import TaskGroup
 
 from shipway.core.errors import ConflictError, ShipwayError
-from shipway.operations.supervision import ProcessSpec, ProcessState, Spawner, Supervisor
+from shipway.operations.supervision import ProcessSpec, ProcessState, Seat, Spawner, Supervisor
 from shipway.services.http_processes import HttpProcesses
 from shipway.services.local import Local
+from shipway.services.restarting import RestartDesk
 from shipway.services.running import write_json
 
 _TICK_S = 0.25
@@ -19,19 +20,33 @@ _LOCK_ATTEMPTS = 20
 _LOCK_RETRY_S = 0.02
 
 
-async def supervise(local: Local, spawner: Spawner, http: HttpProcesses | None, stop: anyio.Event) -> None:
-    """Keep everything running until `stop` is set.
+async def supervise(
+    local: Local,
+    spawner: Spawner,
+    http: HttpProcesses | None,
+    stop: anyio.Event,
+    reserve: Callable[[], Sequence[Seat]] = tuple,
+) -> None:
+    """Keep everything running until `stop` is set; `reserve` returns a seat for each gateway worker.
+
+    Its sockets stay open here while workers come and go, so that no connection is lost with a worker.
 
     Raises:
-        ConflictError: another supervisor has the lock.
+        ConflictError: another supervisor has the lock, or the port is in use.
     """
     lock = await _lock(local)
-    supervisor = Supervisor(spawner, local.clock, _Publisher(local))
     try:
+        seats = reserve()
+        supervisor = Supervisor(spawner, local.clock, _Publisher(local))
+        desk = RestartDesk(local.workspace.run, supervisor, local.gateway_names() if seats else [])
         async with anyio.create_task_group() as group:
             try:
-                await _keep_wanted(local, http, supervisor, group, stop)
+                await _keep_wanted(_Wanted(local, http, seats), supervisor, desk, group, stop)
             finally:
+                desk.close()
+                # Before the workers are told: what nobody will accept any more is refused at once.
+                for seat in seats:
+                    seat.close()
                 with anyio.CancelScope(shield=True):
                     await supervisor.stop_all()
     finally:
@@ -49,24 +64,35 @@ async def _lock(local: Local) -> int:
 
 
 async def _keep_wanted(
-    local: Local, http: HttpProcesses | None, supervisor: Supervisor, group: TaskGroup, stop: anyio.Event
+    wanted: "_Wanted", supervisor: Supervisor, desk: RestartDesk, group: TaskGroup, stop: anyio.Event
 ) -> None:
-    await supervisor.set_wanted(local.specs(), group)
+    await supervisor.set_wanted(wanted.always, group)
     while not stop.is_set():
-        services = await _http_specs(http) if http is not None else None
+        services = await wanted.services()
         if services is not None:
-            await supervisor.set_wanted([*local.specs(), *services], group)
+            await supervisor.set_wanted([*wanted.always, *services], group)
+        desk.look(group)
         with anyio.move_on_after(_TICK_S):
             await stop.wait()
 
 
-async def _http_specs(http: HttpProcesses) -> Iterable[ProcessSpec] | None:
-    try:
-        await http.check_health()
-        return await http.specs()
-    except ShipwayError:
-        # The store may be locked or restored for a moment. What runs keeps running; the next tick asks again.
-        return None
+class _Wanted:
+    """What should run: always, and at this moment."""
+
+    def __init__(self, local: Local, http: HttpProcesses | None, seats: Sequence[Seat]) -> None:
+        self.always = local.specs(seats)
+        self._http = http
+
+    async def services(self) -> Iterable[ProcessSpec] | None:
+        """Return the processes of services; None when they are not to be changed now."""
+        if self._http is None:
+            return None
+        try:
+            await self._http.check_health()
+            return await self._http.specs()
+        except ShipwayError:
+            # The store may be locked or restored for a moment. What runs keeps running; the next tick asks again.
+            return None
 
 
 class _Publisher:

@@ -1,15 +1,18 @@
-"""Counts of one or more workers as the Prometheus text format; `metrics` calls it when somebody scrapes."""
+"""Counts of one or more workers as the Prometheus text format; `metrics` calls it when somebody scrapes.
+
+Written by hand, because the Prometheus client brings web servers of its own into every worker's memory. It is what the
+tests read the text with.
+Source: Prometheus documentation, "Exposition formats", text format 0.0.4.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shipway.telemetry.families import FAMILIES, WORKER, Family, Tables, Value, add
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def rendered(counts: Iterable[tuple[str, Tables]]) -> bytes:
@@ -17,56 +20,44 @@ def rendered(counts: Iterable[tuple[str, Tables]]) -> bytes:
     workers: dict[str, Tables] = {}
     for worker, tables in counts:
         add(workers.setdefault(worker, {}), tables)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(sorted(workers.items())))
-    return generate_latest(registry)
+    by_name = sorted(workers.items())
+    return "".join(line for family in FAMILIES for line in _family(family, by_name)).encode()
 
 
-class _Collector:
-    """Makes the client's families of tables; implements `prometheus_client.registry.Collector`."""
-
-    def __init__(self, workers: Sequence[tuple[str, Tables]]) -> None:
-        self._workers = workers
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every family, also those without a sample yet."""
-        for family in FAMILIES:
-            made = _empty(family)
-            if family.of_host:
-                host: Tables = {}
-                for _worker, tables in self._workers:
-                    add(host, {family.name: tables.get(family.name, {})})
-                workers: Sequence[tuple[list[str], Tables]] = [([], host)]
-            else:
-                workers = [([worker], tables) for worker, tables in self._workers]
-            for first, tables in workers:
-                for labels, value in sorted(tables.get(family.name, {}).items()):
-                    _add_sample(made, [*first, *labels], value, family)
-            yield made
+def _family(family: Family, workers: Sequence[tuple[str, Tables]]) -> Iterator[str]:
+    """Yield a family's lines, the first two also when nothing was counted yet."""
+    yield f"# HELP {family.sample} {family.help}\n"
+    yield f"# TYPE {family.sample} {family.kind}\n"
+    if family.of_host:
+        host: Tables = {}
+        for _worker, tables in workers:
+            add(host, {family.name: tables.get(family.name, {})})
+        groups: Sequence[tuple[dict[str, str], Tables]] = [({}, host)]
+    else:
+        groups = [({WORKER: worker}, tables) for worker, tables in workers]
+    for first, tables in groups:
+        for values, value in sorted(tables.get(family.name, {}).items()):
+            yield from _samples(family, first | dict(zip(family.labels, values, strict=False)), value)
 
 
-def _empty(family: Family) -> Metric:
-    labels = family.labels if family.of_host else (WORKER, *family.labels)
-    match family.kind:
-        case "counter":
-            return CounterMetricFamily(family.name, family.help, labels=labels)
-        case "gauge":
-            return GaugeMetricFamily(family.name, family.help, labels=labels)
-        case "histogram":
-            return HistogramMetricFamily(family.name, family.help, labels=labels)
+def _samples(family: Family, labels: Mapping[str, str], value: Value) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{family.sample}{_labelled(labels)} {_number(value)}\n"
+        return
+    below = 0.0
+    for border, count in zip((*family.buckets, math.inf), value, strict=False):
+        below += count
+        yield f"{family.name}_bucket{_labelled({**labels, 'le': _number(border)})} {_number(below)}\n"
+    yield f"{family.name}_count{_labelled(labels)} {_number(below)}\n"
+    yield f"{family.name}_sum{_labelled(labels)} {_number(value[-1])}\n"
 
 
-def _add_sample(made: Metric, labels: list[str], value: Value, family: Family) -> None:
-    if isinstance(made, HistogramMetricFamily) and isinstance(value, list):
-        below = 0.0
-        buckets = []
-        for border, count in zip((*family.buckets, math.inf), value, strict=False):
-            below += count
-            buckets.append((_border(border), below))
-        made.add_metric(labels, buckets, sum_value=value[-1])
-    elif isinstance(made, CounterMetricFamily | GaugeMetricFamily) and not isinstance(value, list):
-        made.add_metric(labels, value)
+def _labelled(labels: Mapping[str, str]) -> str:
+    inside = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
+    return f"{{{inside}}}" if inside else ""
 
 
-def _border(border: float) -> str:
-    return "+Inf" if border == math.inf else repr(border)
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return "NaN" if math.isnan(value) else repr(float(value))

@@ -95,7 +95,7 @@ def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
 
 
 class _TextLines(io.TextIOBase):
-    """What structlog writes to; it writes each line whole."""
+    """What `logs` writes to; it writes each line whole."""
 
     def __init__(self, lines: LineWriter) -> None:
         self._writer = lines

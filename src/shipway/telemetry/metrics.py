@@ -18,7 +18,7 @@ _MAX_ROUTES = 64
 _MAX_RELEASES = 64
 _MAX_NAMES = 32
 _MAX_ROWS = 256
-_OUTCOMES = ("stored", "replayed", "torn")
+_OUTCOMES = ("stored",)
 _CLASSES = 6
 _LIMITED = 429
 _DURATION_MS = tuple(border * 1000 for border in DURATION_BUCKETS_S)
@@ -173,7 +173,7 @@ class DataPlaneMetrics:
         return labels
 
     def count_records(self, outcome: str, count: int = 1) -> None:
-        """Count records by outcome: `stored`, `replayed` or `torn`.
+        """Count records by outcome, which is `stored`: what is torn or replayed is the collector's, in its log.
 
         Raises:
             ValueError: another outcome.

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.contract.limits.buckets import requests
-from tests.contract.limits.redis_server import RedisServer, serving_redis
 
 from shipway.adapters.memory.limits import MemoryLimits
 from shipway.adapters.shared_limits.limits import SharedLimits
@@ -46,12 +45,6 @@ class World:
             await asyncio.sleep(0)
         if self.kind == "redis":
             await limits.standings(limits.prepared([requests("settled", 1, 1.0)]))
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with serving_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "shared", "redis"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.contract.limits.hammer import BUCKETS, CAPACITY, opened
-from tests.contract.limits.redis_server import RedisServer
+from tests.redis_server import RedisServer
 
 from shipway.gateway.quota import Measure
 
@@ -33,7 +33,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, st
 
 
 def started(kind: str, place: str, action: str, count: int) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), *sys.path])
+    path = os.pathsep.join([*sys.path, str(ROOT), str(ROOT / "src")])
     command = [sys.executable, "-m", "tests.contract.limits.hammer", kind, place, action, str(count)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}

@@ -7,31 +7,30 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.pool import Pool
+
+from shipway.adapters.sql.engine import Database
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def each_connection() -> Callable[[str], AbstractContextManager[None]]:
+def each_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContextManager[None]]:
     """Makes every connection to a store that is opened meanwhile begin with a statement."""
 
     @contextlib.contextmanager
     def begin_with(statement: str) -> Iterator[None]:
-        def configure(connection: Any, _record: Any) -> None:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            cursor.close()
+        connected = Database.connected
 
-        event.listen(Pool, "connect", configure)
-        try:
+        def configured(database: Database) -> sqlite3.Connection:
+            connection = connected(database)
+            connection.execute(statement)
+            return connection
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "connected", configured)
             yield
-        finally:
-            event.remove(Pool, "connect", configure)
 
     return begin_with
 

@@ -63,10 +63,12 @@ ARGUMENTS: dict[str, list[str]] = {
     "pipeline run": [],
     "rag ask": ["How?", "--tenant", "default"],
     "rag build": [],
+    "reload": [],
     "release create": [],
     "release diff": [RELEASE, RELEASE],
     "release list": [],
     "release show": [RELEASE],
+    "restart": [],
     "rollback": [],
     "rollout abort": [],
     "rollout list": [],
@@ -191,6 +193,8 @@ def library(make_app):
 
 def operate_traffic(ok: Any) -> None:
     """Run the commands that act on a running gateway."""
+    assert len(ok("reload")["workers"]) == 1
+    assert ok("restart")["replaced"] == ["gateway"]
     ok("switch set", "max-new", "*", "50", "--for", "5m")
     ok("switch list")
     ok("switch clear", "all")

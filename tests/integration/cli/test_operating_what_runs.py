@@ -142,3 +142,15 @@ def test_up_that_is_interrupted_says_what_it_stopped(make_app, number, word):
     assert f"shipway: {word}; everything that it had started is stopped; the store is kept" in said
     assert "Traceback" not in said
     assert app.run("status", "--json").json["running"] is False
+
+
+def test_status_says_that_served_requests_wait_and_nobody_collects_them(make_app):
+    app = make_app()
+    app.run("release", "list")
+    assert "records" not in app.run("status").out
+    app.write(".shipway/spool/gateway-0-1.000001.jsonl", "{}\n" * 500_000)
+
+    told, value = app.run("status"), app.run("status", "--json").json
+
+    assert "records  1.5 MB of served requests are not in the store: nobody collects them; start" in told.out
+    assert value["records"] == {"waiting_bytes": 1_500_000, "collected": False}

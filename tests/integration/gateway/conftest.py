@@ -21,7 +21,7 @@ from shipway.core.snapshot import KeyEntry, RouteTraffic, Snapshot
 from shipway.entrypoints.dataplane.server import ServerOptions, bind, serve_on
 from shipway.gateway.app import Gateway, GatewayParts
 from shipway.gateway.model import AnswerResult, GatewaySettings
-from shipway.gateway.ports import AnswerRoute, ChatRoute, HttpRoute, RouteRuntime
+from shipway.gateway.ports import AnswerRoute, ChatRoute, EngineRequest, HttpRoute, RouteRuntime
 from shipway.gateway.serving import LoadedRelease, Serving
 
 KEY = "swk_invoke"
@@ -119,7 +119,7 @@ class Upstream:
         self.scripts = list(scripts)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512)
 
     async def stop(self) -> None:
         assert self._server is not None
@@ -370,6 +370,15 @@ QUICK = GatewaySettings(
 )
 
 
+async def warm(engines: HttptoolsEngineClient, upstream: Upstream, connections: int = 3) -> None:
+    """Open connections to the upstream: the short way takes none but open ones."""
+    probe = EngineRequest("GET", f"{upstream.url}/health")
+    for response in await asyncio.gather(*(engines.send(probe) for _ in range(connections))):
+        await response.whole(100)
+        response.close()
+    upstream.connections = 0
+
+
 @asynccontextmanager
 async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIterator[Bench]:
     """Serve a gateway on loopback for as long as the block runs."""
@@ -396,11 +405,15 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
         **{name: options.pop(name) for name in ("kept", "shadow", "feedback", "tracer") if name in options},
     )
     gateway = Gateway(parts, serving, settings)
+    if options.pop("short_way", True):
+        await warm(engines, upstream)
+    else:
+        gateway.lane = None
     listener = bind("127.0.0.1", options.pop("port", 0), shared=options.get("workers", 1) > 1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
     served = asyncio.ensure_future(
-        serve_on(listener, gateway, stop, options=ServerOptions(**{"drain_s": 2.0, **options}))
+        serve_on(listener, gateway, stop, options=ServerOptions(**{"drain_s": 2.0, "idle_grace_s": 0.0, **options}))
     )
     async with aiohttp.ClientSession() as client:
         bench = Bench(
@@ -416,9 +429,9 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
             await engines.close()
 
 
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    async with running() as made:
+@pytest.fixture(params=[True, False], ids=["short-way", "long-way"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with running(short_way=request.param) as made:
         yield made
 
 

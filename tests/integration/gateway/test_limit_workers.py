@@ -8,15 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.contract.limits.redis_server import free_port, serving_redis
 from tests.integration.gateway.limit_worker import BUDGET_USD, COST_USD
+from tests.redis_server import free_port, serving_redis
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(120)
 
 
 def started(module: str, *arguments: object) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), *sys.path])
+    path = os.pathsep.join([*sys.path, str(ROOT), str(ROOT / "src")])
     return subprocess.Popen(
         [sys.executable, "-m", f"tests.integration.gateway.{module}", *map(str, arguments)],
         stdout=subprocess.PIPE,

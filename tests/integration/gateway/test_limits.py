@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -179,6 +180,9 @@ class LostLimits(MemoryLimits):
     async def reserve(self, quota, tokens, nano_usd):
         raise LimitsLostError("gone")
 
+    def reserve_now(self, quota, tokens, nano_usd):
+        raise LimitsLostError("gone")
+
 
 async def test_counters_that_are_gone_let_nobody_in(run_gateway, quick):
     async with run_gateway(quick, quotas=book(LostLimits(ManualClock()))) as bench:
@@ -217,3 +221,72 @@ async def test_a_token_opens_beside_keys_and_has_a_quota_of_its_own(run_gateway,
         assert await status("eyJ.eyJ.bad") == (429, "rate_limited")
         assert [record.key_id for record in bench.sink.records] == ["sub_1", "sub_1", "key_invoke"]
         assert bench.upstream.heard[0].headers.get("authorization") == "Bearer sk-engine"
+
+
+BAD: list[tuple[str, Any]] = [
+    ("/v1/chat/completions", b"{"),
+    ("/v1/chat/completions", {**ASK, "messages": []}),
+    ("/v1/chat/completions", {**ASK, "model": "nothing"}),
+    ("/v1/nowhere", {}),
+    ("/v1/chat/completions", b'{"pad":"' + b"x" * 4096 + b'"}'),
+]
+
+
+async def test_requests_that_have_to_be_refused_are_limited_by_key_and_cost_it_nothing_else(run_gateway, quick):
+    quotas = book(rates=Rates(per_key_min=20, tokens_per_min=5000), budgets=Budgets(daily_usd=1.0))
+    async with run_gateway(replace(quick, max_body_bytes=2048), quotas=quotas) as bench:
+        bench.upstream.play(lambda wire: wire.json(REPLY))
+        before = await left(quotas, bench)
+        found = [await bench.post(*BAD[number % len(BAD)]) for number in range(10)]
+        assert [status for status, _, _ in found] == [400, 400, 404, 404, 413] * 2
+        for path, body in BAD:
+            status, reply, headers = await bench.post(path, body)
+            assert (status, reply["error"]["code"]) == (429, "rate_limited")
+            assert "have to be refused" in reply["error"]["message"]
+            assert headers["Retry-After"] == "3"
+        assert await left(quotas, bench) == before
+        assert [record.status for record in bench.logged[-5:]] == [429] * 5
+
+
+async def test_a_key_over_its_refusals_is_stopped_before_its_body_is_read_and_others_are_not(run_gateway, quick):
+    quotas = book(rates=Rates(per_key_min=2, per_ip_min=60))
+    async with run_gateway(quick, quotas=quotas) as bench:
+        bench.upstream.play(lambda wire: wire.json(REPLY))
+        assert [(await bench.post(*BAD[0]))[0] for _ in range(2)] == [400, 429]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(bench.url.rpartition(":")[2]))
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer swk_invoke\r\n"
+            b"content-type: application/json\r\ncontent-length: 100000\r\n\r\n{"
+        )
+        async with asyncio.timeout(5):
+            assert b" 429 " in await reader.readline()
+        writer.close()
+        assert (await bench.post("/v1/chat/completions", ASK, key="swk_operate"))[0] == 200
+
+
+async def test_a_key_that_was_stopped_serves_again_when_its_refusals_have_drained(run_gateway, quick):
+    clock = ManualClock()
+    quotas = QuotaBook(MemoryLimits(clock), MemoryLimits(clock), QuotaRules(rates=Rates(per_key_min=2)))
+    async with run_gateway(quick, quotas=quotas) as bench:
+        bench.upstream.play(lambda wire: wire.json(REPLY))
+        assert [(await bench.post(*BAD[0]))[0] for _ in range(3)] == [400, 429, 429]
+        clock.advance(31.0)
+        assert (await bench.post("/v1/chat/completions", ASK))[0] == 200
+
+
+async def test_keys_of_one_address_share_what_it_may_have_refused_but_not_their_good_requests(run_gateway, quick):
+    quotas = book(rates=Rates(per_ip_min=3, per_key_min=100))
+    async with run_gateway(quick, quotas=quotas) as bench:
+        bench.upstream.play(lambda wire: wire.json(REPLY))
+        found = [(await bench.post(*BAD[0], key=key))[0] for key in ("swk_invoke", "swk_operate") * 2]
+        assert found == [400, 400, 400, 429]
+        for key in ("swk_invoke", "swk_operate"):
+            assert (await bench.post("/v1/chat/completions", ASK, key=key))[0] == 200
+
+
+async def test_what_an_engine_refuses_is_not_counted_twice(run_gateway, quick):
+    quotas = book(rates=Rates(per_key_min=8))
+    async with run_gateway(quick, quotas=quotas) as bench:
+        bench.upstream.play(lambda wire: wire.json({"error": {"message": "no"}}, status=400))
+        assert [(await bench.post("/v1/chat/completions", ASK))[0] for _ in range(5)] == [400] * 4 + [429]
+        assert (await bench.post(*BAD[0]))[0] == 400

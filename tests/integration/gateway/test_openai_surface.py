@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from shipway.gateway.response_names import ResponseNames
 from shipway.gateway.serving import LoadedRelease
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -121,20 +122,21 @@ async def test_a_wrong_rerank_is_refused_with_the_field(bench, body, param):
     assert (status, told["error"]["param"]) == (400, param)
 
 
-async def test_a_responses_stream_passes_unchanged_and_ends_without_done(bench):
+async def test_a_responses_stream_passes_with_its_ids_sealed_and_ends_without_done(bench):
+    names = ResponseNames(b"test", "acme", bench.upstream.url + "/v1")
     usage = {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 3}
     opening = event("response.created", response={"id": "resp_1"}) + event("response.output_text.delta", delta="Hi")
     last = event("response.completed", response={"usage": usage})
     bench.upstream.play(streaming(opening[:40], opening[40:] + last[:20], last[20:] + b"data: [DONE]\n\n"))
-    body = {"model": "chat", "input": "hi", "previous_response_id": "resp_0", "stream": True, "store": True}
+    body = {"model": "chat", "input": "hi", "previous_response_id": names.sealed("resp_0"), "stream": True}
     status, raw = await read(bench, "/v1/responses", body)
 
-    assert (status, raw) == (200, opening + last)
+    assert (status, raw) == (200, (opening + last).replace(b"resp_1", names.sealed("resp_1").encode()))
     record = bench.sink.records[0]
     assert (record.tokens_in, record.tokens_cache_read, record.tokens_out) == (5, 4, 3)
-    assert (record.conversation, record.conversation_source) == ("resp_0", "previous_response_id")
+    assert (record.conversation, record.conversation_source) == (names.sealed("resp_0"), "previous_response_id")
     heard = bench.upstream.heard[0].json()
-    assert (heard["instructions"], heard["previous_response_id"], heard["store"]) == ("You are rel_a.", "resp_0", True)
+    assert (heard["instructions"], heard["previous_response_id"]) == ("You are rel_a.", "resp_0")
     assert "stream_options" not in heard
     assert "stop" not in heard
 
@@ -213,6 +215,44 @@ async def test_a_stream_beyond_the_limit_ends_with_an_error(run_gateway, quick):
         assert b"[DONE]" not in raw
         async with asyncio.timeout(1):
             await stopped.wait()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_whole_answer_beyond_the_limit_names_the_limit_and_leaves_the_engine_in_use(
+    run_gateway, quick, chunked
+):
+    big = orjson.dumps({"choices": [{"message": {"content": "x" * 40_000}}]})
+
+    async def too_much(wire):
+        if not chunked:
+            await wire.json(big)
+            return
+        await wire.head(kind="application/json")
+        for start in range(0, len(big), 5_000):
+            await wire.chunk(big[start : start + 5_000])
+        await wire.end()
+
+    async with run_gateway(replace(quick, max_reply_bytes=20_000, breaker_failures=2)) as bench:
+        bench.upstream.play(too_much)
+        for _ in range(3):
+            status, told, _ = await bench.post("/v1/chat/completions", {"model": "chat", "messages": MESSAGES})
+
+        error = told["error"]
+        assert (status, error["code"], error["type"]) == (502, "reply_too_large", "upstream_error")
+        assert "20000 bytes" in error["message"]
+        assert "server.max_reply_bytes" in error["message"]
+        assert [record.status for record in bench.sink.records] == [502] * 3
+        # What one caller asks for must not take the engine from all the others.
+        bench.upstream.play(answering(REPLY))
+        status, _, _ = await bench.post("/v1/chat/completions", {"model": "chat", "messages": MESSAGES})
+        assert status == 200
+
+
+async def test_an_engines_refusal_that_is_too_long_to_read_keeps_its_status(bench):
+    bench.upstream.play(lambda wire: wire.json(b'{"error": {"message": "' + b"x" * (1 << 20) + b'"}}', status=422))
+    status, told, _ = await bench.post("/v1/chat/completions", {"model": "chat", "messages": MESSAGES})
+
+    assert (status, told["error"]["code"]) == (422, "upstream_422")
 
 
 @pytest.mark.parametrize(

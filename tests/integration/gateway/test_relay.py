@@ -246,21 +246,24 @@ async def test_a_500_is_not_tried_again_and_its_words_stay_inside(bench):
     assert len(bench.upstream.heard) == 1
 
 
-async def test_a_kept_alive_connection_that_the_engine_closed_is_replaced_unnoticed(bench):
-    async def answer_then_close_at_the_next(wire):
-        wire.cut()
+async def test_a_kept_alive_connection_that_the_engine_closed_is_replaced_unnoticed(run_gateway, quick):
+    async with run_gateway(quick, short_way=False) as bench:
 
-    bench.upstream.play(lambda wire: wire.json(REPLY), answer_then_close_at_the_next, lambda wire: wire.json(REPLY))
-    assert (await bench.post("/v1/chat/completions", ASK))[0] == 200
-    assert (await bench.post("/v1/chat/completions", ASK))[0] == 200
-    assert bench.upstream.connections == 2
+        async def answer_then_close_at_the_next(wire):
+            wire.cut()
+
+        bench.upstream.play(lambda wire: wire.json(REPLY), answer_then_close_at_the_next, lambda wire: wire.json(REPLY))
+        assert (await bench.post("/v1/chat/completions", ASK))[0] == 200
+        assert (await bench.post("/v1/chat/completions", ASK))[0] == 200
+        assert bench.upstream.connections == 2
 
 
-async def test_a_stream_read_to_its_end_leaves_its_connection_for_the_next_call(bench):
-    bench.upstream.play(speak)
-    await bench.stream(ASK)
-    await bench.stream(ASK)
-    assert bench.upstream.connections == 1
+async def test_a_stream_read_to_its_end_leaves_its_connection_for_the_next_call(run_gateway, quick):
+    async with run_gateway(quick, short_way=False) as bench:
+        bench.upstream.play(speak)
+        await bench.stream(ASK)
+        await bench.stream(ASK)
+        assert bench.upstream.connections == 1
 
 
 async def test_no_first_token_in_time_is_a_504(run_gateway, quick):

@@ -136,6 +136,34 @@ async def test_an_engine_that_asked_for_a_pause_is_not_asked_again_meanwhile(fle
     assert (len(fleet.small.heard), len(fleet.large.heard)) == (1, 2)
 
 
+async def test_a_pause_is_not_shortened_by_what_an_earlier_request_is_told_later(fleet):
+    gates = {"30": asyncio.Event(), "1": asyncio.Event()}
+    waits = iter(gates)
+
+    async def pauses(wire: Any) -> None:
+        seconds = next(waits)
+        await gates[seconds].wait()
+        await wire.json({"error": {"message": "slow down"}}, 429, retry_after=seconds)
+
+    fleet.small.play(pauses)
+    fleet.large.play(fails(429, retry_after="30"))
+    fleet.apply({"fallbacks": {"small": ["large"]}})
+    both = [asyncio.ensure_future(fleet.ask()) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while len(fleet.small.heard) < 2:
+            await asyncio.sleep(0)
+    gates["30"].set()
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    gates["1"].set()
+    await asyncio.gather(*both)
+    status, reply, headers = await fleet.ask()
+
+    assert (status, reply["error"]["code"]) == (429, "engine_cooling")
+    assert int(headers["retry-after"]) > 25
+    # The fallback that asked for a pause got one too: the second request did not reach it.
+    assert (len(fleet.small.heard), len(fleet.large.heard)) == (2, 1)
+
+
 async def test_when_every_engine_pauses_the_caller_learns_how_long(fleet):
     fleet.small.play(fails(429, retry_after="30"))
     fleet.large.play(fails(429, retry_after="20"))

@@ -112,7 +112,7 @@ async def test_a_shadow_is_no_tenants_and_in_no_rollout(shadowed):
 @pytest.mark.parametrize("shadow", [hangs, fails, is_cut, talks_nonsense])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_users_see_nothing_of_a_bad_shadow(shadowed, quick, shadow, stream):
-    settings = replace(quick, llm_deadline_s=0.2, first_token_s=0.2, breaker_failures=2)
+    settings = replace(quick, llm_deadline_s=1.0, first_token_s=1.0, breaker_failures=2)
     async with shadowed(settings, max_queued=4, max_active=1) as bench:
         bench.upstream.play(per_release(shadow))
         for _ in range(8):

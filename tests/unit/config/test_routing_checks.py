@@ -85,7 +85,6 @@ def test_each_circle_is_named_once(problems):
         ("tenant: [a, b]", "tenant: a", True),
         ("tenant: a", "tenant: [a, b]", False),
         ("min_chars: 10", "min_chars: 20, max_chars: 30", True),
-        ("min_chars: 10, max_chars: 25", "min_chars: 20, max_chars: 30", False),
         ("header: { x-a: b }", "header: { x-a: b, x-c: d }", True),
         ("header: { x-a: b }", "header: { x-a: c }", False),
         ("flag: f", "flag: f, tenant: a", True),
@@ -101,3 +100,53 @@ def test_a_rule_is_refused_exactly_when_an_earlier_one_takes_all_of_it(load, pro
         assert "can never match" in problems(text)[0]
     else:
         assert len(load(text).project.routing.rules) == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (
+            ["min_chars: 10, max_chars: 25, to: small", "min_chars: 20, max_chars: 30, to: lowlat"],
+            "rules[1]: overlaps rules[0], which decides for chars 20 to 25 too",
+        ),
+        (["max_tokens: 100, to: small", "min_tokens: 50, to: lowlat"], "overlaps rules[0]"),
+        (
+            ["route: rag_long, max_complexity: 0.6, to: small", "route: rag_long, min_complexity: 0.5, to: lowlat"],
+            "for complexity 0.5 to 0.6 too",
+        ),
+        (["max_chars: 25, to: small", "min_chars: 20, to: small"], None),
+        (["max_chars: 25, to: small", "min_chars: 25, to: lowlat"], None),
+        (["max_chars: 25, to: small", "min_chars: 20, tenant: a, to: lowlat"], None),
+        (["min_chars: 900, to: primary", "min_chars: 90, to: lowlat"], None),
+    ],
+    ids=["both-ends", "open-ends", "complexity", "same-target", "touching", "other-condition", "nested"],
+)
+def test_rules_whose_ranges_cross_are_refused_because_their_order_would_decide_by_chance(load, problems, rules, said):
+    text = project("rules:", *(f"  - {{ {rule} }}" for rule in rules))
+    if said is None:
+        assert len(load(text).project.routing.rules) == 2
+    else:
+        (found,) = problems(text)
+        assert found.startswith(f"shipway.yaml:{FIRST + 2}: ")
+        assert said in found
+
+
+@pytest.mark.parametrize(
+    ("rules", "covered"),
+    [
+        (["max_chars: 100, to: small", "min_chars: 101, to: lowlat", "to: primary"], True),
+        (["max_chars: 100, to: small", "min_chars: 102, to: lowlat", "to: primary"], False),
+        (["max_complexity: 0.5, to: small", "min_complexity: 0.5, to: lowlat", "tenant: a, to: primary"], True),
+        (["max_chars: 100, tenant: a, to: small", "min_chars: 101, to: lowlat", "to: primary"], False),
+    ],
+    ids=["next-to-each-other", "a-gap", "at-a-point", "one-of-a-tenant"],
+)
+def test_a_rule_is_refused_when_several_before_it_take_all_of_it_together(load, problems, rules, covered):
+    text = project("rules:", *(f"  - {{ {rule} }}" for rule in rules))
+    if covered:
+        (found,) = problems(text)
+        assert found.startswith(
+            f"shipway.yaml:{FIRST + 3}: routing.rules[2]: can never match: rules[0], rules[1] together"
+        )
+    else:
+        assert len(load(text).project.routing.rules) == 3

@@ -1,4 +1,6 @@
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -116,3 +118,41 @@ async def test_a_reply_that_ends_badly_counts_against_the_engine_only_when_it_is
                 raise error("x")
     assert (made.breaker("e").wait_s() > 0) == counts
     assert reply.closed
+
+
+class HeldEngine:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.held: list[asyncio.Future[Reply]] = []
+
+    async def send(self, _request: EngineRequest) -> Reply:
+        self.held.append(asyncio.get_running_loop().create_future())
+        return await self.held[-1]
+
+
+async def test_an_old_calls_good_end_does_not_close_what_a_probe_is_still_to_decide():
+    clock, engine = ManualClock(), HeldEngine()
+    made = EngineCalls(engine, replace(SETTINGS, max_attempts=1, breaker_failures=1), clock, uniform=lambda: 1.0)
+
+    async def call() -> int:
+        async with made.reply("e", REQUEST, patience()) as reply:
+            return reply.status
+
+    old, broken = asyncio.create_task(call()), asyncio.create_task(call())
+    await asyncio.sleep(0)
+    engine.held[1].set_exception(EngineBrokenError("x"))
+    with pytest.raises(EngineBrokenError):
+        await broken
+    clock.advance(10.0)
+    probe = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    engine.held[0].set_result(Reply(200))
+
+    assert await old == 200
+    with pytest.raises(RefusedError):
+        await call()
+    engine.held[2].set_exception(EngineBrokenError("x"))
+    with pytest.raises(EngineBrokenError):
+        await probe
+    assert made.breaker("e").wait_s() == 10.0

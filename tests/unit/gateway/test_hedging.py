@@ -126,3 +126,25 @@ async def test_a_caller_that_leaves_cancels_both_tries():
 def test_only_short_calls_whose_answer_is_determined_may_be_made_twice(endpoint, body: dict[str, Any], hedged):
     call = ModelCall(endpoint, "chat", body, stream=False, wants_usage=False, input_chars=1)
     assert can_be_hedged(call, ChatRoute("http://e/v1", "m", limits=RouteLimits()), 32) is hedged
+
+
+async def test_hedges_that_were_sent_and_those_that_won_are_counted():
+    counts = {"sent": 0, "won": 0}
+    hedge = Hedge(ManualClock(), 1.0, counts)
+    for _ in range(40):
+        await hedge.first(quick)
+    assert counts == {"sent": 0, "won": 0}
+    await hedge.first(Engine(hangs, quick))
+    assert counts == {"sent": 1, "won": 1}
+    let_go = asyncio.Event()
+
+    async def slowly() -> str:
+        await let_go.wait()
+        return "slow"
+
+    async def lets_go() -> str:
+        let_go.set()
+        return await hangs()
+
+    assert await hedge.first(Engine(slowly, lets_go)) == "slow"
+    assert counts == {"sent": 2, "won": 1}

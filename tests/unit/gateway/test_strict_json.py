@@ -77,6 +77,30 @@ def test_line_ends_tabs_and_a_terminals_escapes_are_text() -> None:
     assert strict_object(orjson.dumps({"content": text})) == {"content": text}
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**40, int("1" * 300)])
+@pytest.mark.parametrize(
+    "written", ['{{"a":1,"seed":{}}}', '{{ "a": 1.5, "b": [{{"seed": {}}}] }}', '{{"x":1e30,"y":[{}]}}']
+)
+def test_a_whole_number_beyond_64_bits_is_refused_because_it_would_be_rounded(number: int, written: str) -> None:
+    refused = refusal(written.format(number).encode())
+
+    assert refused.code == "number_too_large"
+    assert refused.param in {"seed", "b[0].seed", "y[0]"}
+    assert str(number)[:20] in refused.message
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 2**63, 2**53 + 1, 0])
+@pytest.mark.parametrize("written", ['{{"seed":{}}}', '{{ "seed" : {} }}'])
+def test_a_whole_number_within_64_bits_stays_what_it_is(number: int, written: str) -> None:
+    assert orjson.dumps(strict_object(written.format(number).encode())) == b'{"seed":%d}' % number
+
+
+def test_digits_in_texts_and_numbers_with_an_exponent_are_not_whole_numbers() -> None:
+    value = {"a": "9" * 40, "b": 1e30, "c": 9.3e18}
+
+    assert strict_object(json.dumps(value).encode()) == value
+
+
 def test_bytes_that_are_no_utf_8_are_refused_with_their_place() -> None:
     assert "byte 9 is 0xff" in refusal(b'{"a":"bcd\xff"}').message
 
@@ -105,7 +129,7 @@ def test_the_deepest_nesting_that_is_allowed_passes() -> None:
 
 _texts = st.text(alphabet=st.sampled_from('ab":\\ {},\n'), max_size=6)
 _json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), _texts),
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), _texts),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_texts, inner, max_size=4)),
     max_leaves=12,
 )

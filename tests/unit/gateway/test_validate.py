@@ -1,3 +1,5 @@
+import tracemalloc
+
 import orjson
 import pytest
 from hypothesis import example, given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from shipway.gateway.exchange import Headers
 from shipway.gateway.replies import RefusedError
-from shipway.gateway.validate import Endpoint, json_object, last_user_text, model_call
+from shipway.gateway.validate import Endpoint, encoded, json_object, last_user_text, model_call
 
 JSON_HEADERS = Headers([(b"content-type", b"application/json; charset=UTF-8")])
 JSON = st.recursive(
@@ -86,3 +88,14 @@ def test_an_assistants_tool_call_needs_no_content():
 
 def test_tokens_count_one_each():
     assert model_call(Endpoint.EMBEDDINGS, {"model": "m", "input": [[1, 2], [3]]}).input_chars == 3
+
+
+def test_an_encoded_body_takes_no_more_room_than_its_bytes():
+    body = {"messages": [{"role": "user", "content": "a" * 5000}]}
+    tracemalloc.start()
+    try:
+        kept = [encoded(body) for _ in range(100)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.2 * sum(map(len, kept))

@@ -11,7 +11,7 @@ from shipway.core.clock import ManualClock
 from shipway.core.errors import UnavailableError
 from shipway.core.ports import WorkerState
 from shipway.core.snapshot import KeyEntry, RouteTraffic, Snapshot
-from shipway.gateway.serving import Serving
+from shipway.gateway.serving import LoadedRelease, Serving
 from shipway.gateway.watch import SnapshotWatcher
 
 STABLE = Snapshot("test", version=1, epoch=1, routes=(RouteTraffic("r", "rel_a"),), dead_man_s=60.0)
@@ -278,4 +278,46 @@ async def test_what_was_loading_when_the_worker_stops_is_given_up(stage):
     await asyncio.gather(running, return_exceptions=True)
     await stage.serving.close()
     assert stage.runtimes["rel_a"].closed
+    assert "rel_b" not in stage.runtimes
+
+
+async def anew(stage: Stage, *names: str) -> dict[str, LoadedRelease]:
+    return {name: LoadedRelease(name, Runtime()) for name in names}
+
+
+async def test_releases_that_were_loaded_anew_take_the_place_of_the_former_ones_in_one_step(stage):
+    former = stage.serving.current.releases["rel_a"]
+    former.enter()
+    releases = await anew(stage, "rel_a")
+
+    assert stage.watcher.in_traffic() == {"rel_a"}
+    assert stage.watcher.swap(stage, releases) == [former]
+
+    assert stage.serving.current.releases["rel_a"] is releases["rel_a"]
+    assert stage.version == 1
+    await stage.tick()
+    assert not stage.runtimes["rel_a"].closed
+    former.leave()
+    await stage.tick()
+    assert stage.runtimes["rel_a"].closed
+
+
+async def test_a_release_that_was_not_loaded_anew_stays_as_it_is(stage):
+    former = stage.serving.current.releases["rel_a"]
+
+    assert stage.watcher.swap(stage, await anew(stage, "rel_other")) == []
+    assert stage.serving.current.releases == {"rel_a": former}
+
+
+async def test_what_was_loading_by_the_former_loader_is_loaded_again_by_the_new_one(stage):
+    stage.gates["rel_b"] = asyncio.Event()
+    stage.snapshot = with_candidate(2, 0.5)
+    await stage.tick()
+    other = Stage()
+
+    stage.watcher.swap(other, await anew(stage, "rel_a"))
+    await stage.tick(2)
+
+    assert other.loads == ["rel_b"]
+    assert stage.serving.current.releases["rel_b"].runtime is other.runtimes["rel_b"]
     assert "rel_b" not in stage.runtimes

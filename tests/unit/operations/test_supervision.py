@@ -1,119 +1,9 @@
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 import anyio
 import pytest
-from anyio.abc import TaskGroup
+from tests.unit.operations.house import house, spec
 
-from shipway.core.clock import ManualClock
-from shipway.operations.supervision import (
-    FIRST_RESTART_DELAY_S,
-    LONGEST_RESTART_DELAY_S,
-    STABLE_AFTER_S,
-    ProcessSpec,
-    ProcessState,
-    Supervisor,
-)
-
-
-class FakeProcess:
-    """A process that ends when the test or a signal says so."""
-
-    def __init__(self, pid: int, spec: ProcessSpec, journal: list[str], *, obeys: bool) -> None:
-        self.pid = pid
-        self.spec = spec
-        self._journal = journal
-        self._obeys = obeys
-        self._ended = anyio.Event()
-        self._code = 0
-
-    async def wait(self) -> int:
-        await self._ended.wait()
-        return self._code
-
-    def end(self, code: int) -> None:
-        self._code = code
-        self._ended.set()
-
-    def terminate(self) -> None:
-        self._journal.append(f"terminate {self.spec.name}")
-        if self._obeys:
-            self.end(-15)
-
-    def kill(self) -> None:
-        self._journal.append(f"kill {self.spec.name}")
-        self.end(-9)
-
-
-class FakeSpawner:
-    def __init__(self) -> None:
-        self.journal: list[str] = []
-        self.running: dict[str, FakeProcess] = {}
-        self.disobedient: set[str] = set()
-        self.missing: set[str] = set()
-        self.end_at_once = 0
-        self._pids = 0
-
-    async def start(self, spec: ProcessSpec) -> FakeProcess:
-        self.journal.append(f"start {spec.name}")
-        if spec.argv[0] in self.missing:
-            raise FileNotFoundError(2, "No such file or directory")
-        self._pids += 1
-        process = self.running[spec.name] = FakeProcess(
-            self._pids, spec, self.journal, obeys=spec.name not in self.disobedient
-        )
-        if self.end_at_once:
-            self.end_at_once -= 1
-            process.end(1)
-        return process
-
-
-class House:
-    """A supervisor with a fake spawner, in virtual time."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.spawner = FakeSpawner()
-        self.seen: list[list[ProcessState]] = []
-        self.delays: list[float] = []
-        self.asleep = anyio.Event()
-        self.sleep_forever = False
-        self.supervisor = Supervisor(self.spawner, self.clock, self.seen.append, sleep=self.sleep)
-        self.group: TaskGroup
-
-    async def sleep(self, delay_s: float) -> None:
-        self.delays.append(delay_s)
-        if self.sleep_forever:
-            await anyio.sleep_forever()
-        await anyio.lowlevel.checkpoint()
-
-    async def want(self, *specs: ProcessSpec) -> None:
-        await self.supervisor.set_wanted(specs, self.group)
-        await anyio.wait_all_tasks_blocked()
-
-    def state(self, name: str) -> ProcessState:
-        return next(state for state in self.supervisor.states() if state.name == name)
-
-    @property
-    def journal(self) -> list[str]:
-        return self.spawner.journal
-
-
-@asynccontextmanager
-async def house() -> AsyncIterator[House]:
-    made = House()
-    async with anyio.create_task_group() as group:
-        made.group = group
-        try:
-            yield made
-        finally:
-            with anyio.CancelScope(shield=True):
-                await made.supervisor.stop_all()
-
-
-def spec(name: str, *, order: int = 0, grace_s: float = 60.0, program: str = "program") -> ProcessSpec:
-    return ProcessSpec(name, (program, name), Path(f"{name}.log"), stop_order=order, stop_grace_s=grace_s)
+from shipway.core.errors import UnavailableError
+from shipway.operations.supervision import FIRST_RESTART_DELAY_S, LONGEST_RESTART_DELAY_S, STABLE_AFTER_S
 
 
 @pytest.mark.anyio
@@ -262,3 +152,142 @@ async def test_a_group_that_is_cancelled_still_stops_everything_in_order():
 
     assert scope.cancelled_caught
     assert the.journal == ["terminate a", "kill a", "terminate b"]
+
+
+@pytest.mark.anyio
+async def test_a_process_is_told_to_end_when_its_successor_serves_and_not_before():
+    async with house() as the:
+        await the.want(spec("a"))
+        the.group.start_soon(the.replace, "a")
+        await anyio.wait_all_tasks_blocked()
+        assert the.journal == ["start a", "succeed a"]
+        assert the.state("a").pid == 1
+
+        the.spawner.made[1].serve()
+        await anyio.wait_all_tasks_blocked()
+
+        assert the.journal == ["start a", "succeed a", "leave a"]
+        assert (the.state("a").pid, the.state("a").leaving) == (2, ())
+
+
+@pytest.mark.anyio
+async def test_who_was_replaced_finishes_its_work_beside_its_successor_and_is_shown():
+    async with house() as the:
+        the.spawner.disobedient.add("a")
+        await the.want(spec("a"))
+        departure = await the.replaced("a")
+        assert (the.state("a").pid, the.state("a").leaving) == (2, (1,))
+
+        the.spawner.made[0].end(0)
+
+        assert await departure.wait() is True
+        await anyio.wait_all_tasks_blocked()
+        assert (the.state("a").pid, the.state("a").leaving) == (2, ())
+        the.spawner.made[1].end(0)
+
+
+@pytest.mark.anyio
+async def test_who_was_replaced_and_does_not_end_is_killed_after_its_grace():
+    async with house() as the:
+        the.spawner.disobedient.add("a")
+        await the.want(spec("a", grace_s=0))
+        departure = await the.replaced("a")
+
+        assert await departure.wait() is False
+        assert the.journal[-1] == "kill a"
+
+
+@pytest.mark.anyio
+async def test_a_successor_is_kept_running_like_its_predecessor():
+    async with house() as the:
+        await the.want(spec("a"))
+        await the.replaced("a")
+        the.spawner.made[1].end(3)
+        await anyio.wait_all_tasks_blocked()
+
+        assert the.journal[-1] == "start a"
+        assert (the.state("a").pid, the.state("a").restarts, the.state("a").last_exit) == (3, 1, 3)
+
+
+@pytest.mark.anyio
+async def test_a_successor_that_ends_before_it_serves_changes_nothing():
+    async with house() as the:
+        await the.want(spec("a"))
+        failures: list[str] = []
+        the.group.start_soon(the.replace, "a", failures)
+        await anyio.wait_all_tasks_blocked()
+        the.spawner.made[1].end(3)
+        await anyio.wait_all_tasks_blocked()
+
+        assert failures == ["it ended with 3 before it served"]
+        assert (the.state("a").pid, the.state("a").leaving) == (1, ())
+
+
+@pytest.mark.anyio
+async def test_a_successor_that_does_not_serve_in_time_is_ended_again():
+    async with house() as the:
+        await the.want(spec("a"))
+
+        with pytest.raises(UnavailableError, match="it did not serve within 0 s"):
+            await the.supervisor.replace("a", the.group, within_s=0)
+
+        assert the.journal == ["start a", "succeed a", "terminate a"]
+        assert the.state("a").pid == 1
+
+
+@pytest.mark.anyio
+async def test_a_successor_whose_predecessor_is_dropped_meanwhile_does_not_stay():
+    async with house() as the:
+        await the.want(spec("a"), spec("b"))
+        failures: list[str] = []
+        the.group.start_soon(the.replace, "a", failures)
+        await anyio.wait_all_tasks_blocked()
+        await the.want(spec("b"))
+        the.spawner.made[2].serve()
+        await anyio.wait_all_tasks_blocked()
+
+        assert failures == ["it is no longer wanted"]
+        assert the.journal[-2:] == ["terminate a", "terminate a"]
+
+
+@pytest.mark.anyio
+async def test_a_program_that_cannot_be_started_again_leaves_the_one_that_runs():
+    async with house() as the:
+        await the.want(spec("a"))
+        the.spawner.missing.add("program")
+
+        with pytest.raises(UnavailableError, match="cannot start 'program': No such file"):
+            await the.supervisor.replace("a", the.group, within_s=1)
+
+        assert the.state("a").pid == 1
+
+
+@pytest.mark.anyio
+async def test_a_process_in_its_pause_between_two_starts_is_replaced_by_one_that_serves():
+    async with house() as the:
+        the.sleep_forever = True
+        await the.want(spec("a"))
+        the.spawner.made[0].end(1)
+        await anyio.wait_all_tasks_blocked()
+        await the.replaced("a")
+        await anyio.wait_all_tasks_blocked()
+
+        assert the.journal == ["start a", "succeed a"]
+        assert (the.state("a").pid, the.state("a").problem) == (2, "")
+
+
+@pytest.mark.anyio
+async def test_a_stop_waits_for_those_that_were_replaced_too():
+    async with house() as the:
+        the.spawner.disobedient.add("a")
+        await the.want(spec("a"))
+        await the.replaced("a")
+        async with anyio.create_task_group() as group:
+            group.start_soon(the.supervisor.stop_all)
+            await anyio.wait_all_tasks_blocked()
+            the.spawner.made[1].end(0)
+            await anyio.wait_all_tasks_blocked()
+            assert the.seen[-1] != []
+            the.spawner.made[0].end(0)
+
+        assert the.seen[-1] == []

@@ -9,6 +9,7 @@ from shipway.core.clock import ManualClock
 from shipway.core.errors import ConfigError, NotFoundError, StoreError
 from shipway.services.application import RunningInstallation, Workspace
 from shipway.services.doctor import DoctorParts, diagnose
+from shipway.services.hot_path import HotPath
 from shipway.services.running import Running
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +55,8 @@ async def states(parts: DoctorParts) -> dict[str, str]:
 
 
 ALL_OK = dict.fromkeys(
-    ("config", "disk", "store", "models", "engines", "corpus", "processes", "records", "rollout", "audit"), "ok"
+    ("config", "disk", "store", "models", "engines", "corpus", "processes", "records", "rollout", "audit", "hot path"),
+    "ok",
 )
 
 
@@ -175,3 +177,24 @@ async def test_a_corpus_that_was_never_built_is_a_warning_that_says_what_to_run(
 
     corpus = next(finding for finding in found if finding.check == "corpus")
     assert (corpus.state, corpus.fix) == ("warning", "run `shipway rag build`")
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "message"),
+    [
+        pytest.param(HotPath(0, ()), "ok", "python", id="pure"),
+        pytest.param(HotPath(22, ()), "ok", "compiled (22 modules)", id="compiled"),
+        pytest.param(
+            HotPath(22, ("shipway.core.ids",)),
+            "warning",
+            "1 of 22 compiled modules are not for this Python: their source runs",
+            id="for-another-python",
+        ),
+    ],
+)
+async def test_it_says_whether_the_hot_path_is_compiled(parts, found, state, message):
+    findings = {finding.check: finding for finding in await diagnose(replace(parts, hot_path=lambda: found))}
+
+    row = findings["hot path"]
+    assert (row.state, row.message) == (state, message)
+    assert bool(row.fix) == (state == "warning")

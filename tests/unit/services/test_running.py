@@ -62,3 +62,39 @@ async def test_looking_at_and_stopping_an_app_that_never_ran_writes_nothing(tmp_
     assert running.status().running is False
     assert await running.down() is False
     assert list(tmp_path.iterdir()) == []
+
+
+class LockedHost(Host):
+    """A machine on which somebody holds every lock."""
+
+    def is_locked(self, path: Path) -> bool:
+        return path.exists()
+
+
+def test_records_that_nobody_collects_are_told_with_what_to_do(tmp_path):
+    running = Running(Workspace(tmp_path), LockedHost(), ManualClock(), 30.0)
+    assert running.backlog().trouble is None
+    spool = running.workspace.spool
+    spool.mkdir(parents=True)
+    (spool / "gateway-0-1.000001.jsonl").write_bytes(b"x" * 1_500_000)
+
+    told, fix = running.backlog().trouble or ("", "")
+
+    assert told == "1.5 MB of served requests are not in the store: nobody collects them"
+    assert "shipway control" in fix
+
+
+def test_records_that_are_being_collected_are_told_only_when_there_are_many(tmp_path):
+    running = Running(Workspace(tmp_path), LockedHost(), ManualClock(), 30.0)
+    spool = running.workspace.spool
+    spool.mkdir(parents=True)
+    running.workspace.collector_lock.touch()
+    file = spool / "gateway-0-1.000001.jsonl"
+    file.write_bytes(b"x")
+    assert running.backlog().trouble is None
+    with file.open("r+b") as grown:
+        grown.truncate(40_000_000)
+
+    told, _ = running.backlog().trouble or ("", "")
+
+    assert told == "40.0 MB of served requests wait for the store"

@@ -6,13 +6,17 @@ has no timeout but the one for connecting, because the gateway owns deadlines an
 
 import asyncio
 import ssl
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 from shipway.adapters.httptools_client.connection import EngineConnection
+from shipway.adapters.httptools_client.known_replies import KnownReplies
 from shipway.core.errors import UsageError
+from shipway.gateway.outbox import Outbox
 from shipway.gateway.ports import EngineConnectError, EngineRequest
 
 # Shorter than the 5 s after which uvicorn closes an idle connection, so that we are the ones who close it.
@@ -52,6 +56,8 @@ class HttptoolsEngineClient:
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._heads = KnownReplies()
+        self._outbox = Outbox()
 
     async def send(self, request: EngineRequest) -> EngineConnection:
         """Send once; see the port."""
@@ -65,6 +71,14 @@ class HttptoolsEngineClient:
             connection.abort()
             raise
         return connection
+
+    def ready(
+        self, url: str, headers: tuple[tuple[str, str], ...]
+    ) -> tuple[bytes, Callable[[], EngineConnection | None]]:
+        """Return the beginning of every POST to an address, and what gives an idle connection; see the port."""
+        target = _target(url)
+        start = _start("POST", target) + _lines(headers)[0]
+        return start, partial(_taken, self._pools.setdefault(target.key, _Pool()))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -83,7 +97,7 @@ class HttptoolsEngineClient:
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(
-                    lambda: EngineConnection(lambda done: self._kept(done, pool)),
+                    lambda: EngineConnection(lambda done: self._kept(done, pool), self._heads, self._outbox),
                     target.host,
                     target.port,
                     ssl=self._tls_context() if target.tls else None,
@@ -102,18 +116,17 @@ class HttptoolsEngineClient:
         if self._closed or len(pool.idle) >= self._max_idle:
             connection.abort()
             return
-        connection.idle_since_s = asyncio.get_running_loop().time()
+        connection.idle_since_s = time.monotonic()
         pool.idle.append(connection)
 
     def _sweep(self) -> None:
         """Close what has been idle for too long and forget what is closed; one timer for all connections."""
-        loop = asyncio.get_running_loop()
-        oldest_s = loop.time() - _KEEP_ALIVE_S
+        oldest_s = time.monotonic() - _KEEP_ALIVE_S
         for pool in self._pools.values():
             while pool.idle and pool.idle[0].idle_since_s < oldest_s:
                 pool.idle.popleft().abort()
         self._open = {connection for connection in self._open if connection.usable}
-        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -123,7 +136,7 @@ class HttptoolsEngineClient:
 
 def _taken(pool: _Pool) -> EngineConnection | None:
     """Return the connection used last: the others grow old and are closed when traffic falls."""
-    oldest_s = asyncio.get_running_loop().time() - _KEEP_ALIVE_S
+    oldest_s = time.monotonic() - _KEEP_ALIVE_S
     while pool.idle:
         connection = pool.idle.pop()
         if connection.usable and connection.idle_since_s >= oldest_s:
@@ -151,28 +164,37 @@ def _target(url: str) -> _Target:
 
 
 def _head(request: EngineRequest, target: _Target) -> tuple[bytes, int | None]:
-    """Return the request's head, and the length that it promises when the caller gave one.
-
-    Raises:
-        UsageError: a header that would end the line it stands on, or a length that is none.
-    """
-    size = None
-    framed = False
-    text = []
-    for name, value in request.headers:
-        text.append(f"{name}: {value}\r\n")
-        if name == "content-length":
-            framed, size = True, _length(value)
-    headers = "".join(text)
-    if headers.count("\n") != len(text) or headers.count("\r") != len(text) or "\0" in headers:
-        raise UsageError("a header for the engine holds a line break", hint="remove it")
+    """Return the request's head, and the length that it promises when the caller gave one."""
+    lines, size = _lines(request.headers)
+    framed = size is not None
     framing = b""
     if not isinstance(request.body, bytes):
         framing = b"" if framed else b"transfer-encoding: chunked\r\n"
     elif not framed and (request.body or request.method not in _BODILESS_METHODS):
         framing = b"content-length: %d\r\n" % len(request.body)
-    start = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method.encode(), target.path, target.authority)
-    return b"".join((start, headers.encode("latin-1"), framing, b"\r\n")), size
+    return b"".join((_start(request.method, target), lines, framing, b"\r\n")), size
+
+
+def _start(method: str, target: _Target) -> bytes:
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method.encode(), target.path, target.authority)
+
+
+def _lines(headers: Sequence[tuple[str, str]]) -> tuple[bytes, int | None]:
+    """Return header lines, and the length that they promise if they do.
+
+    Raises:
+        UsageError: a header that would end the line it stands on, or a length that is none.
+    """
+    size = None
+    text = []
+    for name, value in headers:
+        text.append(f"{name}: {value}\r\n")
+        if name == "content-length":
+            size = _length(value)
+    lines = "".join(text)
+    if lines.count("\n") != len(text) or lines.count("\r") != len(text) or "\0" in lines:
+        raise UsageError("a header for the engine holds a line break", hint="remove it")
+    return lines.encode("latin-1"), size
 
 
 def _length(value: str) -> int:

@@ -91,6 +91,11 @@ class Reply:
 
     # What the parser calls; the names are httptools'.
 
+    def on_message_begin(self) -> None:
+        """Refuse the beginning of what would be taken for the reply to the next request."""
+        if self.ended:
+            raise EngineBrokenError("the engine sent two replies to one request")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, within bounds."""
         self._head_bytes += len(name) + len(value)

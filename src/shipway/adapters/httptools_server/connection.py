@@ -8,14 +8,18 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, cast
 
 import httptools
 
 from shipway.adapters.httptools_server.handshake import UpgradeWire, wants_websocket, with_key
+from shipway.adapters.httptools_server.short_way import Lanes, ShortWay
 from shipway.adapters.httptools_server.websocket import WebSocketSession
 from shipway.adapters.httptools_server.wire import ReplyWire
 from shipway.gateway.exchange import Exchange, Headers, RequestHead
+from shipway.gateway.flight import Flight
+from shipway.gateway.outbox import OutboxTransport
 from shipway.gateway.replies import RefusedError, Reply
 
 _HEAD_BYTES = 64 * 1024
@@ -35,13 +39,8 @@ class Patience:
     reading_s: float = 60.0
 
 
-class Owner(Protocol):
+class Owner(Lanes, Protocol):
     """What a connection needs from its server."""
-
-    @property
-    def stopping(self) -> bool:
-        """Return whether replies end their connections now."""
-        ...
 
     @property
     def max_message_bytes(self) -> int:
@@ -50,6 +49,10 @@ class Owner(Protocol):
 
     def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """Return the work of one request."""
+        ...
+
+    def resume(self, exchange: Exchange, flight: Flight) -> Coroutine[Any, Any, None]:
+        """Return the work of a request that a flight has begun."""
         ...
 
     def refused(self, refusal: RefusedError) -> Reply:
@@ -75,7 +78,7 @@ class ClientConnection(asyncio.Protocol):
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._transport = cast("asyncio.Transport", None)
+        self._transport = cast("OutboxTransport", None)
         self._client = ""
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
@@ -90,6 +93,8 @@ class ClientConnection(asyncio.Protocol):
         self._surplus = False
         self._stuck_since_s: float | None = None
         self._socket: WebSocketSession | None = None
+        self._short = cast("ShortWay", None)
+        self._flight: Flight | None = None
         self.in_head = False
         self.since_s = self._loop.time()
 
@@ -98,7 +103,7 @@ class ClientConnection(asyncio.Protocol):
         """Return whether no request is at work or on its way."""
         if self._socket is not None:
             return self._socket.idle
-        return self._current is None and not self.in_head
+        return self._current is None and not self.in_head and not self._short.is_busy
 
     @property
     def task(self) -> "asyncio.Task[None] | None":
@@ -114,6 +119,8 @@ class ClientConnection(asyncio.Protocol):
         elif self.in_head:
             if now_s - self.since_s > patience.head_s:
                 self.refuse(RefusedError(408, "the request's head did not arrive in time", code="head_timeout"))
+        elif self._short.is_busy:
+            self._short.mind_time(now_s)
         elif self._current is None and not self._deaf and now_s - self.since_s > patience.keep_alive_s:
             self.close()
 
@@ -128,7 +135,11 @@ class ClientConnection(asyncio.Protocol):
             self._socket.close()
             return
         self._deaf = True
-        self._transport.close()
+        if self._short.flight is not None:
+            self._short.end(gone=False)
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def refuse(self, refusal: RefusedError) -> None:
         """Answer what is no request once those before it are answered; nothing is read any more."""
@@ -154,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
     def _hang_up(self) -> None:
         """Close when the client has heard the reply: closing while it still sends would destroy it on its way."""
         self._deaf = True
-        self._hold(on=False)
+        self.hold(on=False)
         if self._transport.can_write_eof():
             self._transport.write_eof()
             self._loop.call_later(_LINGER_S, self._transport.abort)
@@ -165,12 +176,20 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = OutboxTransport(cast("asyncio.Transport", transport), self._owner.outbox)
         self._client = (transport.get_extra_info("peername") or ("",))[0]
+        self._short = ShortWay(self._owner, self, self._transport)
         self._surplus = not self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Take what came."""
+        between = self._current is None and not self.in_head and not self._deaf and not self._surplus
+        if not between or self._socket is not None or not self._short.received(data):
+            self.feed(data)
+
+    def feed(self, data: bytes, flight: Flight | None = None) -> None:
+        """Parse what came; a request that a flight has begun goes on from there."""
+        self._flight = flight
         if self._socket is not None:
             self._socket.received(data)
             return
@@ -192,10 +211,6 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self.refuse(RefusedError(400, f"this is not an HTTP request: {error}", code="bad_request"))
 
-    def eof_received(self) -> bool:
-        """Close: a client that sends no more is not heard leaving either."""
-        return False
-
     def connection_lost(self, _error: Exception | None) -> None:
         """Stop the work that nobody waits for any more."""
         self._deaf = True
@@ -203,6 +218,7 @@ class ClientConnection(asyncio.Protocol):
         self.resume_writing()
         if self._socket is not None:
             self._socket.lost()
+        self._short.end(gone=True)
         if self._current is not None and not self._current.complete:
             self._current.lost(self._task)
 
@@ -272,7 +288,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             wire = ReplyWire(self._transport, self._loop, method=method, old=old, keeps=keeps)
         exchange = Exchange(head, wire)
-        exchange.on_room = self._room
+        exchange.on_room = partial(self.hold, on=False)
         self._reading = exchange
         if (headers.get("expect") or "").lower() == "100-continue" and self._current is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -281,12 +297,12 @@ class ClientConnection(asyncio.Protocol):
             return
         self._waiting.append(exchange)
         if len(self._waiting) > _PIPELINED:
-            self._hold(on=True)
+            self.hold(on=True)
 
     def on_body(self, data: bytes) -> None:
         """Hand a piece of the body over."""
         if self._reading is not None and self._reading.arrived(data) > _READ_AHEAD_BYTES:
-            self._hold(on=True)
+            self.hold(on=True)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
@@ -298,8 +314,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
-        self._task = self._loop.create_task(self._owner.serve(exchange))
+        flight, self._flight = self._flight, None
+        work = self._owner.serve(exchange) if flight is None else self._owner.resume(exchange, flight)
+        self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._ended)
+        if flight is not None:
+            self._task.add_done_callback(partial(_end_unread, exchange, flight))
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         exchange, self._current, self._task = self._current, None, None
@@ -307,7 +327,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if exchange.complete and isinstance(exchange.wire, UpgradeWire) and exchange.wire.accepted:
             self._socket = WebSocketSession(self._transport, self._owner, exchange.wire.head)
-            self._hold(on=False)
+            self.hold(on=False)
             self._socket.received(exchange.wire.early)
         elif not exchange.complete:
             # A reply that is not whole must not look whole: nothing tells it apart but the connection's end.
@@ -316,27 +336,44 @@ class ClientConnection(asyncio.Protocol):
             self._hang_up()
         elif self._waiting:
             self._begin(self._waiting.popleft())
-            self._hold(on=False)
+            self.hold(on=False)
         elif self._refusal is not None:
             self._answer(self._refusal)
-        elif self._owner.stopping or self._deaf:
+        elif self._deaf:
             self.close()
         else:
             self.since_s = self._loop.time()
-            self._hold(on=False)
+            self.hold(on=False)
 
-    def _room(self) -> None:
-        if not self._waiting or len(self._waiting) <= _PIPELINED:
-            self._hold(on=False)
+    def landed(self) -> bool:
+        """Take note that a reply was written; returns whether more may come on this connection."""
+        self.since_s = self._loop.time()
+        if self._owner.stopping:
+            self._hang_up()
+        else:
+            self.hold(on=False)
+        return not self._deaf
 
-    def _hold(self, *, on: bool) -> None:
-        if on == self._held or self._transport.is_closing():
+    def hold(self, *, on: bool) -> None:
+        """Stop or go on reading; while many requests wait, nothing more is read."""
+        if on == self._held or self._transport.is_closing() or (not on and len(self._waiting) > _PIPELINED):
             return
         self._held = on
         if on:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+
+def only_waits(connection: ClientConnection) -> bool:
+    """Return whether another process could go on with a connection: it has nothing but a request to come."""
+    return connection.idle and connection._socket is None and not connection._deaf  # noqa: SLF001 - their own module
+
+
+def _end_unread(exchange: Exchange, flight: Flight, _task: "asyncio.Task[None]") -> None:
+    """End a flight whose request's work was cancelled before its first step: nobody else gives back what it holds."""
+    if not flight.is_handed_over:
+        flight.end(gone=exchange.gone)
 
 
 def _origin_form(target: bytes) -> bytes:

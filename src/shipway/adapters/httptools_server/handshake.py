@@ -13,6 +13,7 @@ from wsproto.utilities import generate_accept_token
 
 from shipway.adapters.httptools_server.wire import ReplyWire
 from shipway.gateway.exchange import Headers, RequestHead
+from shipway.gateway.outbox import OutboxTransport
 from shipway.gateway.replies import RefusedError
 
 KEY_PROTOCOL = "openai-insecure-api-key."
@@ -75,7 +76,7 @@ class UpgradeWire(ReplyWire):
 
     __slots__ = ("_acceptance", "accepted", "early", "head")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, head: RequestHead) -> None:
+    def __init__(self, transport: OutboxTransport, loop: asyncio.AbstractEventLoop, head: RequestHead) -> None:
         super().__init__(transport, loop, method=head.method, old=False, keeps=False)
         self._acceptance = acceptance(head.headers)
         self.head = head

@@ -42,10 +42,14 @@ class SocketWire:
     def flush_soon(self) -> None:
         """Do nothing: a message leaves when it is whole."""
 
+    def push(self, data: bytes) -> bool:
+        """Send the messages that are whole; False when the client reads slowly."""
+        self._take(data)
+        return self.room is None
+
     async def write(self, data: bytes) -> None:
         """Send the messages that are whole; waits while the client reads slowly."""
-        self._take(data)
-        if self.room is not None:
+        if not self.push(data) and self.room is not None:
             await self.room
 
     def finish(self, data: bytes) -> None:

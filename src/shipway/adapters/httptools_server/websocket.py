@@ -15,6 +15,7 @@ from wsproto.frame_protocol import CloseReason
 
 from shipway.adapters.httptools_server.socket_wire import SocketWire
 from shipway.gateway.exchange import Exchange, Headers, RequestHead
+from shipway.gateway.outbox import OutboxTransport
 
 _PING_S = 20.0
 """Silence of a client after which it is asked whether it is still there; as long again, and it is not."""
@@ -50,7 +51,7 @@ class WebSocketSession:
     `head` is the opening's: its path without `/ws` is the endpoint, its headers go with each request.
     """
 
-    def __init__(self, transport: asyncio.Transport, owner: Requests, head: RequestHead) -> None:
+    def __init__(self, transport: OutboxTransport, owner: Requests, head: RequestHead) -> None:
         self._transport = transport
         self._owner = owner
         self._head = head

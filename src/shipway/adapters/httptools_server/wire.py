@@ -10,6 +10,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from shipway.core.errors import UsageError
+from shipway.gateway.outbox import OutboxTransport
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_CONTENT = 204
@@ -25,7 +26,7 @@ class ReplyWire:
     __slots__ = ("_bodiless", "_chunked", "_clock", "_head", "_loop", "_old", "_transport", "keeps", "room", "whole")
 
     def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, method: str, old: bool, keeps: bool
+        self, transport: OutboxTransport, loop: asyncio.AbstractEventLoop, *, method: str, old: bool, keeps: bool
     ) -> None:
         self._transport = transport
         self._loop = loop
@@ -64,16 +65,21 @@ class ReplyWire:
         framing = "transfer-encoding: chunked\r\n" if self._chunked else ""
         end = "\r\n" if self.keeps else "connection: close\r\n\r\n"
         line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-        self._head = f"{line}{text}{_date_line()}{framing}{end}".encode("latin-1", "replace")
+        rest = f"{framing}{end}".encode()
+        self._head = b"".join((f"{line}{text}".encode("latin-1", "replace"), date_line(), rest))
 
     def flush_soon(self) -> None:
         """Send the head when the loop turns, unless a piece of the body takes it along before."""
         self._loop.call_soon(self._flush)
 
+    def push(self, data: bytes) -> bool:
+        """Send a piece of the body; False when the client reads slowly."""
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data)
+        return self.room is None
+
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client reads slowly."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data)
-        if self.room is not None:
+        if not self.push(data) and self.room is not None:
             await self.room
 
     def finish(self, data: bytes) -> None:
@@ -96,13 +102,13 @@ class ReplyWire:
             self._send(b"")
 
 
-_date: tuple[int, str] = (0, "")
+_date: tuple[int, bytes] = (0, b"")
 
 
-def _date_line() -> str:
+def date_line() -> bytes:
     """Return the date header; made once a second."""
     global _date  # noqa: PLW0603 - a cache of a pure function of time
     now_s = int(time.time())
     if _date[0] != now_s:
-        _date = (now_s, f"date: {formatdate(now_s, usegmt=True)}\r\n")
+        _date = (now_s, f"date: {formatdate(now_s, usegmt=True)}\r\n".encode())
     return _date[1]

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from shipway.adapters.llamacpp.model import LocalModel
 from shipway.adapters.openai_http.wire import EngineRequest, Finish, Piece, RefusedError
 from shipway.core.clock import Clock, SystemClock
+from shipway.telemetry.logs import logger
 
 _RETRY_AFTER_S = 2
 
@@ -58,7 +58,7 @@ class ModelWorker:
     def __init__(
         self, alias: str, load: Callable[[], LocalModel], *, max_waiting: int = 32, clock: Clock | None = None
     ) -> None:
-        self._log = structlog.get_logger()
+        self._log = logger("shipway.engine")
         self._alias = alias
         self._load = load
         self._max_waiting = max_waiting

@@ -1,6 +1,7 @@
 """Answers of the cache in this process; implements `gateway.cache_model.AnswerStore`."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from shipway.core.clock import Clock
 from shipway.gateway.cache_model import CacheKey, StoredAnswer
@@ -36,8 +37,16 @@ class MemoryAnswers:
         self._drop(key)
         if answer.size_bytes > self._max_bytes // 10:
             return
+        # A copy: what orjson wrote has up to twelve times the room behind it, which nobody would count.
+        answer = replace(answer, body=bytes(memoryview(answer.body)))
         self._answers[key] = (answer, self._clock.monotonic_s() + ttl_s)
         self._size_bytes += answer.size_bytes
+        while self._size_bytes > self._max_bytes:
+            self._drop(next(iter(self._answers)))
+
+    def resize(self, max_bytes: int) -> None:
+        """Take another size; what does not fit any more goes, the longest unused first."""
+        self._max_bytes = max_bytes
         while self._size_bytes > self._max_bytes:
             self._drop(next(iter(self._answers)))
 

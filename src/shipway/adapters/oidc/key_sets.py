@@ -43,6 +43,7 @@ class KeySet:
     read_at_s: float = 0.0
     failures: int = 0
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class KeySets:
@@ -56,6 +57,19 @@ class KeySets:
         self._note = note
         self._uniform = uniform
         self.epoch = 0
+
+    def inherit(self, before: "KeySets") -> None:
+        """Take over the keys of the issuers that are asked as before."""
+        for name, known in before._sets.items():  # noqa: SLF001 - another of its own kind
+            mine = self._sets.get(name)
+            if mine is not None and mine.source == known.source and known.keys is not None:
+                mine.keys, mine.failures = known.keys, known.failures
+                mine.tried.set()
+
+    async def tried(self) -> None:
+        """Wait until `run` has asked every issuer once."""
+        for keys in self._sets.values():
+            await keys.tried.wait()
 
     def of(self, issuer: str) -> KeySet | None:
         """Return an issuer's keys; None when it is none of ours."""
@@ -77,6 +91,7 @@ class KeySets:
     async def _mind(self, session: aiohttp.ClientSession, keys: KeySet) -> None:
         while True:
             await self.fetch(session, keys)
+            keys.tried.set()
             wait_s = keys.source.refresh_s
             if keys.failures:
                 longest_s = min(_RETRY_CAP_S, _RETRY_FIRST_S * 2.0 ** min(keys.failures, 10))

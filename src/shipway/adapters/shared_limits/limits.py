@@ -41,6 +41,9 @@ class SharedLimits:
         self._ledger = Ledger(
             self._table.storage, clock, on_alert=on_alert, seed=budgets.known if budgets else lambda _name: None
         )
+        # The counting itself, without a step between: both are asked for each request.
+        self.reserve_now = self._ledger.reserve
+        self.settle = self._ledger.settle
 
     @property
     def ledger(self) -> Ledger:
@@ -54,14 +57,6 @@ class SharedLimits:
     async def reserve(self, quota: Quota, tokens: int, nano_usd: int) -> Hold | Excess:
         """Take from all buckets or from none; never waits."""
         return self._ledger.reserve(quota, tokens, nano_usd)
-
-    def reserve_now(self, quota: Quota, tokens: int, nano_usd: int) -> Hold | Excess:
-        """Take from all buckets or from none, without a coroutine."""
-        return self._ledger.reserve(quota, tokens, nano_usd)
-
-    def settle(self, held: Hold, tokens: int, nano_usd: int) -> None:
-        """Replace what was reserved by what was used."""
-        self._ledger.settle(held, tokens, nano_usd)
 
     def release(self, held: Hold) -> None:
         """Give everything back."""

@@ -11,12 +11,11 @@ import fcntl
 import hashlib
 import mmap
 import os
-import sys
+import struct
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
 
 from shipway.adapters.shared_limits.mutexes import SIZE_BYTES, Mutexes
 from shipway.core.disk import explained
@@ -35,6 +34,8 @@ _HEADER = _LOCKS_AT + STRIPES * SIZE_BYTES // _WORD
 _LAYOUT = 0x5357_4C49_0000_0001
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PERIOD = 2
+_PART = 512
+"""Slots whose cells fill a page of memory."""
 
 
 class LimitTable:
@@ -83,11 +84,15 @@ class LimitTable:
 
     def reclaim(self, column: int) -> None:
         """Take a column's reservations out of the totals; an update that its worker died in is healed with it."""
-        rows = self._rows()
+        cells, slots = self._cells, self._slots
         with self._alone():
-            rows[FIXED + column] = 0.0
-            alive = [FIXED + number for number in sorted({*self._used_columns(), self.column})]
-            rows[1] = rows[alive].sum(axis=0)
+            alive = [(FIXED + number) * slots for number in sorted({*self._used_columns(), self.column})]
+            dead = (FIXED + column) * slots
+            for part in _used(self._tags, slots):
+                first, last = part.start, part.stop
+                cells[dead + first : dead + last] = array("d", bytes(_WORD * len(part)))
+                held = [cells[row + first : row + last] for row in alive]
+                cells[slots + first : slots + last] = array("d", map(sum, zip(*held, strict=True)))
 
     def close(self) -> None:
         """Let go of column and memory; what this worker still held is free."""
@@ -96,35 +101,33 @@ class LimitTable:
             (self._folder / _column_file(self.column)).unlink()
         self._cells.release()
         self._tags.release()
-        # numpy's views are gone with `_rows`' callers; the mapping goes with its last reference.
+        # Somebody may hold `storage` still; the mapping goes with its last reference.
         with contextlib.suppress(BufferError):
             self._map.close()
         for file in self._files:
             os.close(file)
         self._files.clear()
 
-    def _rows(self) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
-        cells = np.frombuffer(self._map, dtype=np.float64)[_HEADER + self._slots + 1 :]
-        return cells.reshape(FIXED + COLUMNS, self._slots)
-
     def _mapped(self, path: Path, boot_id: str) -> mmap.mmap:
         size = _WORD * (_HEADER + self._slots + 1 + self._slots * (FIXED + COLUMNS))
         file = self._opened(path.name)
-        known = os.fstat(file).st_size == size and os.pread(file, _WORD, 0) == _LAYOUT.to_bytes(_WORD, sys.byteorder)
-        if not known:
+        layout, booted = struct.unpack("=QQ", os.pread(file, 2 * _WORD, 0).ljust(2 * _WORD, b"\0"))
+        boot = int.from_bytes(hashlib.blake2b(boot_id.encode(), digest_size=8).digest(), "big")
+        known = os.fstat(file).st_size == size and layout == _LAYOUT
+        if not known or booted != boot:
             # Cut and stretched, not overwritten: the holes cost neither disk nor memory.
-            os.ftruncate(file, 0)
+            os.ftruncate(file, _WORD * (_HEADER + self._slots + 1 + self._slots * FIXED) if known else 0)
             os.ftruncate(file, size)
         mapped = mmap.mmap(file, size)
-        words = np.frombuffer(mapped, dtype=np.uint64)
-        boot = int.from_bytes(hashlib.blake2b(boot_id.encode(), digest_size=8).digest(), "big")
-        if known and words[1] != boot:
-            self._after_reboot(words[_HEADER + self._slots + 1 :].view(np.float64))
+        words = memoryview(mapped).cast("Q")
+        if known and booted != boot:
+            _after_reboot(words, self._slots)
         first = ctypes.addressof(ctypes.c_char.from_buffer(mapped)) + _WORD * _LOCKS_AT
         self._mutexes = Mutexes([first + SIZE_BYTES * number for number in range(STRIPES)])
-        if not known or words[1] != boot or not self._anybody():
+        if not known or booted != boot or not self._anybody():
             self._mutexes.make()
         words[0], words[1] = _LAYOUT, boot
+        words.release()
         return mapped
 
     def _anybody(self) -> bool:
@@ -134,12 +137,6 @@ class LimitTable:
                 if not dead:
                     return True
         return False
-
-    def _after_reboot(self, cells: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:
-        rows = cells.reshape(FIXED + COLUMNS, self._slots)
-        rows[0][rows[_PERIOD] == 0.0] = 0.0
-        rows[1] = 0.0
-        rows[FIXED:] = 0.0
 
     def _own_column(self) -> int:
         for column in range(COLUMNS):
@@ -197,6 +194,25 @@ class LimitTable:
         file = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._files.append(file)
         return file
+
+
+def _used(tags: "memoryview[int]", slots: int) -> Iterator[range]:
+    """Yield the parts in which slots are used: looking into a hole of the file fills it with memory."""
+    for first in range(0, slots, _PART):
+        part = range(first, min(first + _PART, slots))
+        if any(tags[part.start : part.stop]):
+            yield part
+
+
+def _after_reboot(words: "memoryview[int]", slots: int) -> None:
+    """Start rates anew and keep what is spent; the workers' own columns are cut off already."""
+    tags = words[_HEADER : _HEADER + slots + 1]
+    cells = words[_HEADER + slots + 1 :].cast("B").cast("d")
+    for part in _used(tags, slots):
+        for slot in part:
+            if not cells[_PERIOD * slots + slot]:
+                cells[slot] = 0.0
+            cells[slots + slot] = 0.0
 
 
 def _column_file(column: int) -> str:

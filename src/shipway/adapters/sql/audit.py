@@ -1,16 +1,23 @@
 """The hash-chained audit log in the `audit` table."""
 
+import sqlite3
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+import orjson
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.sql.tables import audit
 from shipway.adapters.state import action_id, chain_faults, chained, plain
 from shipway.core.ports import AuditEvent
 
 _VERIFY_ROWS = 1000
+
+_SELECT = "SELECT seq, at_s, actor, action, subject, details, digest FROM audit"
+_KNOWN = f"{_SELECT} WHERE action_id = ?"
+_LAST = f"{_SELECT} ORDER BY seq DESC LIMIT 1"
+_AFTER = f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+_INSERT = """INSERT INTO audit (seq, at_s, actor, action, subject, details, prev, digest, action_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class SqlAudit:
@@ -25,35 +32,12 @@ class SqlAudit:
         One whose action is there already is returned as it stands.
         """
         own = replace(event, details=plain(event.details, "audit details"))
-        action = action_id(own)
-        async with self._database.writing() as connection:
-            if action is not None:
-                known = (await connection.execute(select(audit).where(audit.c.action_id == action))).first()
-                if known is not None:
-                    return _event(known)
-            row = (await connection.execute(select(audit).order_by(audit.c.seq.desc()).limit(1))).first()
-            previous = _event(row) if row else None
-            stored = chained(own, previous)
-            await connection.execute(
-                insert(audit).values(
-                    seq=stored.seq,
-                    at_s=stored.at_s,
-                    actor=stored.actor,
-                    action=stored.action,
-                    subject=stored.subject,
-                    details=stored.details,
-                    prev=previous.digest if previous else "",
-                    digest=stored.digest,
-                    action_id=action,
-                )
-            )
-        return stored
+        return await self._database.write(lambda connection: _append(connection, own))
 
     async def entries(self, *, after: int = 0, limit: int = 1000) -> list[AuditEvent]:
         """Return events with `seq` > `after`, oldest first."""
-        async with self._database.reading() as connection:
-            rows = await connection.execute(select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit))
-            return [_event(row) for row in rows]
+        rows = await self._database.read(lambda connection: connection.execute(_AFTER, (after, limit)).fetchall())
+        return [_event(row) for row in rows]
 
     async def verify(self) -> list[str]:
         """Return what is wrong with the chain, one line a fault."""
@@ -65,13 +49,21 @@ class SqlAudit:
         return faults
 
 
-def _event(row: Row[Any]) -> AuditEvent:
-    return AuditEvent(
-        at_s=row.at_s,
-        actor=row.actor,
-        action=row.action,
-        subject=row.subject,
-        details=row.details,
-        seq=row.seq,
-        digest=row.digest,
-    )
+def _append(connection: sqlite3.Connection, event: AuditEvent) -> AuditEvent:
+    action = action_id(event)
+    if action is not None:
+        known = connection.execute(_KNOWN, (action,)).fetchone()
+        if known is not None:
+            return _event(known)
+    row = connection.execute(_LAST).fetchone()
+    previous = _event(row) if row else None
+    stored = chained(event, previous)
+    details, before = orjson.dumps(stored.details).decode(), previous.digest if previous else ""
+    what = (stored.actor, stored.action, stored.subject, details)
+    connection.execute(_INSERT, (stored.seq, stored.at_s, *what, before, stored.digest, action))
+    return stored
+
+
+def _event(row: tuple[Any, ...]) -> AuditEvent:
+    seq, at_s, actor, action, subject, details, digest = row
+    return AuditEvent(at_s, actor, action, subject, orjson.loads(details), seq, digest)

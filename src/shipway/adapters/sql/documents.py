@@ -1,12 +1,21 @@
 """Versioned JSON documents in the `documents` table."""
 
+import sqlite3
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+import orjson
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.sql.tables import documents
 from shipway.adapters.state import plain, refuse_document
+
+_SELECT = 'SELECT body, version FROM documents WHERE kind = ? AND "key" = ?'
+_UPDATE = 'UPDATE documents SET version = ?, body = ? WHERE kind = ? AND "key" = ?'
+_INSERT = """INSERT INTO documents (kind, "key", version, body, created)
+VALUES (?, ?, ?, ?, (SELECT coalesce(max(created), 0) + 1 FROM documents WHERE kind = ?))"""
+# Not LIKE, which ignores case on SQLite and has wildcards.
+_LIST = """SELECT "key", body, version FROM documents
+WHERE kind = ? AND substr("key", 1, ?) = ? ORDER BY created LIMIT ?"""
+_DELETE = 'DELETE FROM documents WHERE kind = ? AND "key" = ?'
 
 
 class SqlDocuments:
@@ -17,10 +26,8 @@ class SqlDocuments:
 
     async def get(self, kind: str, key: str) -> tuple[dict[str, Any], int] | None:
         """Return a document and its version, or None."""
-        query = select(documents.c.body, documents.c.version).where(_is(kind, key))
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else (row.body, row.version)
+        row = await self._database.read(lambda connection: connection.execute(_SELECT, (kind, key)).fetchone())
+        return None if row is None else (orjson.loads(row[0]), row[1])
 
     async def put(self, kind: str, key: str, body: dict[str, Any], *, expected_version: int | None = None) -> int:
         """Write a document and return its new version.
@@ -30,34 +37,26 @@ class SqlDocuments:
             TypeError: the body has no exact JSON form.
         """
         where = f"{kind} {key!r}"
-        own = plain(body, where)
-        async with self._database.writing() as connection:
-            version = await connection.scalar(select(documents.c.version).where(_is(kind, key))) or 0
+        written = orjson.dumps(plain(body, where)).decode()
+
+        def put(connection: sqlite3.Connection) -> int:
+            row = connection.execute(_SELECT, (kind, key)).fetchone()
+            version: int = row[1] if row else 0
             refuse_document(where, version, expected_version)
-            values = {"version": version + 1, "body": own}
             if version:
-                await connection.execute(update(documents).where(_is(kind, key)).values(values))
+                connection.execute(_UPDATE, (version + 1, written, kind, key))
             else:
-                newest = await connection.scalar(select(func.max(documents.c.created)).where(documents.c.kind == kind))
-                row = {"kind": kind, "key": key, "created": (newest or 0) + 1, **values}
-                await connection.execute(insert(documents).values(row))
-        return version + 1
+                connection.execute(_INSERT, (kind, key, version + 1, written, kind))
+            return version + 1
+
+        return await self._database.write(put)
 
     async def list(self, kind: str, *, prefix: str = "", limit: int = 1000) -> list[tuple[str, dict[str, Any], int]]:
         """Return (key, body, version) of a kind, in order of first writing."""
-        query = select(documents.c.key, documents.c.body, documents.c.version).where(documents.c.kind == kind)
-        if prefix:
-            # Not LIKE, which ignores case on SQLite and has wildcards.
-            query = query.where(func.substr(documents.c.key, 1, len(prefix)) == prefix)
-        async with self._database.reading() as connection:
-            rows = await connection.execute(query.order_by(documents.c.created).limit(limit))
-            return [(row.key, row.body, row.version) for row in rows]
+        values = (kind, len(prefix), prefix, limit)
+        rows = await self._database.read(lambda connection: connection.execute(_LIST, values).fetchall())
+        return [(key, orjson.loads(body), version) for key, body, version in rows]
 
     async def delete(self, kind: str, key: str) -> bool:
         """Remove a document; False when there was none."""
-        async with self._database.writing() as connection:
-            return bool((await connection.execute(delete(documents).where(_is(kind, key)))).rowcount)
-
-
-def _is(kind: str, key: str) -> ColumnElement[bool]:
-    return (documents.c.kind == kind) & (documents.c.key == key)
+        return await self._database.write(lambda connection: connection.execute(_DELETE, (kind, key)).rowcount > 0)

@@ -6,22 +6,22 @@ The driver's own transaction handling is switched off and BEGIN is sent by us: a
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
-import orjson
-from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+import anyio.to_thread
 
 from shipway.adapters.sql.faults import translated
 
 BUSY_TIMEOUT_S = 5.0
 _POOL_SIZE = 4
-_POOL_WAIT_S = 30.0
-_IMMEDIATE = "shipway_immediate"
+
+Found = TypeVar("Found")
+Work = Callable[[sqlite3.Connection], Found]
+"""What a transaction does. It runs in a thread and may run nothing but SQL."""
 
 
 class Database:
@@ -40,65 +40,83 @@ class Database:
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         self.path = path
+        self._synchronous = synchronous
         self._turn = turn
+        self._read_only = read_only
         self._busy_timeout_s = busy_timeout_s
-        self._engine = _engine(path, synchronous, busy_timeout_s, read_only=read_only)
-        self._writer = self._engine.execution_options(**{_IMMEDIATE: True})
+        self._places = anyio.CapacityLimiter(_POOL_SIZE)
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Open a read transaction: one consistent state throughout."""
-        with translated(self.path, self._busy_timeout_s):
-            async with self._engine.connect() as connection:
-                yield connection
+    async def read(self, work: Work[Found]) -> Found:
+        """Return what `work` finds; it sees one consistent state throughout."""
+        return await self._run(work, "BEGIN")
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """Open a write transaction; committed at the end, rolled back by any exception."""
+    async def write(self, work: Work[Found]) -> Found:
+        """Return what `work` returns; what it changed is committed then. Any exception of it rolls all of it back."""
         async with self._turn:
-            with translated(self.path, self._busy_timeout_s):
-                async with self._writer.begin() as connection:
-                    yield connection
+            return await self._run(work, "BEGIN IMMEDIATE")
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        self._closed = True
+        # In a thread: the last to close a store folds its log into the file.
+        await anyio.to_thread.run_sync(self._close_idle)
 
+    async def _run(self, work: Work[Found], begin: str) -> Found:
+        with translated(self.path, self._busy_timeout_s):
+            return await anyio.to_thread.run_sync(self._transaction, work, begin, limiter=self._places)
 
-def _engine(path: Path, synchronous: str, busy_timeout_s: float, *, read_only: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create(
-            "sqlite+aiosqlite",
-            database="file:" + quote(str(path)),
-            query={"mode": "ro" if read_only else "rw", "uri": "true"},
-        ),
-        pool_size=_POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=_POOL_WAIT_S,
-        json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
-    )
-
-    def configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
+    def _transaction(self, work: Work[Found], begin: str) -> Found:
+        connection = self._taken()
         try:
-            # First, so that the statements after it wait for a lock as well.
-            cursor.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            if not read_only:
-                cursor.execute("PRAGMA journal_mode=WAL")
-                cursor.execute(f"PRAGMA synchronous={synchronous}")
-        finally:
-            cursor.close()
+            connection.execute(begin)
+            found = work(connection)
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            # Closing rolls back. A fresh one is cheaper than knowing what state an error left this one in.
+            connection.close()
+            raise
+        except BaseException:
+            connection.execute("ROLLBACK")
+            self._give_back(connection)
+            raise
+        self._give_back(connection)
+        return found
 
-    def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get(_IMMEDIATE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate and not read_only else "BEGIN")
+    def _taken(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.connected()
 
-    event.listen(engine.sync_engine, "connect", configure)
-    event.listen(engine.sync_engine, "begin", begin)
-    return engine
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+        if self._closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def connected(self) -> sqlite3.Connection:
+        """Open a connection of this durability."""
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode={'ro' if self._read_only else 'rw'}",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys=ON")
+            if not self._read_only:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 @contextmanager

@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
 from shipway.core.disk import disk_error, free_space, obstacle, remedy
 from shipway.core.errors import StoreError
 
@@ -28,14 +25,8 @@ def translated(path: Path, busy_timeout_s: float) -> Iterator[None]:
     """
     try:
         yield
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.DatabaseError):
-            raise store_error(error.orig, path, busy_timeout_s) from error
-        raise
     except sqlite3.DatabaseError as error:
         raise store_error(error, path, busy_timeout_s) from error
-    except PoolTimeoutError as error:
-        raise StoreError(f"{path}: all connections are in use", hint="the machine is overloaded; try again") from error
     except OSError as error:
         raise disk_error(error, path, "cannot be used") from error
 

@@ -1,14 +1,24 @@
 """API keys by hash in the `api_keys` table."""
 
+import sqlite3
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+import orjson
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.sql.tables import api_keys
 from shipway.core.clock import Clock
 from shipway.core.errors import ConflictError
 from shipway.core.snapshot import KeyEntry
+
+_COLUMNS = """sha256, tenant, "groups", roles, routes, expires_at_s, previous_sha256, previous_until_s, rotated_at_s,
+key_id"""
+_LIST = f"SELECT {_COLUMNS} FROM api_keys WHERE revoked_at_s IS NULL ORDER BY created_at_s, key_id"  # noqa: S608 - no values
+_TAKEN = "SELECT 1 FROM api_keys WHERE key_id = ?"
+_INSERT = f"INSERT INTO api_keys ({_COLUMNS}, created_at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_REVOKE = "UPDATE api_keys SET revoked_at_s = ? WHERE key_id = ? AND revoked_at_s IS NULL"
+_ROTATE = """UPDATE api_keys SET sha256 = ?, tenant = ?, "groups" = ?, roles = ?, routes = ?, expires_at_s = ?,
+previous_sha256 = ?, previous_until_s = ?, rotated_at_s = ?
+WHERE key_id = ? AND sha256 = ? AND revoked_at_s IS NULL"""
 
 
 class SqlKeys:
@@ -24,72 +34,47 @@ class SqlKeys:
         Raises:
             ConflictError: the id is taken.
         """
-        async with self._database.writing() as connection:
-            taken = await connection.scalar(select(api_keys.c.key_id).where(api_keys.c.key_id == entry.key_id))
-            if taken is not None:
+
+        def add(connection: sqlite3.Connection) -> None:
+            if connection.execute(_TAKEN, (entry.key_id,)).fetchone() is not None:
                 raise ConflictError(f"key {entry.key_id!r} exists already")
-            await connection.execute(insert(api_keys).values({**_values(entry), "created_at_s": created_at_s}))
+            connection.execute(_INSERT, (*_values(entry), created_at_s))
+
+        await self._database.write(add)
 
     async def list(self) -> list[KeyEntry]:
         """Return the keys in force, oldest first."""
-        query = (
-            select(api_keys)
-            .where(api_keys.c.revoked_at_s.is_(None))
-            .order_by(api_keys.c.created_at_s, api_keys.c.key_id)
-        )
-        async with self._database.reading() as connection:
-            return [_entry(row) for row in (await connection.execute(query)).mappings()]
+        rows = await self._database.read(lambda connection: connection.execute(_LIST).fetchall())
+        return [_entry(row) for row in rows]
 
     async def revoke(self, key_id: str) -> bool:
         """Revoke a key; False when there is no such key in force."""
-        async with self._database.writing() as connection:
-            done = await connection.execute(
-                update(api_keys)
-                .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at_s.is_(None))
-                .values(revoked_at_s=self._clock.now_s())
-            )
-            return bool(done.rowcount)
+        values = (self._clock.now_s(), key_id)
+        return await self._database.write(lambda connection: connection.execute(_REVOKE, values).rowcount > 0)
 
     async def rotate(self, entry: KeyEntry, *, replaced_sha256: str) -> bool:
         """Store a key's new secret, if nobody rotated or revoked it meanwhile."""
-        async with self._database.writing() as connection:
-            done = await connection.execute(
-                update(api_keys)
-                .where(
-                    api_keys.c.key_id == entry.key_id,
-                    api_keys.c.sha256 == replaced_sha256,
-                    api_keys.c.revoked_at_s.is_(None),
-                )
-                .values(_values(entry))
-            )
-            return bool(done.rowcount)
+        values = (*_values(entry), replaced_sha256)
+        return await self._database.write(lambda connection: connection.execute(_ROTATE, values).rowcount > 0)
 
 
-def _values(entry: KeyEntry) -> dict[str, Any]:
-    return {
-        "key_id": entry.key_id,
-        "sha256": entry.sha256,
-        "tenant": entry.tenant,
-        "groups": list(entry.groups),
-        "roles": list(entry.roles),
-        "routes": list(entry.routes),
-        "expires_at_s": entry.expires_at_s,
-        "previous_sha256": entry.previous_sha256,
-        "previous_until_s": entry.previous_until_s,
-        "rotated_at_s": entry.rotated_at_s,
-    }
+def _values(entry: KeyEntry) -> tuple[Any, ...]:
+    lists = (orjson.dumps(list(names)).decode() for names in (entry.groups, entry.roles, entry.routes))
+    before = (entry.previous_sha256, entry.previous_until_s, entry.rotated_at_s)
+    return (entry.sha256, entry.tenant, *lists, entry.expires_at_s, *before, entry.key_id)
 
 
-def _entry(row: RowMapping) -> KeyEntry:
+def _entry(row: tuple[Any, ...]) -> KeyEntry:
+    sha256, tenant, groups, roles, routes, expires_at_s, previous_sha256, previous_until_s, rotated_at_s, key_id = row
     return KeyEntry(
-        key_id=row["key_id"],
-        sha256=row["sha256"],
-        tenant=row["tenant"],
-        groups=tuple(row["groups"]),
-        roles=tuple(row["roles"]),
-        routes=tuple(row["routes"]),
-        expires_at_s=row["expires_at_s"],
-        previous_sha256=row["previous_sha256"],
-        previous_until_s=row["previous_until_s"],
-        rotated_at_s=row["rotated_at_s"],
+        key_id=key_id,
+        sha256=sha256,
+        tenant=tenant,
+        groups=tuple(orjson.loads(groups)),
+        roles=tuple(orjson.loads(roles)),
+        routes=tuple(orjson.loads(routes)),
+        expires_at_s=expires_at_s,
+        previous_sha256=previous_sha256,
+        previous_until_s=previous_until_s,
+        rotated_at_s=rotated_at_s,
     )

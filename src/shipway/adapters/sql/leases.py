@@ -1,14 +1,18 @@
 """Leadership in the `leases` table."""
 
-from dataclasses import asdict
-
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlite3
+from dataclasses import astuple
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.sql.tables import leases
 from shipway.adapters.state import NOBODY, next_lease
 from shipway.core.ports import Lease
+
+# In the order of `Lease`.
+_SELECT = "SELECT name, holder, epoch, renewed_at_s, ttl_s, beat FROM leases WHERE name = ?"
+_WRITE = """INSERT INTO leases (name, holder, epoch, renewed_at_s, ttl_s, beat) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = excluded.epoch,
+renewed_at_s = excluded.renewed_at_s, ttl_s = excluded.ttl_s, beat = excluded.beat"""
+_RELEASE = "UPDATE leases SET holder = ? WHERE name = ? AND holder = ?"
 
 
 class SqlLeases:
@@ -20,30 +24,24 @@ class SqlLeases:
     async def acquire(self, name: str, holder: str, *, ttl_s: float, now_s: float) -> Lease | None:
         """Take or renew a lease; None while another holder's has not expired."""
         wanted = Lease(name=name, holder=holder, epoch=0, renewed_at_s=now_s, ttl_s=ttl_s)
-        async with self._database.writing() as connection:
-            stored = await _stored(connection, name)
-            lease = next_lease(stored, wanted)
-            if lease is None:
-                return None
-            if stored is None:
-                await connection.execute(insert(leases).values(asdict(lease)))
-            else:
-                await connection.execute(update(leases).where(leases.c.name == name).values(asdict(lease)))
-        return lease
+
+        def acquire(connection: sqlite3.Connection) -> Lease | None:
+            lease = next_lease(_stored(connection, name), wanted)
+            if lease is not None:
+                connection.execute(_WRITE, astuple(lease))
+            return lease
+
+        return await self._database.write(acquire)
 
     async def release(self, name: str, holder: str) -> None:
         """Give the lease up; its epoch stays."""
-        async with self._database.writing() as connection:
-            await connection.execute(
-                update(leases).where(leases.c.name == name, leases.c.holder == holder).values(holder=NOBODY)
-            )
+        await self._database.write(lambda connection: connection.execute(_RELEASE, (NOBODY, name, holder)))
 
     async def read(self, name: str) -> Lease | None:
         """Return the lease as stored."""
-        async with self._database.reading() as connection:
-            return await _stored(connection, name)
+        return await self._database.read(lambda connection: _stored(connection, name))
 
 
-async def _stored(connection: AsyncConnection, name: str) -> Lease | None:
-    row = (await connection.execute(select(leases).where(leases.c.name == name))).mappings().first()
-    return None if row is None else Lease(**row)
+def _stored(connection: sqlite3.Connection, name: str) -> Lease | None:
+    row = connection.execute(_SELECT, (name,)).fetchone()
+    return None if row is None else Lease(*row)

@@ -4,6 +4,9 @@ It drives Alembic's operations directly, so that a user
 needs no alembic.ini.
 """
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from shipway.adapters.sql.engine import BUSY_TIMEOUT_S
 from shipway.adapters.sql.faults import translated
@@ -31,7 +35,7 @@ async def upgrade(path: Path) -> tuple[str | None, str]:
 
 def _upgrade(path: Path) -> tuple[str | None, str]:
     directory = _directory()
-    with translated(path, BUSY_TIMEOUT_S), _connected(path, "rw") as connection, connection.begin():
+    with translated(path, BUSY_TIMEOUT_S), _plain(), _connected(path, "rw") as connection, connection.begin():
         context = MigrationContext.configure(connection)
         before = context.get_current_revision()
         if before is not None and before not in known():
@@ -41,6 +45,17 @@ def _upgrade(path: Path) -> tuple[str | None, str]:
             script.module.upgrade(Operations(context))
             context.stamp(directory, script.revision)
     return before, head()
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Raise SQLite's own errors instead of SQLAlchemy's around them."""
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.DatabaseError):
+            raise error.orig from error
+        raise
 
 
 def _connected(path: Path, mode: str) -> Connection:

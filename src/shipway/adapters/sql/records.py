@@ -1,19 +1,13 @@
-"""Served requests in commit order and the spool's marks, in the `records` and `spool_marks` tables.
+"""Served requests in commit order and the spool's marks, in the `records` and `spool_marks` tables."""
 
-Every request becomes a row, so rows go to the driver as tuples: SQLAlchemy's own handling of parameters costs more than
-the insert.
-"""
-
+import sqlite3
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Table, delete, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.sql.tables import records, spool_marks
 from shipway.core.ports import StoredRecord
 from shipway.core.record import ServedRequest
 
@@ -31,12 +25,18 @@ _OWN_COLUMNS = (
 """What is beside the body, because a query asks for it."""
 _own_values = attrgetter(*_OWN_COLUMNS)
 
-# Both clauses are the same in SQLite and in Postgres.
-_SKIP_KNOWN = "ON CONFLICT (id) DO NOTHING"
-_MOVE_ON = 'ON CONFLICT (file) DO UPDATE SET "offset" = excluded."offset"'
-
-_FILES_A_STATEMENT = 500
-"""Stays below the bound parameters that any build of SQLite allows (999)."""
+_INSERT = """INSERT INTO records
+(id, at_s, environment, rollout, route, "release", conversation, status, is_candidate, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+_MARK = """INSERT INTO spool_marks (file, "offset") VALUES (?, ?)
+ON CONFLICT (file) DO UPDATE SET "offset" = excluded."offset\""""
+_MARKS = 'SELECT file, "offset" FROM spool_marks'
+_FORGET = "DELETE FROM spool_marks WHERE file = ?"
+_FIND = "SELECT body FROM records WHERE id = ?"
+_AFTER = "SELECT position, body FROM records WHERE position > ? AND environment = ? ORDER BY position LIMIT ?"
+_AFTER_OF_ROLLOUT = """SELECT position, body FROM records
+WHERE position > ? AND environment = ? AND rollout = ? ORDER BY position LIMIT ?"""
+_LAST = "SELECT coalesce(max(position), 0) FROM records"
 
 
 class SqlRecords:
@@ -44,70 +44,46 @@ class SqlRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._insert = ""
-        self._mark = ""
 
     async def append(self, records: Sequence[ServedRequest], *, marks: dict[str, int] | None = None) -> int:
         """Commit records and marks in one transaction; known ids are skipped."""
-        rows = [_row(record) for record in records]
-        async with self._database.writing() as connection:
-            self._prepare(connection)
-            new = (await connection.exec_driver_sql(self._insert, rows)).rowcount if rows else 0
-            if marks:
-                await connection.exec_driver_sql(self._mark, list(marks.items()))
-        return new
+        rows, offsets = [_row(record) for record in records], list((marks or {}).items())
+
+        def append(connection: sqlite3.Connection) -> int:
+            new = connection.executemany(_INSERT, rows).rowcount if rows else 0
+            connection.executemany(_MARK, offsets)
+            return new
+
+        return await self._database.write(append)
 
     async def marks(self) -> dict[str, int]:
         """Return the committed offset of every spool file."""
-        async with self._database.reading() as connection:
-            rows = await connection.execute(select(spool_marks.c.file, spool_marks.c.offset))
-            return {row.file: row.offset for row in rows}
+        return dict(await self._database.read(lambda connection: connection.execute(_MARKS).fetchall()))
 
     async def forget_marks(self, files: Sequence[str]) -> None:
         """Remove the marks of spool files that are gone."""
-        if not files:
-            return
-        async with self._database.writing() as connection:
-            for start in range(0, len(files), _FILES_A_STATEMENT):
-                gone = files[start : start + _FILES_A_STATEMENT]
-                await connection.execute(delete(spool_marks).where(spool_marks.c.file.in_(gone)))
+        if files:
+            rows = [(file,) for file in files]
+            await self._database.write(lambda connection: connection.executemany(_FORGET, rows))
 
     async def find(self, record_id: str) -> ServedRequest | None:
         """Return the record of this id."""
-        async with self._database.reading() as connection:
-            body = await connection.scalar(select(records.c.body).where(records.c.id == record_id))
-            return None if body is None else ServedRequest.from_dict(body)
+        row = await self._database.read(lambda connection: connection.execute(_FIND, (record_id,)).fetchone())
+        return None if row is None else ServedRequest.from_dict(orjson.loads(row[0]))
 
     async def after(
         self, position: int, *, environment: str, rollout: str | None = None, limit: int = 5000
     ) -> list[StoredRecord]:
         """Return records committed after `position`, oldest first."""
-        query = select(records.c.position, records.c.body).where(
-            records.c.position > position, records.c.environment == environment
-        )
-        if rollout is not None:
-            query = query.where(records.c.rollout == rollout)
-        async with self._database.reading() as connection:
-            rows = await connection.execute(query.order_by(records.c.position).limit(limit))
-            return [StoredRecord(position=row.position, record=ServedRequest.from_dict(row.body)) for row in rows]
+        query, which = (_AFTER, ()) if rollout is None else (_AFTER_OF_ROLLOUT, (rollout,))
+        values = (position, environment, *which, limit)
+        rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
+        return [StoredRecord(position=at, record=ServedRequest.from_dict(orjson.loads(body))) for at, body in rows]
 
     async def last_position(self) -> int:
         """Return the newest record's position, 0 when there is none."""
-        async with self._database.reading() as connection:
-            return await connection.scalar(select(func.max(records.c.position))) or 0
-
-    def _prepare(self, connection: AsyncConnection) -> None:
-        if not self._mark:
-            self._insert = _statement(connection, records, (*_OWN_COLUMNS, "body"), _SKIP_KNOWN)
-            self._mark = _statement(connection, spool_marks, ("file", "offset"), _MOVE_ON)
-
-
-def _statement(connection: AsyncConnection, table: Table, columns: tuple[str, ...], on_conflict: str) -> str:
-    """Return an insert in the words of the connection's driver, for rows in the order of `columns`."""
-    plain = insert(table).inline().compile(dialect=connection.dialect, column_keys=list(columns))
-    if plain.positiontup != list(columns):
-        raise AssertionError(f"the driver orders {table.name} as {plain.positiontup}, not as {columns}")
-    return f"{plain} {on_conflict}"
+        row = await self._database.read(lambda connection: connection.execute(_LAST).fetchone())
+        return int(row[0])
 
 
 def _row(record: ServedRequest) -> tuple[Any, ...]:

@@ -1,15 +1,28 @@
 """The data-plane snapshot and what workers applied, in the `snapshots` and `workers` tables."""
 
-from dataclasses import asdict, replace
+import sqlite3
+from dataclasses import astuple, replace
+from typing import Any
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+import orjson
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.sql.tables import snapshots, workers
 from shipway.adapters.state import refuse_snapshot
 from shipway.core.ports import WorkerState
 from shipway.core.snapshot import Snapshot
+
+_SELECT = "SELECT body FROM snapshots WHERE environment = ?"
+# The condition is in the statement itself, so that it holds on databases without one global write lock.
+_REPLACE = """UPDATE snapshots SET version = ?, epoch = ?, body = ?
+WHERE environment = ? AND version = ? AND epoch <= ?"""
+_INSERT = "INSERT INTO snapshots (version, epoch, body, environment) VALUES (?, ?, ?, ?)"
+# In the order of `WorkerState`.
+_WORKERS = """SELECT worker, environment, version, epoch, at_s, dead_man_tripped FROM workers
+WHERE environment = ? AND at_s >= ? ORDER BY worker"""
+_REPORT = """INSERT INTO workers (worker, environment, version, epoch, at_s, dead_man_tripped)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (worker, environment) DO UPDATE SET version = excluded.version, epoch = excluded.epoch,
+at_s = excluded.at_s, dead_man_tripped = excluded.dead_man_tripped"""
 
 
 class SqlSnapshots:
@@ -20,52 +33,39 @@ class SqlSnapshots:
 
     async def read(self, environment: str) -> Snapshot:
         """Return the newest snapshot; an empty one of version 0 when none was written."""
-        async with self._database.reading() as connection:
-            return await _stored(connection, environment)
+        return await self._database.read(lambda connection: _stored(connection, environment))
 
     async def write(self, snapshot: Snapshot, *, expected_version: int) -> Snapshot:
         """Replace the snapshot if it still has `expected_version` and no newer leader wrote."""
         written = replace(snapshot, version=expected_version + 1)
-        values = {"version": written.version, "epoch": written.epoch, "body": written.to_dict()}
-        async with self._database.writing() as connection:
-            # The condition is in the statement itself, so that it holds on databases without one global write lock.
-            done = await connection.execute(
-                update(snapshots)
-                .where(
-                    snapshots.c.environment == snapshot.environment,
-                    snapshots.c.version == expected_version,
-                    snapshots.c.epoch <= snapshot.epoch,
-                )
-                .values(values)
-            )
+        body = orjson.dumps(written.to_dict()).decode()
+        values = (written.version, written.epoch, body, snapshot.environment)
+
+        def write(connection: sqlite3.Connection) -> None:
+            done = connection.execute(_REPLACE, (*values, expected_version, snapshot.epoch))
             if not done.rowcount:
-                refuse_snapshot(await _stored(connection, snapshot.environment), snapshot, expected_version)
-                await connection.execute(insert(snapshots).values(environment=snapshot.environment, **values))
+                refuse_snapshot(_stored(connection, snapshot.environment), snapshot, expected_version)
+                connection.execute(_INSERT, values)
+
+        await self._database.write(write)
         return written
 
     async def report(self, state: WorkerState) -> None:
         """Record what a worker has applied."""
-        values = asdict(state)
-        async with self._database.writing() as connection:
-            done = await connection.execute(
-                update(workers)
-                .where(workers.c.worker == state.worker, workers.c.environment == state.environment)
-                .values(values)
-            )
-            if not done.rowcount:
-                await connection.execute(insert(workers).values(values))
+        await self._database.write(lambda connection: connection.execute(_REPORT, astuple(state)))
 
     async def workers(self, environment: str, *, seen_after_s: float) -> list[WorkerState]:
         """Return the workers that reported since `seen_after_s`, by name."""
-        query = (
-            select(workers)
-            .where(workers.c.environment == environment, workers.c.at_s >= seen_after_s)
-            .order_by(workers.c.worker)
-        )
-        async with self._database.reading() as connection:
-            return [WorkerState(**row) for row in (await connection.execute(query)).mappings()]
+        values = (environment, seen_after_s)
+        rows = await self._database.read(lambda connection: connection.execute(_WORKERS, values).fetchall())
+        return [_worker(*row) for row in rows]
 
 
-async def _stored(connection: AsyncConnection, environment: str) -> Snapshot:
-    body = await connection.scalar(select(snapshots.c.body).where(snapshots.c.environment == environment))
-    return Snapshot(environment=environment) if body is None else Snapshot.from_dict(body)
+def _worker(*values: Any) -> WorkerState:
+    *what, tripped = values
+    return replace(WorkerState(*what), dead_man_tripped=bool(tripped))
+
+
+def _stored(connection: sqlite3.Connection, environment: str) -> Snapshot:
+    row = connection.execute(_SELECT, (environment,)).fetchone()
+    return Snapshot(environment=environment) if row is None else Snapshot.from_dict(orjson.loads(row[0]))

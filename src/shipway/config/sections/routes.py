@@ -62,9 +62,9 @@ class Rates(Section):
     """Limits on requests and tokens; an environment's own, not part of a release."""
 
     per_ip_min: PerMinute = 60
-    """Requests per minute of one client address that bring no valid key."""
+    """Requests per minute of one client address that bring no valid key; as many with one that must be refused."""
     per_key_min: PerMinute = 120
-    """Requests per minute of one key."""
+    """Requests per minute of one key; as many more that must be refused, which take nothing of its limits."""
     per_tenant_min: PerMinute | None = None
     """Requests per minute of all keys of a tenant."""
     tokens_per_min: PerMinute | None = None

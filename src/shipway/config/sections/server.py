@@ -24,6 +24,8 @@ class Server(Section):
     """Gateway processes."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_000_000
     """The largest request body; a larger one is refused."""
+    max_reply_bytes: Annotated[int, Field(ge=1024)] = 16_777_216
+    """The largest answer of an engine that is passed on; a larger one ends with an error."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a client must have sent its request."""
     llm_timeout_s: Annotated[float, Field(gt=0)] = 60.0

@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (f"{_COMMANDS}.demo:demo", "Walk the whole main job on this machine, with a real model."),
     "up": (f"{_COMMANDS}.local:up", "Start engine, gateway and control on this machine."),
     "down": (f"{_COMMANDS}.local:down", "Stop what `up` started."),
+    "restart": (f"{_COMMANDS}.restart:restart", "Replace the gateway's processes without losing a request."),
+    "reload": (f"{_COMMANDS}.reload:reload", "Let the gateway obey the changed project file, without a restart."),
     "status": (f"{_COMMANDS}.local:status", "Show processes, releases and traffic."),
     "logs": (f"{_COMMANDS}.local:logs", "Show what the processes logged."),
     "key": (f"{_COMMANDS}.key:group", "Create, list and revoke API keys."),

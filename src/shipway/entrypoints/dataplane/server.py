@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import signal
 import socket
@@ -14,7 +13,8 @@ import uvloop
 
 from shipway.adapters.httptools_server.connection import Patience
 from shipway.adapters.httptools_server.server import HttpServer
-from shipway.core.errors import ConflictError
+from shipway.adapters.local_process.inheritance import listening
+from shipway.entrypoints.dataplane.place import Place
 from shipway.gateway.app import Gateway
 
 _BACKLOG = 2048
@@ -28,6 +28,7 @@ class ServerOptions:
 
     `workers` above 1 means that this process is one of several on the port (SO_REUSEPORT). After SIGTERM `/ready` says
     503 for `lame_duck_s` while requests are still taken; then nothing is accepted and running ones have `drain_s`.
+    Connections that wait for a request are closed after `idle_grace_s`. `place` is what a supervisor gave this process.
     """
 
     workers: int = 1
@@ -36,6 +37,8 @@ class ServerOptions:
     max_connections: int = 4096
     keep_alive_s: float = 75.0
     head_s: float = 10.0
+    idle_grace_s: float = 1.0
+    place: Place | None = None
 
 
 async def serve(
@@ -58,9 +61,9 @@ async def serve(
     options = options or ServerOptions()
     stop = asyncio.Event()
     _settle_garbage_collector()
-    with _signals_set(stop):
+    with _signals_set(stop, options.place):
         # Last: who sees it listening may tell it to stop.
-        listener = bind(host, port, shared=options.workers > 1)
+        listener = options.place.own if options.place else bind(host, port, shared=options.workers > 1)
         await serve_on(listener, app, stop, options=options, beside=beside, flush=flush)
 
 
@@ -76,40 +79,30 @@ async def serve_on(
     """Serve on a bound socket until `stop` is set, drain, flush, return."""
     options = options or ServerOptions()
     patience = Patience(keep_alive_s=options.keep_alive_s, head_s=options.head_s)
-    server = HttpServer(app, max_connections=options.max_connections, patience=patience)
+    server = HttpServer(
+        app, max_connections=options.max_connections, patience=patience, idle_grace_s=options.idle_grace_s
+    )
     async with _running(beside):
-        await server.start(listener)
+        if options.place is None:
+            await server.start(listener)
+        else:
+            await options.place.take(server, stop)
         await stop.wait()
         app.drain()
         await asyncio.sleep(options.lame_duck_s)
-        await server.stop(options.drain_s, _LAST_RECORDS_S)
+        succeeded = options.place is not None and options.place.succeeded.is_set()
+        await server.stop(options.drain_s, _LAST_RECORDS_S, succeeded=succeeded)
     if flush is not None:
         await flush()
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a listening address with TCP_NODELAY, which accepted connections inherit.
+    """Return a listening address.
 
     Raises:
         ConflictError: the port is in use.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        hint = f"Stop the other process (`ss -ltnp 'sport = :{port}'` names it) or choose another port."
-        raise ConflictError(f"port {port} on {host} is in use", hint=hint) from error
-    listener.setblocking(False)  # noqa: FBT003 - the socket module's signature
-    return listener
+    return listening(host, port, shared=shared, backlog=_BACKLOG)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -129,14 +122,21 @@ def _settle_garbage_collector() -> None:
 
 
 @contextlib.contextmanager
-def _signals_set(stop: asyncio.Event) -> Iterator[None]:
+def _signals_set(stop: asyncio.Event, place: Place | None) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def leave() -> None:
+        if place is not None:
+            place.succeeded.set()
+        stop.set()
+
+    handlers = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGUSR1: leave}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 

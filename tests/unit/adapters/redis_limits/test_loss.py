@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("redis")
 
 from tests.contract.limits.buckets import daily, places, requests, tokens
-from tests.contract.limits.redis_server import RedisServer, serving_redis
+from tests.redis_server import RedisServer, serving_redis
 
 from shipway.adapters.redis_limits.limits import OnLoss, RedisLimits, RedisSettings, connected
 from shipway.core.clock import SystemClock

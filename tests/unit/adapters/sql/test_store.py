@@ -2,10 +2,10 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from dataclasses import replace
 
-import anyio
 import pytest
 
 from shipway.adapters.sql.store import SqlStore
@@ -65,11 +65,9 @@ async def test_creators_at_once_end_up_with_the_same_store(tmp_path):
 async def test_control_state_is_synced_fully_and_records_normally(store):
     levels = []
     for database in store._databases:
-        async with database.writing() as connection:
-            levels.append((await connection.exec_driver_sql("PRAGMA synchronous")).scalar())
-            assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
-            assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
-    assert levels == [2, 1]
+        pragmas = [f"PRAGMA {name}" for name in ("synchronous", "journal_mode", "foreign_keys")]
+        levels.append(await database.write(lambda on: [on.execute(pragma).fetchone()[0] for pragma in pragmas]))  # noqa: B023
+    assert levels == [[2, "wal", 1], [1, "wal", 1]]
 
 
 async def test_a_store_locked_by_another_process_says_so_and_can_be_used_afterwards(path, store):
@@ -96,9 +94,7 @@ async def test_a_read_only_store_reads_and_refuses_to_write(path, store):
 
 
 async def test_a_full_disk_stores_nothing_of_the_change(store):
-    control = store._databases[0]
-    async with control.reading() as connection:
-        await connection.exec_driver_sql("PRAGMA max_page_count=1")
+    await store._databases[0].read(lambda connection: connection.execute("PRAGMA max_page_count=1"))
     data = b"x" * 1_000_000
     with pytest.raises(StoreError, match="disk is full"):
         await store.blobs.put(data)
@@ -119,15 +115,77 @@ async def test_a_path_that_cannot_be_a_file_is_a_store_error(tmp_path):
         await SqlStore.open(tmp_path / "home" / "state.db", create=True)
 
 
-async def test_a_writer_that_is_cancelled_leaves_nothing_and_blocks_nobody(store):
-    with anyio.CancelScope() as scope:
-        async with store._databases[0].writing() as connection:
-            await connection.exec_driver_sql("INSERT INTO blobs VALUES ('d', 'x')")
-            scope.cancel()
-            await anyio.sleep(0)
+async def test_a_change_that_fails_midway_leaves_nothing_and_blocks_nobody(store):
+    def insert_and_fail(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO blobs VALUES ('d', 'x')")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await store._databases[0].write(insert_and_fail)
     assert (await store.audit.append(EVENT)).seq == 1
     with pytest.raises(NotFoundError):
         await store.blobs.get(Digest("d"))
+
+
+async def test_a_writer_that_is_cancelled_while_it_waits_changes_nothing_and_blocks_nobody(store):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(connection: sqlite3.Connection) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    first = asyncio.create_task(store._databases[0].write(slowly))
+    await asyncio.to_thread(begun.wait, 10)
+    waiting = asyncio.create_task(store.audit.append(EVENT))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    go_on.set()
+    await first
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await store.audit.entries() == []
+    assert (await store.audit.append(EVENT)).seq == 1
+
+
+async def test_a_writer_that_is_cancelled_at_work_blocks_nobody(store):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(connection: sqlite3.Connection) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        connection.execute("INSERT INTO blobs VALUES ('d', 'x')")
+
+    first = asyncio.create_task(store._databases[0].write(slowly))
+    await asyncio.to_thread(begun.wait, 10)
+    first.cancel()
+    second = asyncio.create_task(store.audit.append(EVENT))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await second).seq == 1
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_more_readers_than_connections_all_read(store):
+    await store.audit.append(EVENT)
+    found = await asyncio.gather(*(store.audit.entries() for _ in range(50)))
+    assert [len(entries) for entries in found] == [1] * 50
+
+
+async def test_a_store_that_is_closed_in_the_middle_of_a_change_lets_it_end_and_keeps_no_connection(path, store):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(_connection: sqlite3.Connection) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    change_task = asyncio.create_task(store._databases[0].write(slowly))
+    await asyncio.to_thread(begun.wait, 10)
+    await store.close()
+    go_on.set()
+    await change_task
+    # Only the last connection to a store takes the log along.
+    assert not path.with_name("state.db-wal").exists()
 
 
 async def test_a_changed_audit_row_is_found_by_its_number(path, store):

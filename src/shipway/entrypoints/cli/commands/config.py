@@ -1,6 +1,7 @@
 """`shipway config`: check and explain the project file."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,13 @@ from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject, find_root, flattened, load_project, load_what_is_valid
 from shipway.config.project import Project
 from shipway.config.yaml_source import dotted
-from shipway.core.errors import ConfigError
+from shipway.core.errors import ConfigError, StoreError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.release_parts import check_parts
-from shipway.services.project_check import project_problems, project_warnings
+from shipway.entrypoints.wiring import opened
+from shipway.services.application import Workspace
+from shipway.services.project_check import key_problems, project_problems, project_warnings
 
 group = command_group("Check and explain the project file.")
 
@@ -41,7 +44,7 @@ def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: 
     environ = process_environment()
     loaded, problems = load_what_is_valid(_root(project), environ)
     if loaded is not None:
-        problems = list(dict.fromkeys([*problems, *anyio.run(project_problems, loaded, check_parts())]))
+        problems = list(dict.fromkeys([*problems, *anyio.run(_all_problems, loaded)]))
     if problems or loaded is None:
         raise ConfigError(problems, hint="correct these lines; `shipway config schema` describes every key")
     warnings = project_warnings(loaded, environ)
@@ -50,6 +53,17 @@ def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: 
     lines = [f"{loaded.project.app}: the configuration of environment {loaded.environment} is valid"]
     value = {"app": loaded.project.app, "environment": loaded.environment, "valid": True, "warnings": warnings}
     emit(value, lines, as_json=as_json)
+
+
+async def _all_problems(loaded: LoadedProject) -> list[str]:
+    """Return what is wrong with what the project names, and with its keys where there is a store."""
+    found = await project_problems(loaded, check_parts())
+    if loaded.project.tenants and Workspace(loaded.root).state_file.is_file():
+        # What is wrong with the store is no mistake of the project; `shipway doctor` says it.
+        with suppress(StoreError):
+            async with opened(loaded.root, loaded=loaded) as app:
+                found += await key_problems(loaded, app.state.keys, now_s=app.clock.now_s())
+    return found
 
 
 @group.command()

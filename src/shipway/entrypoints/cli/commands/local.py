@@ -16,9 +16,10 @@ from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.release_parts import check_parts
 from shipway.entrypoints.wiring import load, opened, operated, site
 from shipway.services.application import Workspace
+from shipway.services.config_board import ConfigBoard
 from shipway.services.keys import KeyRequest, NewKey, create_key
 from shipway.services.local import Local, behind
-from shipway.services.project_check import startup_problems
+from shipway.services.project_check import key_problems, startup_problems
 from shipway.services.rollbacks import clear_left_over
 from shipway.services.running import Endpoints
 
@@ -65,6 +66,9 @@ async def _up(
     local: Local, project: Path | None, timeout_s: float, tenant: str, as_json: bool
 ) -> tuple[Endpoints, NewKey | None]:
     async with opened(project) as app:
+        problems = await key_problems(app.loaded, app.state.keys, now_s=app.clock.now_s())
+        if problems:
+            raise ConfigError(problems, hint="nothing was started")
         workers, since_s = app.project.server.workers, app.clock.now_s()
         if not local.running.is_running():
             await clear_left_over(app)
@@ -95,7 +99,7 @@ def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug:
     """Show processes, releases and how traffic is divided."""
     del debug
     where = site(project, warn)
-    found = where.running.status()
+    found, backlog = where.running.status(), where.running.backlog()
 
     async def read() -> dict[str, Any]:
         async with operated(where) as app:
@@ -105,8 +109,11 @@ def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug:
 
     state = anyio.run(read)
     snapshot = state["snapshot"]
+    board = ConfigBoard(where.workspace, LocalHost())
+    edited = found.running and board.is_edited(where.workspace.root, state["environment"])
     value = {
         "running": found.running,
+        "config": {"revision": board.in_force(), "edited": edited},
         "endpoints": found.endpoints if found.running else None,
         "processes": found.processes,
         "environment": state["environment"],
@@ -114,13 +121,16 @@ def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug:
         "rollout": snapshot.rollout,
         "snapshot_version": snapshot.version,
         "workers": state["workers"],
+        "records": {"waiting_bytes": backlog.waiting_bytes, "collected": backlog.is_collected},
     }
     lines = [f"{where.record.app} in {state['environment']}: {'running' if found.running else 'not running'}"]
     if found.running and found.endpoints:
         lines += [f"gateway {found.endpoints.gateway}/v1, control {found.endpoints.control}"]
+    if edited:
+        lines.append("the project file was changed since; `shipway reload` lets the gateway obey it")
     if found.processes:
         rows = [
-            (process["name"], process["pid"] or "-", process["restarts"], process["problem"] or "running")
+            (process["name"], process["pid"] or "-", process["restarts"], process["problem"] or _running(process))
             for process in found.processes
         ]
         lines += table(("process", "pid", "restarts", "state"), rows)
@@ -132,7 +142,14 @@ def status(*, project: ProjectOption = None, as_json: JsonOption = False, debug:
         lines += ["", *table(("route", "stable", "candidate", "weight"), rows)]
     else:
         lines += ["no release is deployed; `shipway release create`, `eval run`, `deploy`"]
+    if backlog.trouble is not None:
+        lines += ["", "records  " + "; ".join(backlog.trouble)]
     emit(value, lines, as_json=as_json)
+
+
+def _running(process: dict[str, Any]) -> str:
+    leaving = ", ".join(map(str, process.get("leaving", ())))
+    return f"running; replaced {leaving}, still finishing its requests" if leaving else "running"
 
 
 def logs(

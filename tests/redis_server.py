@@ -1,4 +1,4 @@
-"""A Redis of the tests' own."""
+"""A Redis server of the tests' own, on loopback; tests are skipped where it is not installed."""
 
 import shutil
 import socket
