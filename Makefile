@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test test-clients check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers reference lock clean
+.PHONY: help demo test test-clients check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers study-gates reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -135,6 +135,9 @@ study-retrieval: $(VENV)/.dev ## Measure retrieval on the example's corpus
 
 study-answers: $(VENV)/.dev ## Measure answers of the example on the real model
 	@$(BIN)/python benchmarks/study_answers.py
+
+study-gates: $(VENV)/.dev ## Measure how often gates block what did not change, and what they see
+	@$(BIN)/python benchmarks/study_gates.py $(ARGS)
 
 reference: $(VENV)/.runtime ## Write the CLI and settings reference from the code
 	@$(BIN)/python -m shipway.entrypoints.docs_reference docs/reference

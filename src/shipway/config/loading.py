@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shipway.config.credentials import credentials_in
+from shipway.config.gate_includes import expand_gates
 from shipway.config.project import Project
 from shipway.config.salvage import salvage
 from shipway.config.yaml_source import KeyPath, Place, dotted, parse_yaml_value, read_yaml
@@ -117,6 +118,8 @@ def load_what_is_valid(
             hint=f"environments here: {', '.join(_environments(root)) or 'local alone'}",
         )
     _override(data, places, environ)
+    # Processes that read copied files judge nothing; what only commands read must not stop them.
+    expand_gates(data, places, None if files is not None else root)
     _refuse_credentials(data, places)
     try:
         return LoadedProject(root, environment, Project.model_validate(data), places), []

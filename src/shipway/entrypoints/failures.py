@@ -87,6 +87,7 @@ LEFT_BEHIND: tuple[tuple[tuple[str, ...], str], ...] = (
     (("rollback",), "stopped waiting; `shipway status` shows which release is stable"),
     (("rollout", "watch"), "stopped watching; the rollout goes on"),
     (("eval",), "stopped; no verdict was stored"),
+    (("judge", "label"), "every label that was given is in the file"),
     (("pipeline", "run"), "stopped; stages that had ended are kept"),
 )
 

@@ -146,7 +146,7 @@ def _redis_limits(
     server = app.project.server
     settings = RedisSettings(
         prefix=f"shipway:{app.project.app}:{app.environment}",
-        hold_s=server.llm_timeout_s + server.request_timeout_s + _HOLD_MARGIN_S,
+        hold_s=max(server.llm_timeout_s, server.stream_timeout_s) + server.request_timeout_s + _HOLD_MARGIN_S,
         on_loss=OnLoss(redis.on_loss),
         share=1.0 / (redis.replicas * server.workers),
     )

@@ -136,6 +136,7 @@ def gateway_settings(app: Application, worker: str) -> GatewaySettings:
         max_queued=server.max_queued,
         deadline_s=server.request_timeout_s,
         llm_deadline_s=server.llm_timeout_s,
+        stream_deadline_s=server.stream_timeout_s,
         max_attempts=routing.retries.attempts,
         retry_share=routing.retries.max_share,
         hedge_share=routing.hedging.max_share if routing.hedging.on else 0.0,

@@ -1,35 +1,71 @@
-"""Deterministic assertions of a case's `assert` list; `metrics` runs them, `case_fields` checks them when loading.
+"""Assertions of a case's `assert` list; `metrics` runs them, `case_fields` checks them when loading.
 
 Any type may be negated with `not-` in front. Text is normalised as `text` says before it is compared.
 """
 
-import json
 import pkgutil
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import PurePath
 from typing import Any
 
-from shipway.core.errors import NotYetError, UsageError
-from shipway.core.record import ABSTAINED
-from shipway.evals import text
-from shipway.evals.model import Case, Dataset, Output
+import anyio
+import orjson
+
+from shipway.core.canonical import digest_bytes, digest_json
+from shipway.core.errors import UsageError
+from shipway.core.ids import Digest
+from shipway.evals.assertion_checks import CHECKS, is_refusal
+from shipway.evals.assertion_types import (
+    TYPES,
+    Assertion,
+    Group,
+    Languages,
+    SchemaFile,
+    read_share,
+    read_weight,
+)
+from shipway.evals.metric_context import Function, MetricContext
+from shipway.evals.model import Attempt, Case, Dataset, Output
+from shipway.evals.ports import Similarity
 from shipway.evals.suggestions import did_you_mean
 
-Function = Callable[[Case, Output], object]
-"""A user's function: a truth value, or a number of which 0.5 and more holds."""
+__all__ = [
+    "LATER",
+    "Assertion",
+    "Function",
+    "LoadedAssertions",
+    "assertions_of",
+    "flat",
+    "holds",
+    "is_refusal",
+    "load_assertions",
+    "load_functions",
+    "parse_assertions",
+    "prepare_similarities",
+    "share_held",
+]
 
-HOLDS_FROM = 0.5
-LATER = ("json-schema", "similar", "language", "llm-rubric", "javascript", "no-pii")
+LATER = ("javascript",)
+"""Types that other tools have and Shipway leaves to them."""
+_GROUP = "assert-set"
+_DEEPEST = 5
+_EVERY_TYPE = ("type", "weight", "metric")
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Assertion:
-    """One parsed entry. `value` is a text, a list of texts or a pair of bounds, as its type wants."""
+class LoadedAssertions:
+    """What the assertions of a dataset need, ready for `MetricContext`.
 
-    type: str
-    negated: bool
-    value: Any
+    `digest` covers what stands outside the dataset, the schema files: None without one. Runs with different digests
+    measure different things.
+    """
+
+    by_case: Mapping[str, tuple[Assertion, ...]] = field(hash=False)
+    functions: Mapping[str, Function] = field(hash=False)
+    digest: Digest | None = None
 
 
 def parse_assertions(entries: Iterable[Any]) -> list[Assertion]:
@@ -37,9 +73,47 @@ def parse_assertions(entries: Iterable[Any]) -> list[Assertion]:
 
     Raises:
         UsageError: an entry that is not an object, of unknown type or with a wrong value.
-        NotYetError: a type that a later version brings.
     """
     return [_parse(entry) for entry in entries]
+
+
+def assertions_of(case: Case, context: MetricContext) -> Sequence[Assertion]:
+    """Return a case's assertions, parsed now unless the run's context has them."""
+    loaded = context.assertions.get(case.id)
+    return parse_assertions(case.assertions) if loaded is None else loaded
+
+
+def flat(assertions: Iterable[Assertion]) -> Iterator[Assertion]:
+    """Return the assertions and, for a group, its members in its place."""
+    for assertion in assertions:
+        if isinstance(assertion.value, Group):
+            yield from flat(assertion.value.members)
+        else:
+            yield assertion
+
+
+async def load_assertions(dataset: Dataset, root: PurePath | str) -> LoadedAssertions:
+    """Parse the assertions of a dataset, import its functions and read its schema files, before an answer is paid for.
+
+    Paths of schemas count from `root`, the folder of the project file.
+
+    Raises:
+        UsageError: a function that cannot be imported, a file that is no schema, a language that nobody knows.
+    """
+    by_case = {case.id: tuple(parse_assertions(case.assertions)) for case in dataset.cases if case.assertions}
+    single = [assertion for parsed in by_case.values() for assertion in flat(parsed)]
+    codes = {code for assertion in single if isinstance(assertion.value, Languages) for code in assertion.value.codes}
+    if codes:
+        languages = import_module("shipway.evals.languages")
+        await anyio.to_thread.run_sync(languages.check_languages, sorted(codes))
+    files = sorted({assertion.value.path for assertion in single if isinstance(assertion.value, SchemaFile)})
+    sources = {file: await _read(root, file) for file in files}
+    schemas = {file: _compiled(file, source) for file, source in sources.items()}
+    return LoadedAssertions(
+        {case: tuple(_with_schema(assertion, schemas) for assertion in parsed) for case, parsed in by_case.items()},
+        load_functions(dataset),
+        digest_json({file: digest_bytes(source) for file, source in sources.items()}) if sources else None,
+    )
 
 
 def load_functions(dataset: Dataset) -> dict[str, Function]:
@@ -51,149 +125,150 @@ def load_functions(dataset: Dataset) -> dict[str, Function]:
     paths = {
         assertion.value
         for case in dataset.cases
-        for assertion in parse_assertions(case.assertions)
+        for assertion in flat(parse_assertions(case.assertions))
         if assertion.type == "python"
     }
-    return {path: _function(path) for path in sorted(paths)}
+    return {path: import_function(path) for path in sorted(paths)}
 
 
-def holds(assertion: Assertion, case: Case, output: Output, functions: Mapping[str, Function]) -> bool:
+def import_function(path: str) -> Function:
+    """Return the function at a path such as `package.module:function`.
+
+    Raises:
+        UsageError: nothing that can be called is there.
+    """
+    try:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"function {path!r} cannot be imported: {error}", hint="Write it as package.module:function."
+        ) from error
+    if not callable(found):
+        raise UsageError(f"{path!r} is {type(found).__name__}, not a function")
+    function: Function = found
+    return function
+
+
+async def prepare_similarities(
+    cases: Iterable[Case], attempts: Iterable[Attempt], similarity: Similarity
+) -> dict[tuple[str, int], Mapping[str, float]]:
+    """Measure every answer against the texts of its case's `similar` assertions, in one call.
+
+    The result is by case id and repeat, then by the assertion's text: what `MetricContext.similarities` wants. Failed
+    answers have none.
+    """
+    texts = {
+        case.id: [item.value.text for item in flat(parse_assertions(case.assertions)) if item.type == "similar"]
+        for case in cases
+    }
+    places = [
+        (attempt.case_id, attempt.repeat, wanted, attempt.output.answer)
+        for attempt in attempts
+        if attempt.output.error is None
+        for wanted in texts.get(attempt.case_id, ())
+    ]
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    if places:
+        cosines = await similarity.similarity([(answer, wanted) for _, _, wanted, answer in places])
+        for (case_id, repeat, wanted, _), cosine in zip(places, cosines, strict=True):
+            found.setdefault((case_id, repeat), {})[wanted] = cosine
+    return dict(found)
+
+
+def holds(assertion: Assertion, case: Case, output: Output, context: MetricContext) -> bool:
     """Tell whether an assertion holds for an output that is not an error.
 
     Raises:
         UsageError: what it judges was not measured, or its function was not loaded.
     """
-    if assertion.type == "python":
-        if assertion.value not in functions:
-            raise UsageError(f"case {case.id!r}: function {assertion.value!r} was not loaded; call load_functions")
-        result: object = functions[assertion.value](case, output)
-        found = _truth(result, assertion.value)
-    else:
-        found = _TYPES[assertion.type].check(assertion.value, output)
-    return found is not assertion.negated
+    if isinstance(assertion.value, Group):
+        share = share_held(assertion.value.members, case, output, context)
+        return (share >= assertion.value.threshold - _ROUNDING) is not assertion.negated
+    found = context.held.get(id(assertion)) if context.held is not None else None
+    if found is None:
+        if assertion.type == "llm-rubric" and assertion.negated:
+            _demand_single_rubric(case)
+        found = CHECKS[assertion.type](assertion.value, case, output, context) is not assertion.negated
+        if context.held is not None:
+            context.held[id(assertion)] = found
+    return found
 
 
-def is_refusal(output: Output) -> bool:
-    """Tell whether the target declined: it reported `abstained`, or the answer opens as a refusal."""
-    return ABSTAINED in output.events or text.reads_as_refusal(output.answer)
+def share_held(assertions: Sequence[Assertion], case: Case, output: Output, context: MetricContext) -> float:
+    """Return the share of assertions that hold, by weight; all are looked at.
+
+    Raises:
+        UsageError: one of them cannot be judged.
+    """
+    held = sum(assertion.weight for assertion in assertions if holds(assertion, case, output, context))
+    return held / sum(assertion.weight for assertion in assertions)
 
 
-def _truth(result: object, path: str) -> bool:
-    if isinstance(result, (bool, int, float)):
-        return result >= HOLDS_FROM
-    raise UsageError(f"function {path!r} returned {type(result).__name__}; return True, False or a number from 0 to 1")
+def _demand_single_rubric(case: Case) -> None:
+    # A judge gets all rubrics of a case as one text, and its opinion on all says nothing of the opposite of one.
+    if sum(item.type == "llm-rubric" for item in flat(parse_assertions(case.assertions))) > 1:
+        raise UsageError(f"case {case.id!r}: not-llm-rubric stands beside another rubric; give it a case of its own")
 
 
-def _parse(entry: Any) -> Assertion:
+def _parse(entry: Any, depth: int = 1) -> Assertion:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("type"), str):
         raise UsageError(f"expected an object with a 'type', got {str(entry)[:60]!r}")
     name = entry["type"]
-    negated = name.startswith("not-")
     kind = name.removeprefix("not-")
     if kind in LATER:
-        raise NotYetError(f"type: {name!r} comes with a later version; remove it or use one of {', '.join(_TYPES)}")
-    if kind not in _TYPES:
-        raise UsageError(f"type: unknown {name!r}; {did_you_mean(kind, _TYPES)}")
-    spec = _TYPES[kind]
-    for key in entry:
-        if key not in {"type", *spec.keys}:
-            raise UsageError(f"{key}: unknown for type {name!r}; {did_you_mean(key, ('type', *spec.keys))}")
-    return Assertion(kind, negated, spec.read(entry, name))
-
-
-def _function(path: str) -> Function:
-    try:
-        found = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"python assertion {path!r} cannot be imported: {error}", hint="Write it as package.module:function."
-        ) from error
-    if not callable(found):
-        raise UsageError(f"python assertion {path!r} is {type(found).__name__}, not a function")
-    function: Function = found
-    return function
+            f"type: {name!r} is run by promptfoo alone: `promptfoo eval`; write it as a 'python' "
+            "function to have it judged here"
+        )
+    if kind != _GROUP and kind not in TYPES:
+        raise UsageError(f"type: unknown {name!r}; {did_you_mean(kind, (*TYPES, _GROUP))}")
+    keys = (*_EVERY_TYPE, *(("assert", "threshold") if kind == _GROUP else TYPES[kind].keys))
+    for key in entry:
+        if key not in keys:
+            raise UsageError(f"{key}: unknown for type {name!r}; {did_you_mean(key, keys)}")
+    metric = entry.get("metric", "")
+    if not isinstance(metric, str) or ("metric" in entry and not metric.strip()):
+        raise UsageError(f"metric: expected the name of a score, got {metric!r}")
+    value = _group(entry, name, depth) if kind == _GROUP else TYPES[kind].read(entry, name)
+    return Assertion(kind, name != kind, value, read_weight(entry), metric)
 
 
-def _read_text(entry: Mapping[str, Any], name: str) -> str:
-    value = entry.get("value")
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"value: {name!r} needs a text, got {value!r}")
-    return value
+def _group(entry: Mapping[str, Any], name: str, depth: int) -> Group:
+    members = entry.get("assert")
+    if not isinstance(members, list) or not members:
+        raise UsageError(f"assert: {name!r} needs a list of assertions, got {str(members)[:60]}")
+    if depth >= _DEEPEST:
+        raise UsageError(f"assert: groups are nested more than {_DEEPEST - 1} deep")
+    parsed: list[Assertion] = []
+    for index, item in enumerate(members):
+        try:
+            parsed.append(_parse(item, depth + 1))
+        except UsageError as error:
+            raise UsageError(f"assert[{index}]: {error.message}") from error
+    return Group(tuple(parsed), read_share(entry, "threshold", name, 1))
 
 
-def _read_regex(entry: Mapping[str, Any], name: str) -> str:
-    pattern = _read_text(entry, name)
+async def _read(root: PurePath | str, file: str) -> bytes:
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"value: {pattern!r} is not a regular expression: {error}") from error
-    return pattern
+        return await (anyio.Path(root) / file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"json-schema: {file!r} cannot be read: {error.strerror or error}") from error
 
 
-def _read_texts(entry: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = entry.get("value")
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise UsageError(f"value: {name!r} needs a list of texts, got {value!r}")
-    if not all(isinstance(item, str) and item for item in value):
-        raise UsageError(f"value: {name!r} needs texts only, got {value!r}")
-    return tuple(value)
-
-
-def _read_nothing(_entry: Mapping[str, Any], _name: str) -> None:
-    return None
-
-
-def _read_range(entry: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
-    low, high = entry.get("min"), entry.get("max")
-    for key, value in (("min", low), ("max", high)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise UsageError(f"{key}: {name!r} needs a number, got {value!r}")
-    if low is None and high is None:
-        raise UsageError(f"{name!r} needs 'min', 'max' or both")
-    if low is not None and high is not None and low > high:
-        raise UsageError(f"min: {low} is above max {high}")
-    return low, high
-
-
-def _is_json(_value: None, output: Output) -> bool:
+def _compiled(file: str, source: bytes) -> Any:
     try:
-        json.loads(output.answer)
-    except ValueError:
-        return False
-    return True
+        return import_module("shipway.evals.json_schemas").compile_schema(orjson.loads(source))
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"json-schema: {file}:{error.lineno}: not JSON: {error.msg}") from error
+    except UsageError as error:
+        raise UsageError(f"json-schema: {file}: {error.message}") from error
 
 
-def _within(measure: Callable[[Output], float | None], what: str) -> Callable[[Any, Output], bool]:
-    def check(bounds: tuple[float | None, float | None], output: Output) -> bool:
-        value = measure(output)
-        if value is None:
-            raise UsageError(f"{what} was not measured by the target")
-        low, high = bounds
-        return (low is None or value >= low) and (high is None or value <= high)
-
-    return check
-
-
-@dataclass(frozen=True, slots=True)
-class _Type:
-    read: Callable[[Mapping[str, Any], str], Any]
-    check: Callable[[Any, Output], bool]
-    keys: tuple[str, ...] = ("value",)
-
-
-_RANGE = ("min", "max")
-_TYPES: Mapping[str, _Type] = {
-    "contains": _Type(_read_text, lambda value, out: text.contains(out.answer, value, fold_case=False)),
-    "icontains": _Type(_read_text, lambda value, out: text.contains(out.answer, value)),
-    "contains-any": _Type(_read_texts, lambda value, out: any(text.contains(out.answer, item) for item in value)),
-    "contains-all": _Type(_read_texts, lambda value, out: all(text.contains(out.answer, item) for item in value)),
-    "equals": _Type(_read_text, lambda value, out: text.normalise(out.answer) == text.normalise(value)),
-    "regex": _Type(_read_regex, lambda value, out: re.search(value, out.answer) is not None),
-    "is-json": _Type(_read_nothing, _is_json, ()),
-    "length": _Type(_read_range, _within(lambda out: float(len(out.answer)), "length"), _RANGE),
-    "latency": _Type(_read_range, _within(lambda out: out.latency_ms, "latency_ms"), _RANGE),
-    "cost": _Type(_read_range, _within(lambda out: out.cost_usd, "cost_usd"), _RANGE),
-    "refusal": _Type(_read_nothing, lambda _value, out: is_refusal(out), ()),
-    "python": _Type(_read_text, lambda _value, _out: False),
-}
-"""`python` is judged in `holds`, which has the functions."""
+def _with_schema(assertion: Assertion, schemas: Mapping[str, Any]) -> Assertion:
+    value = assertion.value
+    if isinstance(value, SchemaFile):
+        return replace(assertion, value=schemas[value.path])
+    if isinstance(value, Group):
+        members = tuple(_with_schema(member, schemas) for member in value.members)
+        return replace(assertion, value=replace(value, members=members))
+    return assertion

@@ -14,17 +14,30 @@ NO_JUDGE = digest_json(None)
 
 _METRIC_CODE = (
     ("shipway.evals", "metrics.py"),
+    ("shipway.evals", "metric_context.py"),
+    ("shipway.evals", "metric_names.py"),
+    ("shipway.evals", "generation.py"),
+    ("shipway.evals", "repeats.py"),
     ("shipway.evals", "assertions.py"),
+    ("shipway.evals", "assertion_types.py"),
+    ("shipway.evals", "assertion_checks.py"),
+    ("shipway.evals", "edit_distance.py"),
+    ("shipway.evals", "json_schemas.py"),
+    ("shipway.evals", "languages.py"),
+    ("shipway.evals", "personal_data.py"),
     ("shipway.evals", "scoring.py"),
     ("shipway.evals", "text.py"),
+    ("shipway.stats", "agents.py"),
     ("shipway.stats", "retrieval.py"),
 )
 _BOUND_TO = ("dataset", "corpus", "judge", "metrics")
 
 
-def bind(dataset: Dataset, *, corpus: Digest, judge: Digest = NO_JUDGE) -> Binding:
-    """Return the binding of a run that is scored by this version's metric code."""
-    return Binding(dataset=dataset.digest, corpus=corpus, judge=judge, metrics=metric_code_digest())
+def bind(dataset: Dataset, *, corpus: Digest, judge: Digest = NO_JUDGE, schemas: Digest | None = None) -> Binding:
+    """Return the binding of a run that is scored by this version's metric code, and the schema files it reads."""
+    code = metric_code_digest()
+    metrics = code if schemas is None else digest_json([code, schemas])
+    return Binding(dataset=dataset.digest, corpus=corpus, judge=judge, metrics=metrics)
 
 
 def metric_code_digest() -> Digest:

@@ -6,7 +6,7 @@ cluster-robust form replaces n by the effective sample size p(1-p)/SE², SE clus
 is the number of clusters.
 
 Means: Student's t over clusters. Bounded means whose cases are all equal have no variance to learn from and use
-Clopper-Pearson.
+Clopper-Pearson; no bounded mean is surer than n cases that are all right or all wrong.
 """
 
 import math
@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from shipway.evals.metrics import Metric
 from shipway.evals.sample import Sample
 from shipway.stats.clusters import ClusteredMean, clustered_mean
-from shipway.stats.proportions import clopper_pearson_lower, clopper_pearson_upper, n_for_lower_bound
+from shipway.stats.proportions import (
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    n_for_lower_bound,
+    zero_failures_upper,
+)
 
 # A sum of case means that is whole but for rounding is whole.
 _SLACK = 1e-9
@@ -48,7 +53,9 @@ def bounds_of(sample: Sample, metric: Metric, alpha: float, *, cluster_robust: b
     margin = estimate.t_margin(alpha)
     lower, upper = estimate.mean - margin, estimate.mean + margin
     if metric.bounded:
-        lower, upper = max(0.0, lower), min(1.0, upper)
+        # Nearly equal scores are no surer than equal ones.
+        surest = zero_failures_upper(sample.n, alpha)
+        lower, upper = max(0.0, min(lower, 1.0 - surest)), min(1.0, max(upper, surest))
     return Bounds(estimate.mean, lower, upper)
 
 

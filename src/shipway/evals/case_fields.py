@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shipway.core.canonical import canonical_json
 from shipway.core.errors import ShipwayError
 from shipway.evals.assertions import parse_assertions
 from shipway.evals.model import Case, Term
@@ -16,6 +17,12 @@ Problem = tuple[str, str]
 
 _TEXT_LIST = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _TERM = {"anyOf": [{"type": "string", "minLength": 1}, {**_TEXT_LIST, "minItems": 1}]}
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_MESSAGE = {
+    "type": "object",
+    "required": ["role", "content"],
+    "properties": {"role": {"enum": list(_ROLES)}, "content": {"type": ["string", "array", "null"]}},
+}
 FIELDS: Mapping[str, dict[str, Any]] = {
     "id": {"type": "string", "minLength": 1, "description": "Unique in the dataset."},
     "question": {"type": "string", "minLength": 1},
@@ -30,9 +37,13 @@ FIELDS: Mapping[str, dict[str, Any]] = {
     "cluster": {"type": "string", "description": "Cases that succeed or fail together; default: first source."},
     "split": {"enum": ["calibration", "test"], "description": "Gates judge test cases only; default: test."},
     "assert": {"type": "array", "items": {"type": "object", "required": ["type"]}, "description": "Assertions."},
+    "context": {**_TEXT_LIST, "description": "Passages given with the case, for judges."},
+    "messages": {"type": "array", "items": _MESSAGE, "description": "Turns before the question."},
+    "variables": {"type": "object", "description": "For HTTP templates and prompts: `{name}`."},
+    "metadata": {"type": "object", "description": "Carried along, never judged."},
 }
 REQUIRED = ("id", "question")
-_LISTS = ("groups", "expected_sources", "must_not_contain", "tags")
+_LISTS = ("groups", "expected_sources", "must_not_contain", "tags", "context")
 
 
 def dataset_schema() -> dict[str, Any]:
@@ -65,9 +76,19 @@ def read_case(
     return (None, problems) if problems else (_case(row), [])
 
 
+def case_row(case: Case) -> dict[str, Any]:
+    """Return the fields of a case that are set, as a file holds them."""
+    body = case.to_dict()
+    return {
+        name: body[name]
+        for name in FIELDS
+        if name in REQUIRED or (name in body and body[name] and not (name == "split" and body[name] == "test"))
+    }
+
+
 def _case(row: Mapping[str, Any]) -> Case:
     values: dict[str, Any] = {name: value for name, value in row.items() if name not in {"assert", "must_contain"}}
-    values |= {name: tuple(row.get(name, ())) for name in _LISTS}
+    values |= {name: tuple(row.get(name, ())) for name in (*_LISTS, "messages")}
     terms: tuple[Term, ...] = tuple(
         tuple(term) if isinstance(term, list) else term for term in row.get("must_contain", ())
     )
@@ -164,7 +185,48 @@ def _assertions(value: Any) -> list[Problem]:
             parse_assertions([item])
         except ShipwayError as error:
             problems.append((f"[{index}]", error.message))
+        else:
+            problems += [(f"[{index}]", text) for _, text in _json_value(item)]
     return problems
+
+
+def _messages(value: Any) -> list[Problem]:
+    if not isinstance(value, list):
+        return [("", _expected("a list of objects with 'role' and 'content'", value))]
+    problems: list[Problem] = []
+    for index, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            problems.append((f"[{index}]", _expected("an object with 'role' and 'content'", item)))
+            continue
+        problems += [(f"[{index}]", text) for text in _message(item)] or [
+            (f"[{index}]", text) for _, text in _json_value(item)
+        ]
+    return problems
+
+
+def _message(item: Mapping[str, Any]) -> list[str]:
+    if item.get("role") not in _ROLES:
+        return [f"role must be one of {', '.join(_ROLES)}, got {str(item.get('role'))[:60]!r}"]
+    if "content" not in item:
+        return ["content: missing"]
+    content = item["content"]
+    # Parts (images, files) and the empty content of a message that calls tools are the API's own forms.
+    if isinstance(content, list) or (content is None and item.get("tool_calls")):
+        return []
+    return [f"content: {text}" for _, text in _any_text(content)]
+
+
+def _object(value: Any) -> list[Problem]:
+    return _json_value(value) if isinstance(value, Mapping) else [("", _expected("an object", value))]
+
+
+def _json_value(value: Any) -> list[Problem]:
+    """Return why a value has no place in a digest: YAML knows dates and keys that are no texts."""
+    try:
+        canonical_json(value)
+    except TypeError as error:
+        return [("", str(error))]
+    return []
 
 
 def _expected(what: str, value: Any) -> str:
@@ -191,5 +253,8 @@ _CHECKS: Mapping[str, Callable[[Any], list[Problem]]] = {
     "split": _split,
     "must_contain": _terms,
     "assert": _assertions,
+    "messages": _messages,
+    "variables": _object,
+    "metadata": _object,
     **dict.fromkeys(_LISTS, _texts),
 }

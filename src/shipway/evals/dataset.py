@@ -4,20 +4,49 @@ Every problem of a file is reported at once, as `file:line: field: what is wrong
 """
 
 import codecs
-from collections.abc import Collection
+import io
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import anyio
 
 from shipway.core.errors import DatasetError
-from shipway.evals.case_fields import dataset_schema, read_case
+from shipway.evals.case_fields import FIELDS, case_row, dataset_schema, read_case
+from shipway.evals.imports import inspect_samples, promptfoo, ragas
+from shipway.evals.imports.imported import Imported, Neighbours, no_neighbours
 from shipway.evals.model import Case, Dataset
-from shipway.evals.rows import READERS, Row
+from shipway.evals.rows import READERS, FileForm, LineProblem, Row, read_csv
 from shipway.evals.suggestions import did_you_mean
 
-__all__ = ["dataset_schema", "load_dataset", "parse_dataset"]
+__all__ = ["DatasetFile", "dataset_schema", "load_dataset", "parse_dataset", "read_dataset", "written_jsonl"]
 
-_BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SUFFIXES: Mapping[str, str] = {".jsonl": "jsonl", ".yaml": "yaml", ".yml": "yaml", ".csv": "csv"}
+_FOREIGN: Mapping[str, Callable[[str, str, Neighbours], Imported]] = {
+    "promptfoo": promptfoo.read,
+    "ragas": ragas.read,
+    "inspect": inspect_samples.read,
+}
+FORMATS = ("jsonl", "yaml", "csv", *_FOREIGN)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFile:
+    """A dataset, the file that it stands in and the line of every case.
+
+    `dropped` says what of another tool's file has no counterpart here.
+    """
+
+    dataset: Dataset
+    file: str
+    lines: Mapping[str, int] = field(default_factory=dict, hash=False)
+    dropped: tuple[str, ...] = ()
+
+    def place(self, case_id: str) -> str:
+        """Return `file:line` of a case, the file alone where nobody knows the line."""
+        return f"{self.file}:{self.lines[case_id]}" if case_id in self.lines else self.file
 
 
 async def load_dataset(path: PurePath | str, *, documents: Collection[str] | None = None) -> Dataset:
@@ -36,7 +65,12 @@ async def load_dataset(path: PurePath | str, *, documents: Collection[str] | Non
 
 
 def parse_dataset(
-    data: bytes, file: str, *, documents: Collection[str] | None = None, tenants: Collection[str] | None = None
+    data: bytes,
+    file: str,
+    *,
+    documents: Collection[str] | None = None,
+    tenants: Collection[str] | None = None,
+    form: FileForm | None = None,
 ) -> Dataset:
     """Return the dataset that the bytes of a file hold.
 
@@ -45,46 +79,99 @@ def parse_dataset(
     Raises:
         DatasetError: everything that is wrong with them.
     """
-    suffix = PurePath(file).suffix.lower()
-    if suffix not in READERS:
-        raise DatasetError([f"{file}: cannot tell the format from {suffix!r}; {did_you_mean(suffix, READERS)}"])
-    rows, unread = READERS[suffix](_decoded(data, file))
-    problems = list(unread)
+    return read_dataset(data, file, documents=documents, tenants=tenants, form=form).dataset
+
+
+def read_dataset(
+    data: bytes,
+    file: str,
+    *,
+    documents: Collection[str] | None = None,
+    tenants: Collection[str] | None = None,
+    form: FileForm | None = None,
+    neighbours: Neighbours = no_neighbours,
+) -> DatasetFile:
+    """Return the dataset of a file with the place of every case.
+
+    `neighbours` reads the files that a foreign file names.
+
+    Raises:
+        DatasetError: everything that is wrong with them.
+    """
+    found = _imported(data, file, form or FileForm(), neighbours)
+    problems = list(found.problems)
     known = None if documents is None else frozenset(documents)
     askers = None if tenants is None else frozenset(tenants)
     cases: list[Case] = []
-    for row in rows:
+    for row in found.rows:
         case, wrong = read_case(row.values, known, askers)
-        problems += [(_line_of(row, field), field, text) for field, text in wrong]
+        problems += [(_line_of(row, name), name, text) for name, text in wrong]
         if case is not None:
             cases.append(case)
-    problems += _duplicates(rows)
-    if not rows and not problems:
+    problems += _duplicates(found.rows)
+    if not found.rows and not problems:
         problems.append((1, "", "no cases; write at least one"))
     if problems:
         raise DatasetError(
-            [f"{file}:{line}: {field + ': ' if field else ''}{text}" for line, field, text in sorted(problems)]
+            [f"{file}:{line}: {name + ': ' if name else ''}{text}" for line, name, text in sorted(problems)]
         )
-    return Dataset(PurePath(file).stem, tuple(cases))
+    lines = {case.id: row.line for case, row in zip(cases, found.rows, strict=True)}
+    return DatasetFile(Dataset(PurePath(file).stem, tuple(cases)), file, lines, tuple(found.dropped))
 
 
-def _decoded(data: bytes, file: str) -> str:
-    if data.startswith(_BOMS):
-        raise DatasetError([f"{file}:1: begins with a byte-order mark; save the file as UTF-8 without BOM"])
+def written_jsonl(cases: Iterable[Case]) -> bytes:
+    """Return cases as JSON lines, with the fields that are set."""
+    return b"".join(json.dumps(case_row(case), ensure_ascii=False).encode() + b"\n" for case in cases)
+
+
+def _imported(data: bytes, file: str, form: FileForm, neighbours: Neighbours) -> Imported:
+    name = form.format
+    if name == "auto":
+        suffix = PurePath(file).suffix.lower()
+        if suffix not in _SUFFIXES:
+            raise DatasetError([f"{file}: cannot tell the format from {suffix!r}; {did_you_mean(suffix, _SUFFIXES)}"])
+        name = _SUFFIXES[suffix]
+    elif name not in FORMATS:
+        raise DatasetError([f"{file}: unknown format {name!r}; {did_you_mean(name, FORMATS)}"])
+    text = _decoded(data, file, form.encoding)
+    if name in _FOREIGN:
+        return _FOREIGN[name](text, file, neighbours)
+    if name == "csv":
+        return Imported(*read_csv(text, delimiter=form.delimiter, known=FIELDS))
+    return Imported(*READERS[f".{name}"](text))
+
+
+def _decoded(data: bytes, file: str, encoding: str) -> str:
     try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DatasetError([f"{file}:{line}: not UTF-8 (byte 0x{data[error.start]:02x}); save it as UTF-8"]) from error
+        # Refuses what turns bytes into other bytes, such as `hex`, too.
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        name = codecs.lookup(encoding).name
+    except LookupError as error:
+        hint = "write one that Python knows, such as utf-8, latin-1 or utf-16"
+        raise DatasetError([f"{file}: no encoding {encoding!r}; {hint}"]) from error
+    if data.startswith(codecs.BOM_UTF8):
+        data, name = data.removeprefix(codecs.BOM_UTF8), "utf-8"
+    hint = "save it as UTF-8, or name its encoding: --encoding {} (in shipway.yaml: encoding)"
+    if name == "utf-8" and data.startswith(_UTF_16):
+        raise DatasetError([f"{file}:1: UTF-16, not UTF-8; {hint.format('utf-16')}"])
+    try:
+        return data.decode(name)
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = data.count(b"\n", 0, start) + 1
+        shown = "UTF-8" if name == "utf-8" else name
+        raise DatasetError(
+            [f"{file}:{line}: not {shown} (byte 0x{data[start]:02x}); {hint.format('latin-1')}"]
+        ) from error
 
 
-def _line_of(row: Row, field: str) -> int:
-    return row.lines.get(field.partition("[")[0], row.line)
+def _line_of(row: Row, name: str) -> int:
+    return row.lines.get(name.partition("[")[0], row.line)
 
 
-def _duplicates(rows: list[Row]) -> list[tuple[int, str, str]]:
+def _duplicates(rows: Iterable[Row]) -> list[LineProblem]:
     first: dict[str, int] = {}
-    problems: list[tuple[int, str, str]] = []
+    problems: list[LineProblem] = []
     for row in rows:
         name = row.values.get("id")
         if not isinstance(name, str):

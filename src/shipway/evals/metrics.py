@@ -4,42 +4,23 @@ A metric returns None when there is nothing to judge: "not applicable" is never 
 be computed raises, and becomes a missing score that gates count. Called by `scoring`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from shipway.core.errors import UsageError
 from shipway.core.record import ABSTAINED, UNSUPPORTED
-from shipway.evals.assertions import Function, holds, is_refusal, parse_assertions
-from shipway.evals.model import Case, Output, Term
+from shipway.evals.assertions import assertions_of, holds, is_refusal, share_held
+from shipway.evals.judgement import Task
+from shipway.evals.metric_context import DocumentAccess, MetricContext
+from shipway.evals.model import Case, CaseResult, Output, Term
 from shipway.evals.text import contains
 from shipway.stats import retrieval
 
+__all__ = ["METRICS", "DocumentAccess", "Metric", "MetricContext"]
+
 RANKS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentAccess:
-    """Who may see a document: members of any of its groups, in its tenant. Without groups: nobody."""
-
-    tenant: str
-    groups: frozenset[str]
-
-    def allows(self, case: Case) -> bool:
-        """Tell whether the asker of a case may see the document."""
-        return self.tenant == case.tenant and not self.groups.isdisjoint(case.groups)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricContext:
-    """What metrics need beside case and output.
-
-    `access` is the corpus's table of documents, None when there is none; `functions` come from `load_functions`.
-    """
-
-    access: Mapping[str, DocumentAccess] | None = None
-    functions: Mapping[str, Function] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +29,9 @@ class Metric:
 
     `kind` is `proportion` when scores are 0 or 1. `bounded` scores lie in [0, 1]. `source` names what is judged. A case
     for which `applies` is false has no score whatever the target does; `compute` may still return None.
+
+    `task` is what a judge must be asked. A metric with `over_repeats` is computed from all results of a case, once
+    those of `needs` are there; `scoring.score_repeats` does that and `compute` is not called.
     """
 
     name: str
@@ -57,6 +41,9 @@ class Metric:
     kind: Literal["proportion", "mean"]
     source: Literal["answer", "model_text", "retrieved", "citations", "measurement"]
     bounded: bool = True
+    task: Task | None = None
+    over_repeats: Callable[[Case, Sequence[CaseResult]], float | None] | None = None
+    needs: tuple[str, ...] = ()
 
     @property
     def sign(self) -> int:
@@ -84,7 +71,12 @@ def assertions(case: Case, output: Output, context: MetricContext) -> float | No
     """Score 1 when every entry of the case's `assert` list holds, else 0. Not applicable: no entry."""
     if not case.assertions:
         return None
-    return float(all(holds(entry, case, output, context.functions) for entry in parse_assertions(case.assertions)))
+    return float(all(holds(assertion, case, output, context) for assertion in assertions_of(case, context)))
+
+
+def assertion_score(case: Case, output: Output, context: MetricContext) -> float | None:
+    """Score the share of the case's `assert` list that holds, by weight. Not applicable: no entry."""
+    return share_held(assertions_of(case, context), case, output, context) if case.assertions else None
 
 
 def supported(_case: Case, output: Output, _context: MetricContext) -> float | None:
@@ -110,6 +102,11 @@ def mrr(case: Case, output: Output, _context: MetricContext) -> float | None:
 def ndcg_at_5(case: Case, output: Output, _context: MetricContext) -> float | None:
     """Score NDCG over the first 5 retrieved documents, binary relevance."""
     return retrieval.ndcg_at_k(output.retrieved, case.expected_sources, RANKS) if case.expected_sources else None
+
+
+def average_precision(case: Case, output: Output, _context: MetricContext) -> float | None:
+    """Score the mean over the expected sources of the precision at their rank; those not retrieved add 0."""
+    return retrieval.average_precision(output.retrieved, case.expected_sources) if case.expected_sources else None
 
 
 def context_precision(case: Case, output: Output, _context: MetricContext) -> float | None:
@@ -150,6 +147,27 @@ def citation_correct(case: Case, output: Output, _context: MetricContext) -> flo
     return len(cited & set(case.expected_sources)) / len(cited) if cited else 0.0
 
 
+def citation_precision(case: Case, output: Output, _context: MetricContext) -> float | None:
+    """Score |cited ∩ expected| / |cited|. Not applicable: no expected sources, declined, or nothing is cited."""
+    if not case.expected_sources or not output.citations or is_refusal(output):
+        return None
+    cited = set(output.citations)
+    return len(cited & set(case.expected_sources)) / len(cited)
+
+
+def citation_recall(case: Case, output: Output, _context: MetricContext) -> float | None:
+    """Score |cited ∩ expected| / |expected|; 0 when nothing is cited. Not applicable: no expected sources, declined."""
+    if not case.expected_sources or is_refusal(output):
+        return None
+    expected = set(case.expected_sources)
+    return len(expected.intersection(output.citations)) / len(expected)
+
+
+def abstention(case: Case, output: Output, _context: MetricContext) -> float | None:
+    """Score 1 when the target declined an unanswerable question or did not decline an answerable one, else 0."""
+    return float(is_refusal(output) is case.unanswerable)
+
+
 def tenant_leak(case: Case, output: Output, context: MetricContext) -> float | None:
     """Score 1 when any retrieved or cited document is not the asker's to see, else 0; nothing retrieved is 0.
 
@@ -170,13 +188,18 @@ def tenant_leak(case: Case, output: Output, context: MetricContext) -> float | N
 
 
 def latency_ms(_case: Case, output: Output, _context: MetricContext) -> float | None:
-    """Score the time to the whole answer in milliseconds. Not applicable: nobody measured it."""
-    return output.latency_ms
+    """Score the time to the whole answer in milliseconds. Not applicable: nobody measured it, or it is from a cache."""
+    return None if output.cached else output.latency_ms
+
+
+def ttft_ms(_case: Case, output: Output, _context: MetricContext) -> float | None:
+    """Score the time to the first token in milliseconds. Not applicable: as `latency_ms`."""
+    return None if output.cached else output.ttft_ms
 
 
 def cost_usd(_case: Case, output: Output, _context: MetricContext) -> float | None:
-    """Score the price of the answer in US dollars. Not applicable: the target names no price."""
-    return output.cost_usd
+    """Score the price of the answer in US dollars. Not applicable: the target names no price, or it is from a cache."""
+    return None if output.cached else output.cost_usd
 
 
 def _occurs(answer: str, term: Term) -> bool:
@@ -201,17 +224,23 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         for metric in (
             Metric("correct", correct, _has_terms, "higher", "proportion", "answer"),
             Metric("assertions", assertions, lambda case: bool(case.assertions), "higher", "proportion", "answer"),
+            Metric("assertion_score", assertion_score, lambda case: bool(case.assertions), "higher", "mean", "answer"),
             Metric("supported", supported, _always, "higher", "proportion", "model_text"),
             Metric("recall_at_5", recall_at_5, _has_sources, "higher", "mean", "retrieved"),
             Metric("mrr", mrr, _has_sources, "higher", "mean", "retrieved"),
             Metric("ndcg_at_5", ndcg_at_5, _has_sources, "higher", "mean", "retrieved"),
+            Metric("map", average_precision, _has_sources, "higher", "mean", "retrieved"),
             Metric("context_precision", context_precision, _has_sources, "higher", "mean", "retrieved"),
             Metric("refused", refused, lambda case: case.unanswerable, "higher", "proportion", "answer"),
             Metric("wrong_refusal", wrong_refusal, lambda case: not case.unanswerable, "lower", "proportion", "answer"),
+            Metric("abstention", abstention, _always, "higher", "proportion", "answer"),
             Metric("citation_resolves", citation_resolves, _always, "higher", "proportion", "citations"),
             Metric("citation_correct", citation_correct, _has_sources, "higher", "mean", "citations"),
+            Metric("citation_precision", citation_precision, _has_sources, "higher", "mean", "citations"),
+            Metric("citation_recall", citation_recall, _has_sources, "higher", "mean", "citations"),
             Metric("tenant_leak", tenant_leak, _always, "lower", "proportion", "retrieved"),
             Metric("latency_ms", latency_ms, _always, "lower", "mean", "measurement", bounded=False),
+            Metric("ttft_ms", ttft_ms, _always, "lower", "mean", "measurement", bounded=False),
             Metric("cost_usd", cost_usd, _always, "lower", "mean", "measurement", bounded=False),
         )
     }

@@ -3,7 +3,7 @@
 Services build them, `metrics` and `gates` read them, `report` renders them. Nothing here does I/O.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from shipway.core.ids import Digest
 Split = Literal["calibration", "test"]
 Term = str | tuple[str, ...]
 """A text that must occur, or several of which one must."""
+
+# Not part of a case that does not use them, so that datasets that were judged before these came keep their digests.
+_ONLY_WHEN_SET = frozenset({"context", "messages", "variables", "metadata"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,14 @@ class Case:
     cluster: str = ""
     split: Split = "test"
     assertions: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    context: tuple[str, ...] = ()
+    """Passages given with the case; judges use them where the target reports none."""
+    messages: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    """Turns before the question, as OpenAI messages."""
+    variables: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """For HTTP templates and imported prompts: `{name}`."""
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Carried along, never judged; imports keep the foreign id in `origin`."""
 
     @property
     def cluster_name(self) -> str:
@@ -44,10 +55,10 @@ class Case:
         return self.cluster or min(self.expected_sources, default="") or self.id
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the dataset's JSON form with every field present."""
+        """Return the dataset's JSON form; the fields of `_ONLY_WHEN_SET` are present when they are set."""
         body = asdict(self)
         body["assert"] = list(body.pop("assertions"))
-        return body
+        return {name: value for name, value in body.items() if value or name not in _ONLY_WHEN_SET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,14 @@ class Dataset:
     def only(self, split: Split) -> "Dataset":
         """Return the dataset of one split, which has a digest of its own."""
         return Dataset(self.name, tuple(case for case in self.cases if case.split == split))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the target called, in order."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,13 @@ class Output:
     tokens_out: int = 0
     cost_usd: float | None = None
     error: str | None = None
+    passages: tuple[str, ...] = ()
+    """Texts handed to the model, parallel to nothing; what faithfulness is judged against."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    ttft_ms: float | None = None
+    """Time to the first token; None when nobody measured it."""
+    cached: bool = False
+    """True: answered by the response cache; latency and cost are those of the first time and never judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +140,10 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What scores depend on beside the release; runs with different bindings measure different things."""
+    """What scores depend on beside the release; runs with different bindings measure different things.
+
+    `judge` is the digest of the judge's identity and its anchor set; `baseline.NO_JUDGE` without one.
+    """
 
     dataset: Digest
     corpus: Digest
@@ -126,6 +155,9 @@ class Binding:
 class RunReport:
     """All results of one target over one dataset.
 
+    `results` may be read from disk as they are looked at. `provenance` is shown and not compared: seed, hardware,
+    versions of engine and packages.
+
     Raises:
         UsageError: `repeats` below 1, or the binding names another dataset.
     """
@@ -134,8 +166,9 @@ class RunReport:
     target_digest: str
     dataset: Dataset
     repeats: int
-    results: tuple[CaseResult, ...]
+    results: Sequence[CaseResult] = field(hash=False)
     binding: Binding
+    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Refuse a run that does not describe its own dataset."""

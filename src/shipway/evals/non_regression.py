@@ -1,7 +1,7 @@
 """Non-regression gates: paired differences per case, clustered sign-flip test, Holm over the gates.
 
 `gates` calls this. FAIL needs a significant drop of delta or more, PASS a drop of delta ruled out; anything else is
-INCONCLUSIVE with the number of cases that would decide.
+INCONCLUSIVE with the number of cases or repeats that would decide.
 """
 
 import math
@@ -9,63 +9,71 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shipway.core.errors import UsageError
+import numpy as np
+import numpy.typing as npt
+
 from shipway.core.verdicts import Verdict
-from shipway.evals.gate_report import GateRow
+from shipway.evals.gate_report import GateRow, Needed
 from shipway.evals.gate_spec import NonRegressionGate
 from shipway.evals.metrics import Metric
 from shipway.evals.model import Case
+from shipway.evals.power import MAX_AUTO_DELTA, PRINTED, visible_delta
 from shipway.evals.sample import Sample
-from shipway.stats.paired import (
-    PairedResult,
-    decide_non_regression,
-    holm,
-    n_needed,
-    paired_test,
-    smallest_visible_delta,
-)
+from shipway.stats.clusters import clustered_mean
+from shipway.stats.looks import spent
+from shipway.stats.needed import cases_for_gap, design_effect, repeats_for_gap, variance_parts
+from shipway.stats.paired import PairedResult, decide_non_regression, holm, paired_test, smallest_visible_delta
+from shipway.stats.proportions import n_for_zero_failures, zero_failures_upper
 
-# The delta is fixed before the run, so it cannot use the run's variance: 10 % of cases changing between 0 and 1.
-ASSUMED_SD = 0.32
-# An automatic delta above this would call a release fine that may have lost a quarter of its answers.
-MAX_AUTO_DELTA = 0.25
 # Metrics without a scale, such as latency: an automatic delta is at least this share of the baseline.
 RELATIVE_DELTA = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairing:
+class Arms:
+    """What a non-regression gate compares."""
+
     spec: NonRegressionGate
     metric: Metric
     candidate: Sample
     baseline: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How: the number of looks that share each alpha, and the standard deviations of earlier differences by metric."""
+
+    seed: int
+    permutations: int
+    looks: int = 1
+    sd: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairing:
+    arms: Arms
+    level: float
+    pairs: "_Pairs"
     result: PairedResult
     delta: float
     visible: float
+    """The smallest delta at which PASS is honest."""
+    margin: float
+    """How far the drop of delta lies outside the bound: positive when it is ruled out."""
 
 
-def visible_delta(cases: Sequence[Case], alpha: float) -> float:
-    """Compute the smallest drop of a score in [0, 1] that these cases can see; infinite for one cluster."""
-    clusters = {case.cluster_name for case in cases}
-    return smallest_visible_delta(len(clusters), len(cases), ASSUMED_SD, alpha=alpha)
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Cases scored in both runs; differences are positive where the candidate is better. `repeats` has a row a case."""
 
+    cases: tuple[Case, ...]
+    differences: npt.NDArray[np.float64]
+    baseline: npt.NDArray[np.float64]
+    repeats: npt.NDArray[np.float64]
 
-def check_delta(spec: NonRegressionGate, metric: Metric, cases: Sequence[Case]) -> None:
-    """Refuse a delta that the dataset cannot see.
-
-    Raises:
-        UsageError: with the smallest delta that it can.
-    """
-    if spec.delta == "auto" or not metric.bounded or not cases:
-        return
-    visible = visible_delta(cases, spec.alpha)
-    # The limit is printed with three digits; what is printed must be accepted.
-    if spec.delta < math.floor(visible * 1000) / 1000 if math.isfinite(visible) else True:
-        can = f"it can see {visible:.3f}" if math.isfinite(visible) else "they share one cluster, which shows none"
-        raise UsageError(
-            f"gate '{spec.label}': {len(cases)} cases cannot see a drop of {spec.delta:g}; {can}",
-            hint="Write `non_regression: auto`, a larger drop, or add cases from other documents.",
-        )
+    @property
+    def clusters(self) -> list[str]:
+        return [case.cluster_name for case in self.cases]
 
 
 def paired_drop(candidate: Sample, baseline: Sample, metric: Metric) -> tuple[float, float]:
@@ -73,132 +81,183 @@ def paired_drop(candidate: Sample, baseline: Sample, metric: Metric) -> tuple[fl
 
     The second is the same for scores in [0, 1] and a share of the baseline's mean otherwise.
     """
-    cases, differences = _differences(candidate, baseline, metric)
-    if not cases:
+    pairs = _pairs(candidate, baseline, metric)
+    if not pairs.cases:
         return 0.0, 0.0
-    drop = -statistics.fmean(differences)
+    drop = -statistics.fmean(pairs.differences)
     scale = 1.0 if metric.bounded else abs(baseline.mean or 0.0)
     if scale == 0.0:
         return drop, math.copysign(math.inf, drop) if drop else 0.0
     return drop, drop / scale
 
 
-def non_regression_rows(
-    arms: Mapping[NonRegressionGate, tuple[Sample, Sample]],
-    metrics: Mapping[str, Metric],
-    *,
-    seed: int,
-    permutations: int,
-) -> dict[NonRegressionGate, GateRow]:
-    """Judge every non-regression gate; `arms` holds the samples of candidate and baseline."""
-    rows: dict[NonRegressionGate, GateRow] = {}
-    pairings: dict[NonRegressionGate, _Pairing] = {}
-    for spec, (candidate, baseline) in arms.items():
-        metric = metrics[spec.metric]
-        row = _unmeasured(spec, candidate, baseline)
-        cases, differences = _differences(candidate, baseline, metric)
-        if row is not None or not cases:
-            rows[spec] = row or _row(spec, candidate, baseline, Verdict.NO_DATA, "no case was scored in both runs")
+def non_regression_rows(compared: Sequence[Arms], judging: Judging) -> list[GateRow]:
+    """Judge every non-regression gate, in their order."""
+    rows: dict[int, GateRow] = {}
+    pairings: dict[int, _Pairing] = {}
+    for place, arms in enumerate(compared):
+        row = _unmeasured(arms)
+        pairs = _pairs(arms.candidate, arms.baseline, arms.metric)
+        if row is not None or not pairs.cases:
+            rows[place] = row or _row(arms, Verdict.NO_DATA, "no case was scored in both runs")
             continue
-        clusters = [case.cluster_name for case in cases]
-        result = paired_test(differences, clusters, alpha=spec.alpha, seed=seed, permutations=permutations)
-        delta, visible = _delta(spec, metric, cases, result, baseline)
-        pairings[spec] = _Pairing(spec, metric, candidate, baseline, result, delta, visible)
-    labels = {f"{index}": pairing for index, pairing in enumerate(pairings.values())}
-    adjusted = holm({label: pairing.result.p_value for label, pairing in labels.items()})
-    rows.update({pairing.spec: _decided(pairing, adjusted[label]) for label, pairing in labels.items()})
-    return rows
+        pairings[place] = _pairing(arms, pairs, judging)
+    adjusted = holm({str(place): pairing.result.p_value for place, pairing in pairings.items()})
+    rows.update({place: _decided(pairing, adjusted[str(place)]) for place, pairing in pairings.items()})
+    return [rows[place] for place in range(len(compared))]
 
 
-def _differences(candidate: Sample, baseline: Sample, metric: Metric) -> tuple[list[Case], list[float]]:
-    before = {case.id: value for case, value in zip(baseline.cases, baseline.values, strict=True)}
-    pairs = [
-        (case, metric.sign * (value - before[case.id]))
-        for case, value in zip(candidate.cases, candidate.values, strict=True)
-        if case.id in before
-    ]
-    return [case for case, _ in pairs], [difference for _, difference in pairs]
-
-
-def _delta(
-    spec: NonRegressionGate, metric: Metric, cases: Sequence[Case], result: PairedResult, baseline: Sample
-) -> tuple[float, float]:
-    """Return the delta to judge by and the smallest one at which PASS is honest."""
-    if not metric.bounded:
-        floor = RELATIVE_DELTA * abs(baseline.mean or 0.0) or math.ulp(1.0)
-        auto = max(floor, result.minimum_detectable_effect if math.isfinite(result.standard_error) else floor)
-        return (auto if spec.delta == "auto" else spec.delta), 0.0
-    if spec.delta == "auto":
-        visible = visible_delta(cases, spec.alpha)
-        return min(visible, MAX_AUTO_DELTA), visible
-    # Fewer pairs than the dataset has cases: at least what so many unchanged clusters leave possible must be ruled out.
-    return spec.delta, smallest_visible_delta(result.n_clusters, result.n, 0.0, alpha=spec.alpha)
-
-
-def _decided(pairing: _Pairing, adjusted_p: float) -> GateRow:
-    spec, result, delta = pairing.spec, pairing.result, pairing.delta
-    decision = decide_non_regression(result, adjusted_p=adjusted_p, alpha=spec.alpha, delta=delta)
-    verdict = Verdict(decision)
-    message = f"a drop of {delta:.3g} is what this gate judges"
-    needed = n_needed(result.standard_error, result.n, delta, spec.alpha)
-    # The margin was floored to three digits when the gate was written.
-    if verdict is Verdict.PASS and pairing.visible > delta + 1e-3:
-        verdict = Verdict.INCONCLUSIVE
-        message = f"{result.n} paired cases in {result.n_clusters} clusters cannot rule out a drop of {delta:.3g}"
-    elif verdict is Verdict.INCONCLUSIVE and needed is not None and needed > result.n:
-        message = f"about {needed} cases would decide on a drop of {delta:.3g}"
-    elif verdict is Verdict.INCONCLUSIVE:
-        message = f"a drop of {delta:.3g} is neither shown nor ruled out; add repeats or cases from other documents"
-    row = _row(spec, pairing.candidate, pairing.baseline, verdict, message)
-    return _with_result(row, pairing, adjusted_p, needed)
-
-
-def _with_result(row: GateRow, pairing: _Pairing, adjusted_p: float, needed: int | None) -> GateRow:
-    result = pairing.result
-    unpaired = len({case.id for case in (*pairing.candidate.cases, *pairing.baseline.cases)}) - result.n
-    note = f"; {unpaired} cases scored in one run only are left out" if unpaired else ""
-    return GateRow(
-        gate=row.gate,
-        metric=row.metric,
-        kind=row.kind,
-        verdict=row.verdict,
-        message=row.message + note,
-        value=row.value,
-        baseline_value=row.baseline_value,
-        difference=result.mean_difference,
-        bound=result.lower_bound,
-        limit=-pairing.delta,
-        n=result.n,
-        n_clusters=result.n_clusters,
-        n_needed=needed,
-        expected=row.expected,
-        missing=row.missing,
-        p_value=result.p_value,
-        adjusted_p=adjusted_p,
-        alpha=row.alpha,
+def _pairs(candidate: Sample, baseline: Sample, metric: Metric) -> _Pairs:
+    before = {case.id: place for place, case in enumerate(baseline.cases)}
+    places = [(place, before[case.id]) for place, case in enumerate(candidate.cases) if case.id in before]
+    new, old = (np.array([pair[side] for pair in places], dtype=np.intp) for side in (0, 1))
+    repeats = min(candidate.scores.shape[1], baseline.scores.shape[1])
+    values, known = (np.asarray(sample.values, dtype=np.float64) for sample in (candidate, baseline))
+    return _Pairs(
+        cases=tuple(candidate.cases[place] for place, _ in places),
+        differences=metric.sign * (values[new] - known[old]),
+        baseline=known[old],
+        repeats=metric.sign * (candidate.scores[new][:, :repeats] - baseline.scores[old][:, :repeats]),
     )
 
 
-def _unmeasured(spec: NonRegressionGate, candidate: Sample, baseline: Sample) -> GateRow | None:
-    for arm, sample in (("candidate", candidate), ("baseline", baseline)):
+def _pairing(arms: Arms, pairs: _Pairs, judging: Judging) -> _Pairing:
+    level = spent(arms.spec.alpha, judging.looks)[0]
+    result = paired_test(
+        pairs.differences, pairs.clusters, alpha=level, seed=judging.seed, permutations=judging.permutations
+    )
+    delta, visible = _delta(arms, pairs, result, (judging.sd or {}).get(arms.metric.name), level)
+    margin = result.lower_bound + delta
+    if arms.spec.mode == "relative" and arms.spec.delta != "auto":
+        # The baseline's mean is measured too: what must be above zero is each case's difference plus its own share.
+        share = arms.spec.delta * math.copysign(1.0, float(pairs.baseline.mean()))
+        shifted = clustered_mean(pairs.differences + share * pairs.baseline, pairs.clusters)
+        margin = shifted.mean - shifted.t_margin(level)
+    return _Pairing(arms, level, pairs, result, delta, visible, margin)
+
+
+def _delta(arms: Arms, pairs: _Pairs, result: PairedResult, sd: float | None, level: float) -> tuple[float, float]:
+    """Return the delta to judge by and the smallest one at which PASS is honest."""
+    spec, scale = arms.spec, abs(float(pairs.baseline.mean()))
+    if spec.delta != "auto":
+        delta = spec.delta if spec.mode == "absolute" else spec.delta * scale or math.ulp(1.0)
+        # Fewer pairs than the dataset has cases: at least what so many unchanged clusters leave possible must be
+        # ruled out.
+        least = smallest_visible_delta(result.n_clusters, result.n, 0.0, alpha=level) if arms.metric.bounded else 0.0
+        return delta, least
+    if not arms.metric.bounded:
+        floor = RELATIVE_DELTA * scale or math.ulp(1.0)
+        return max(floor, result.minimum_detectable_effect if math.isfinite(result.standard_error) else floor), 0.0
+    visible = visible_delta(pairs.cases, level, sd)
+    return min(visible, MAX_AUTO_DELTA), visible
+
+
+def _decided(pairing: _Pairing, adjusted_p: float) -> GateRow:
+    result, delta = pairing.result, pairing.delta
+    verdict = Verdict(decide_non_regression(result, adjusted_p=adjusted_p, alpha=pairing.level, delta=delta))
+    if verdict is not Verdict.FAIL:
+        verdict = Verdict.PASS if pairing.margin > 0 else Verdict.INCONCLUSIVE
+    needed = None
+    message = f"a drop of {delta:.3g} is what this gate judges"
+    # The margin was floored to three digits when the gate was written.
+    if verdict is Verdict.PASS and pairing.visible > delta + 1 / PRINTED:
+        verdict = Verdict.INCONCLUSIVE
+        needed = _needed(pairing)
+        message = f"{result.n} paired cases in {result.n_clusters} clusters cannot rule out a drop of {delta:.3g}"
+    elif verdict is Verdict.INCONCLUSIVE:
+        needed = _needed(pairing)
+        message = f"a drop of {delta:.3g} is neither shown nor ruled out; {needed.text}"
+    return _with_result(pairing, adjusted_p, verdict, message, needed)
+
+
+def _needed(pairing: _Pairing) -> Needed:
+    """Return what would decide if the observed effect is the true one: PASS when it is above -delta, else FAIL."""
+    result, delta, level = pairing.result, pairing.delta, pairing.level
+    gap = delta + result.mean_difference if result.mean_difference > -delta else -result.mean_difference
+    cases = cases_for_gap(result.standard_error, result.n, gap, level)
+    if math.isfinite(result.standard_error) and pairing.arms.metric.bounded and delta < 1.0:
+        # However equal the cases are, so many clusters are needed to rule the drop out.
+        clusters = n_for_zero_failures(delta, level)
+        if cases is not None and clusters > result.n_clusters:
+            cases = max(cases, math.ceil(result.n * clusters / result.n_clusters))
+    parts = variance_parts(pairing.pairs.repeats[np.isfinite(pairing.pairs.repeats).any(axis=1)])
+    estimate = clustered_mean(pairing.pairs.differences, pairing.pairs.clusters)
+    repeats = None
+    if pairing.visible <= delta + 1 / PRINTED and math.isfinite(result.standard_error):
+        variance = float(np.var(pairing.pairs.differences, ddof=1))
+        repeats = repeats_for_gap(parts, design_effect(estimate, variance), result.n, gap, level)
+    return Needed(cases, repeats, _sentence(cases, repeats, result.n, parts.repeats), parts.within is None)
+
+
+def _sentence(cases: int | None, repeats: int | None, n: int, asked: float) -> str:
+    ways = []
+    if cases is not None:
+        ways.append(f"{cases - n} more cases")
+    if repeats is not None:
+        more = repeats - math.floor(asked)
+        ways.append(f"{more} more repeats" if more > 1 else "1 more repeat")
+    if not ways:
+        return "no number of cases or repeats decides it at this effect; cases from other documents may"
+    return (
+        f"{', or '.join(ways)}, would decide at this effect"
+        if len(ways) > 1
+        else f"{ways[0]} would decide at this effect"
+    )
+
+
+def _with_result(
+    pairing: _Pairing, adjusted_p: float, verdict: Verdict, message: str, needed: Needed | None
+) -> GateRow:
+    result, arms = pairing.result, pairing.arms
+    unpaired = len({case.id for case in (*arms.candidate.cases, *arms.baseline.cases)}) - result.n
+    note = f"; {unpaired} cases scored in one run only are left out" if unpaired else ""
+    least = zero_failures_upper(result.n_clusters, pairing.level) if arms.metric.bounded else 0.0
+    return GateRow(
+        gate=arms.spec.label,
+        metric=arms.spec.metric,
+        kind="non_regression",
+        verdict=verdict,
+        message=message + note,
+        value=arms.candidate.mean,
+        baseline_value=arms.baseline.mean,
+        difference=result.mean_difference,
+        bound=pairing.margin - pairing.delta,
+        limit=-pairing.delta,
+        n=result.n,
+        n_clusters=result.n_clusters,
+        n_needed=None if needed is None else needed.cases,
+        expected=arms.candidate.expected + arms.baseline.expected,
+        missing=arms.candidate.missing + arms.baseline.missing,
+        p_value=result.p_value,
+        adjusted_p=adjusted_p,
+        alpha=arms.spec.alpha,
+        interval=result.interval if math.isfinite(result.standard_error) else None,
+        mde=max(result.minimum_detectable_effect, least),
+        needed=needed,
+        sd=float(np.std(pairing.pairs.differences, ddof=1)) if result.n > 1 else None,
+    )
+
+
+def _unmeasured(arms: Arms) -> GateRow | None:
+    for arm, sample in (("candidate", arms.candidate), ("baseline", arms.baseline)):
         if sample.too_many_missing:
             message = f"{arm}: {sample.missing} of {sample.expected} scores are missing; first: {sample.reasons[0]}"
-            return _row(spec, candidate, baseline, Verdict.ERROR, message)
+            return _row(arms, Verdict.ERROR, message)
     return None
 
 
-def _row(spec: NonRegressionGate, candidate: Sample, baseline: Sample, verdict: Verdict, message: str) -> GateRow:
+def _row(arms: Arms, verdict: Verdict, message: str) -> GateRow:
     return GateRow(
-        gate=spec.label,
-        metric=spec.metric,
+        gate=arms.spec.label,
+        metric=arms.spec.metric,
         kind="non_regression",
         verdict=verdict,
         message=message,
-        value=candidate.mean,
-        baseline_value=baseline.mean,
-        n=candidate.n,
-        n_clusters=len(set(candidate.clusters)),
-        expected=candidate.expected + baseline.expected,
-        missing=candidate.missing + baseline.missing,
-        alpha=spec.alpha,
+        value=arms.candidate.mean,
+        baseline_value=arms.baseline.mean,
+        n=arms.candidate.n,
+        n_clusters=len(set(arms.candidate.clusters)),
+        expected=arms.candidate.expected + arms.baseline.expected,
+        missing=arms.candidate.missing + arms.baseline.missing,
+        alpha=arms.spec.alpha,
     )

@@ -7,7 +7,8 @@ of a file at once.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,23 @@ from shipway.core.nesting import DEEPEST, TOO_DEEP, too_deep
 LineProblem = tuple[int, str, str]
 """Line from 1, field (or empty) and what is wrong."""
 
-_CSV_LISTS = frozenset({"groups", "expected_sources", "must_contain", "must_not_contain", "tags", "assert"})
+_CSV_LISTS = frozenset(
+    {"groups", "expected_sources", "must_contain", "must_not_contain", "tags", "assert", "context", "messages"}
+)
+_CSV_OBJECTS = frozenset({"variables", "metadata"})
 _CSV_FLAGS: Mapping[str, bool] = {"true": True, "false": False}
+_SEPARATORS = (",", ";", "\t")
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""What Excel writes and reads as the first line."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileForm:
+    """How a file of cases is written; by default its suffix says it and a CSV file's first line what separates."""
+
+    format: str = "auto"
+    encoding: str = "utf-8"
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,57 +74,92 @@ def read_jsonl(text: str) -> Rows:
 
 def read_yaml(text: str) -> Rows:
     """Read a list of cases, or a mapping whose `cases` is one."""
-    try:
-        return _read_yaml(text)
-    except RecursionError:
-        return [], [(_deep_line(text), "", TOO_DEEP)]
+    root, problems = yaml_root(text)
+    return ([], problems) if root is None else _yaml_items(root)
 
 
-def _read_yaml(text: str) -> Rows:
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        return [], [(mark.line + 1 if mark else 1, "", f"not YAML: {in_words(error)}")]
-    except yaml.YAMLError as error:
-        return [], [(1, "", f"not YAML: {error}")]
-    if root is None:
-        return [], []
-    return _yaml_items(root)
-
-
-def read_csv(text: str) -> Rows:
+def read_csv(text: str, *, delimiter: str | None = None, known: Collection[str] = ()) -> Rows:
     """Read a header and one case per record.
 
-    In list columns a cell is a JSON array, or items separated by `|`. `unanswerable` is `true` or `false`. An empty
-    cell is an absent field.
+    In list columns a cell is a JSON array, or items separated by `|`; in object columns a JSON object. `unanswerable`
+    is `true` or `false`. An empty cell is an absent field. Without a delimiter it is a comma, semicolon or tab:
+    whichever makes most columns `known` ones.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records, unread = csv_records(text, delimiter=delimiter, known=known)
     rows: list[Row] = []
     problems: list[LineProblem] = []
-    header: list[str] | None = None
-    line = 1
+    for line, cells in records:
+        values: dict[str, Any] = {}
+        for name, cell in cells.items():
+            try:
+                values[name] = _csv_value(name, cell)
+            except _RowError as error:
+                problems.append((line, name, error.reason))
+                break
+        else:
+            rows.append(Row(line, values))
+    return rows, problems + unread
+
+
+def csv_records(
+    text: str, *, delimiter: str | None = None, known: Collection[str] = ()
+) -> tuple[list[tuple[int, dict[str, str]]], list[LineProblem]]:
+    """Return the line and the cells that are not empty of every record, and what is wrong."""
+    said = _SEPARATOR_LINE.match(text)
+    line = 2 if said else 1
+    body = text[said.end() :] if said else text
+    separator = delimiter or (said[1] if said else "")
+    if not separator:
+        separator, doubt = _separator(body, known)
+        if doubt:
+            return [], [(line, "", doubt)]
+    return _records(body, separator, line)
+
+
+def json_items(text: str) -> tuple[list[tuple[int, Any]], list[LineProblem]]:
+    """Return the line and the value of every item of a JSON array, or of every line of JSON values."""
+    body = text.lstrip()
+    if not body.startswith("["):
+        rows, problems = read_jsonl(text)
+        return [(row.line, row.values) for row in rows], problems
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    items: list[tuple[int, Any]] = []
+    at = text.index("[") + 1
     while True:
+        at = _after_space(text, at)
+        line = text.count("\n", 0, at) + 1
+        if text[at : at + 1] == "]":
+            return items, []
         try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            return rows, [*problems, (line, "", f"not CSV: {error}")]
-        if cells is None:
-            return rows, problems
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            problems += [(line, name, "two columns of this name") for name in _repeated(header)]
-        elif any(cell.strip() for cell in cells):
-            _collect_record(header, cells, line, rows, problems)
-        line = reader.line_num + 1
+            value, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            return items, [(error.lineno, "", f"not JSON ({error.msg})")]
+        except RecursionError:
+            return items, [(line, "", TOO_DEEP)]
+        except _RowError as error:
+            return items, [(line, error.field, error.reason)]
+        if too_deep(value):
+            return items, [(line, "", TOO_DEEP)]
+        items.append((line, value))
+        at = _after_space(text, at)
+        at += text[at : at + 1] == ","
 
 
-READERS: Mapping[str, Callable[[str], Rows]] = {
-    ".jsonl": read_jsonl,
-    ".yaml": read_yaml,
-    ".yml": read_yaml,
-    ".csv": read_csv,
-}
+def yaml_root(text: str) -> tuple[yaml.Node | None, list[LineProblem]]:
+    """Return the root of a YAML text, whose nodes know their lines."""
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader), []
+    except RecursionError:
+        return None, [(_deep_line(text), "", TOO_DEEP)]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return None, [(mark.line + 1 if mark else 1, "", f"not YAML: {in_words(error)}")]
+    except yaml.YAMLError as error:
+        return None, [(1, "", f"not YAML: {error}")]
+
+
+READERS: Mapping[str, Callable[[str], Rows]] = {".jsonl": read_jsonl, ".yaml": read_yaml, ".yml": read_yaml}
+"""By suffix; CSV has more to say."""
 
 
 class _RowError(Exception):
@@ -191,31 +242,78 @@ def _collect_yaml_item(node: yaml.Node, rows: list[Row], problems: list[LineProb
     rows.append(Row(line, {str(key): value for key, value in values.items()}, lines))
 
 
-def _collect_record(
-    header: list[str], cells: list[str], line: int, rows: list[Row], problems: list[LineProblem]
-) -> None:
-    if len(cells) != len(header):
-        problems.append((line, "", f"{len(cells)} cells under {len(header)} columns; quote cells that hold commas"))
-        return
-    values: dict[str, Any] = {}
-    for name, cell in zip(header, cells, strict=True):
-        if cell.strip():
-            try:
-                values[name] = _csv_value(name, cell)
-            except _RowError as error:
-                problems.append((line, name, error.reason))
-                return
-    rows.append(Row(line, values))
+def _after_space(text: str, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
+
+
+def _separator(text: str, known: Collection[str]) -> tuple[str, str]:
+    """Return what separates the columns, or why that cannot be told."""
+    headings: dict[str, list[str]] = {}
+    for separator in _SEPARATORS:
+        try:
+            headings[separator] = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+        except csv.Error:
+            headings[separator] = []
+    counts = {
+        separator: sum(name.strip() in known for name in names) if len(names) > 1 else 0
+        for separator, names in headings.items()
+    }
+    most = max(counts.values())
+    best = [separator for separator in _SEPARATORS if counts[separator] == most]
+    if not most or len(best) == 1:
+        return best[0], ""
+    said = " or by ".join(repr(separator) for separator in best)
+    columns = "known column" if most == 1 else "known columns"
+    return "", (
+        f"separated by {said}? each gives {most} {columns}; write one of them throughout, or name it: "
+        "--delimiter (in shipway.yaml: delimiter)"
+    )
+
+
+def _records(text: str, separator: str, line: int) -> tuple[list[tuple[int, dict[str, str]]], list[LineProblem]]:
+    before = line - 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records: list[tuple[int, dict[str, str]]] = []
+    problems: list[LineProblem] = []
+    header: list[str] | None = None
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            return records, [*problems, (line, "", f"not CSV: {error}")]
+        if cells is None:
+            return records, problems
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            problems += [(line, name, "two columns of this name") for name in _repeated(header)]
+        elif len(cells) != len(header) and any(cell.strip() for cell in cells):
+            text_of = f"{len(cells)} cells under {len(header)} columns; quote cells that hold {_named(separator)}"
+            problems.append((line, "", text_of))
+        elif any(cell.strip() for cell in cells):
+            records.append((line, {name: cell for name, cell in zip(header, cells, strict=True) if cell.strip()}))
+        line = before + reader.line_num + 1
+
+
+def _named(separator: str) -> str:
+    return {",": "commas", ";": "semicolons", "\t": "tabs"}.get(separator, repr(separator))
 
 
 def _csv_value(name: str, cell: str) -> Any:
+    if name in _CSV_OBJECTS:
+        return _csv_json(name, cell, "not a JSON object")
     if name in _CSV_LISTS:
         if not cell.lstrip().startswith("["):
             return [item.strip() for item in cell.split("|")]
-        try:
-            return _json(cell)
-        except json.JSONDecodeError as error:
-            raise _RowError(name, f"begins with '[' but is not a JSON array ({error.msg})") from error
+        return _csv_json(name, cell, "begins with '[' but is not a JSON array")
     if name == "unanswerable":
         return _CSV_FLAGS.get(cell.strip().lower(), cell)
     return cell
+
+
+def _csv_json(name: str, cell: str, wrong: str) -> Any:
+    try:
+        return _json(cell)
+    except json.JSONDecodeError as error:
+        raise _RowError(name, f"{wrong} ({error.msg})") from error

@@ -12,6 +12,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:[,'\u2019\u00a0\u2009\u202f]\d{3})+(?!\d)")
 _SEPARATOR = re.compile(r"\D")
@@ -32,13 +33,29 @@ _REFUSAL = re.compile(
     r"(?:say|answer|contain|cover|mention))"
 )
 
+# Every metric compares the same answer, and every repeat the same terms. Of long answers the last two forms are kept.
+_SHORT_CHARS = 4_000
+# How much of a longer answer is looked at for an opening.
+_OPENING_CHARS = 10_000
+
 
 def normalise(text: str, *, fold_case: bool = True) -> str:
     """Return the form in which texts are compared; applying it twice changes nothing."""
+    return (_short if len(text) <= _SHORT_CHARS else _long)(text, fold_case)
+
+
+def _normalised(text: str, fold_case: bool) -> str:  # noqa: FBT001 - the two caches below take it by position
+    if text.isascii():
+        ascii_text = _without_thousands(text).replace("`", "'")
+        return _without_thousands(" ".join((ascii_text.lower() if fold_case else ascii_text).split()))
     plain = unicodedata.normalize("NFKC", _without_thousands(text).translate(_TYPOGRAPHY)).translate(_TYPOGRAPHY)
     folded = unicodedata.normalize("NFKC", plain.casefold()) if fold_case else plain
     # NFKC may bring a separator's plain form to light between digits that stood apart, as in full-width text.
     return _without_thousands(" ".join(folded.split()))
+
+
+_short = lru_cache(maxsize=2_048)(_normalised)
+_long = lru_cache(maxsize=2)(_normalised)
 
 
 def contains(text: str, term: str, *, fold_case: bool = True) -> bool:
@@ -50,15 +67,41 @@ def contains(text: str, term: str, *, fold_case: bool = True) -> bool:
     needle = normalise(term, fold_case=fold_case)
     if not needle:
         return False
-    before = r"(?<!\d)(?<!\d[.,])" if needle[0].isdecimal() else ""
-    after = r"(?!\d)(?![.,]\d)" if needle[-1].isdecimal() else ""
-    return re.search(before + re.escape(needle) + after, normalise(text, fold_case=fold_case)) is not None
+    return _stands_in(normalise(text, fold_case=fold_case), needle)
+
+
+def starts_with(text: str, term: str) -> bool:
+    """Tell whether the text begins with the term after normalisation; `30` does not begin `300` or `30.5`."""
+    needle, beginning = normalise(term), normalise(text)
+    if not needle or not beginning.startswith(needle):
+        return False
+    return not (needle[-1].isdecimal() and _number_goes_on(beginning[len(needle) : len(needle) + 2]))
 
 
 def reads_as_refusal(text: str) -> bool:
     """Tell whether a text opens as a refusal in English; for targets that report no `abstained` event."""
-    return _REFUSAL.match(normalise(text)) is not None
+    opening = text if len(text) <= _OPENING_CHARS else text.lstrip()[:_OPENING_CHARS]
+    return _REFUSAL.match(normalise(opening)) is not None
+
+
+def _stands_in(text: str, needle: str) -> bool:
+    number_first, number_last = needle[0].isdecimal(), needle[-1].isdecimal()
+    start = text.find(needle)
+    while start >= 0:
+        end = start + len(needle)
+        before = number_first and _number_goes_on(text[max(start - 2, 0) : start][::-1])
+        if not before and not (number_last and _number_goes_on(text[end : end + 2])):
+            return True
+        start = text.find(needle, start + 1)
+    return False
+
+
+def _number_goes_on(outwards: str) -> bool:
+    """Tell whether the two characters next to a number, nearest first, belong to it: a digit, or `.` or `,` and one."""
+    return outwards[:1].isdecimal() or (outwards[:1] in {".", ","} and outwards[1:].isdecimal())
 
 
 def _without_thousands(text: str) -> str:
+    if "," not in text and "'" not in text and text.isascii():
+        return text
     return _THOUSANDS.sub(lambda found: _SEPARATOR.sub("", found.group()), text)

@@ -92,6 +92,8 @@ class Account:
     """Where the request was sent already, on the short way."""
     spent_s: float = 0.0
     """For how long it has been waited for there; part of what its engine has."""
+    input_tokens: int = 0
+    """About what the engine that was asked has read, for when it does not tell."""
 
     @classmethod
     def opened(cls, request_id: str, clock: Clock, settings: GatewaySettings) -> "Account":
@@ -205,6 +207,7 @@ class Account:
         """
         if self.record is not None:
             return
+        self._charge_input()
         if self.hold is not None:
             self.settle()
         if self.usage.estimated:
@@ -213,6 +216,13 @@ class Account:
         if self.release:
             sink.append(record)
         self.record = record
+
+    def _charge_input(self) -> None:
+        """Charge what an engine has read that did not tell, also for a client that left before it could."""
+        usage = self.usage
+        untold = usage.estimated or (events.CLIENT_GONE in self.events and not usage.output)
+        if untold and not (usage.uncached or usage.cache_read or usage.cache_write):
+            self.usage = Usage(uncached=self.input_tokens, output=usage.output, estimated=bool(self.input_tokens))
 
     def settle(self) -> None:
         """Replace what was reserved for the request by what it used, once."""

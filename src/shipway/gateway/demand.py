@@ -17,6 +17,7 @@ _SMALL_BYTES = 16_384
 """Up to here the body's size stands for its text; a larger one is looked at, because it may hold pictures."""
 _TOKENS_PER_PICTURE = 1500
 _UNSAID_OUTPUT = 4096
+_ANSWERS = ("n", "best_of")
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 _MILLION = 1_000_000
 
@@ -51,9 +52,20 @@ class RouteDemand:
             limit = asked.get(name)
             if isinstance(limit, int) and limit > 0 and (least is None or limit < least):
                 least = limit
-        choices = asked.get("n")
-        times = choices if isinstance(choices, int) and choices > 1 else 1
-        return times * (least or _UNSAID_OUTPUT)
+        return _answers(asked) * (least or _UNSAID_OUTPUT)
+
+
+def _answers(asked: Mapping[str, Any]) -> int:
+    """Return how many answers an engine may write: for each prompt as many as are asked for, or tried."""
+    times = 1
+    for name in _ANSWERS:
+        count = asked.get(name)
+        if isinstance(count, int) and count > times:
+            times = count
+    prompts = asked.get("prompt")
+    if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
+        times *= len(prompts)
+    return times
 
 
 def text_tokens(body: Mapping[str, Any], size_bytes: int) -> int:

@@ -18,7 +18,7 @@ from shipway.gateway.lane_route import Arm, LaneTools
 from shipway.gateway.model import Usage
 from shipway.gateway.ports import Begun, ReadyConnection
 from shipway.gateway.quota import nano_usd
-from shipway.gateway.relay import usage_or_estimate
+from shipway.gateway.relay import estimated_tokens, is_no_answer, usage_or_estimate
 from shipway.gateway.serving import Applied
 from shipway.gateway.validate import ModelCall
 from shipway.telemetry.tracing import RequestTrace
@@ -78,14 +78,14 @@ class Flight:
             reply = orjson.loads(raw)
         except orjson.JSONDecodeError:
             return False
-        if reply.__class__ is not dict:
+        if reply.__class__ is not dict or is_no_answer(reply):
             return False
         tools, arm = self.tools, self.arm
         tools.watch.discard(self)
         self.connection = None
         arm.breaker.succeeded(self.generation)
         try:
-            record = self._recorded(usage_or_estimate(reply))
+            record = self._recorded(usage_or_estimate(reply, self.call))
         except Exception as error:  # noqa: BLE001 - nobody stands above a callback; the long way says what failed
             self.failure = error
             self.client.resume(self)
@@ -131,6 +131,7 @@ class Flight:
         account.hold, account.limits = self.hold, tools.limits
         account.assign(arm.traffic, arm.release, pinned=False)
         account.model, account.prompt_version = arm.route.upstream_model, arm.route.prompt_version
+        account.input_tokens = estimated_tokens(self.call.input_chars)
         account.question, account.question_hash = self.question, self.question_hash
         account.at_s, account.spent_s = self.at_s, tools.clock.monotonic_s() - self.started_s
         account.trace = self.trace

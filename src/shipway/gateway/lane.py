@@ -22,7 +22,7 @@ from shipway.gateway.lane_routes import LaneRoutes
 from shipway.gateway.relay import engine_body
 from shipway.gateway.replies import RefusedError
 from shipway.gateway.serving import Applied
-from shipway.gateway.strict_json import strict_object
+from shipway.gateway.strict_json import strict_body
 from shipway.gateway.validate import Endpoint, ModelCall, encoded, last_user_text, model_call, require_json
 from shipway.telemetry.tracing import RequestTrace, Tracer
 
@@ -128,7 +128,8 @@ class Lane:
         """
         if len(raw) > self._settings.max_body_bytes:
             return None
-        call = model_call(head.endpoint, strict_object(raw))
+        given, canonical = strict_body(raw)
+        call = model_call(head.endpoint, given)
         if call.stream:
             return None
         route = self._routes.of(caller, call)
@@ -138,7 +139,9 @@ class Lane:
         arm = self._routes.arm(route, call, conversation)
         if arm is None or call.input_chars > arm.max_chars:
             return None
-        body = encoded(engine_body(call, arm.route))
+        body = arm.splice.of(raw, given) if canonical and arm.splice is not None else None
+        if body is None:
+            body = encoded(engine_body(call, arm.route))
         if arm.route.budget is not None and not surely_fits(body, arm.route.budget):
             return None
         return route, arm, call, conversation, body

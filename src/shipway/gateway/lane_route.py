@@ -16,6 +16,7 @@ from shipway.gateway.places import Places
 from shipway.gateway.ports import ChatRoute, ReadyConnection, RecordSink
 from shipway.gateway.quota import Limits
 from shipway.gateway.quota_book import CallerQuota
+from shipway.gateway.relay import Splice
 from shipway.gateway.routing import RoutingTable
 from shipway.gateway.serving import LoadedRelease
 from shipway.telemetry.tracing import RequestTrace
@@ -70,6 +71,7 @@ class Arm:
     take: Callable[[], ReadyConnection | None]
     stamps: tuple[tuple[str, str], ...]
     stamped: bytes
+    splice: Splice | None
     is_candidate: bool
 
     def stamp(self, request_id: str) -> bytes:

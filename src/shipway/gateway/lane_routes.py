@@ -18,7 +18,7 @@ from shipway.gateway.lane_route import Arm, LaneRoute, LaneRules
 from shipway.gateway.ports import ChatRoute, DirectEngines
 from shipway.gateway.quota import Excess, LimitsLostError
 from shipway.gateway.quota_book import HostLimits, QuotaBook
-from shipway.gateway.relay import engine_address, engine_headers
+from shipway.gateway.relay import engine_address, engine_headers, splice
 from shipway.gateway.replies import JSON_TYPE
 from shipway.gateway.routed import MODEL_HEADER, Dispatch
 from shipway.gateway.routing import Choice, Facts
@@ -208,6 +208,7 @@ class LaneRoutes:
             take=take,
             stamps=tuple(stamps),
             stamped=lines.encode("latin-1", "replace"),
+            splice=splice(target, call.endpoint, call.route),
             is_candidate=release == route.traffic.candidate,
         )
 

@@ -123,6 +123,7 @@ class GatewaySettings:
     max_input_chars: int = 200_000
     deadline_s: float = 30.0
     llm_deadline_s: float = 60.0
+    stream_deadline_s: float = 600.0
     first_token_s: float = 30.0
     stream_idle_s: float = 15.0
     connect_timeout_s: float = 2.0

@@ -7,7 +7,7 @@ the engine said it and the record is written; every other end of a stream is an 
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +33,8 @@ _BAD_REQUEST = 400
 _SERVER_ERROR = 500
 _BUDGETED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _OURS = frozenset({"previous_response_id", "conversation_id", "metadata"})
+_ANSWERS = frozenset({"data", "output", "results"})
+_UNSPLICED = _OURS | {"max_completion_tokens"}
 _NOT_THE_CALLERS = frozenset({401, 403, 407})
 _CHARS_PER_TOKEN = 4
 _TAIL_WAIT_S = 0.1
@@ -125,8 +127,10 @@ class ChatRelay:
         except orjson.JSONDecodeError:
             reply = None
         if not isinstance(reply, dict):
-            raise EngineBrokenError("the engine's reply is not a JSON object")
-        account.usage = usage_or_estimate(reply)
+            raise _no_answer("its reply is no JSON object")
+        if is_no_answer(reply):
+            raise _no_answer("it says 200 and holds an error, or nothing")
+        account.usage = usage_or_estimate(reply, call)
         if call.endpoint is Endpoint.RESPONSES:
             raw = swapped(raw, ResponseNames.of(account, route).swaps(reply))
         return raw, reply
@@ -174,10 +178,10 @@ class ChatRelay:
 
     def _patience(self, account: Account, route: ChatRoute, *, stream: bool) -> Patience:
         own, limits = self._settings, route.limits
-        allowed_s = limits.deadline_s or own.llm_deadline_s
+        allowed_s = limits.deadline_s or (own.stream_deadline_s if stream else own.llm_deadline_s)
         deadline_s = account.left_s(allowed_s)
         # A reply in one piece comes when all is generated: only the deadline can bound it.
-        first_s = (limits.first_token_s or own.first_token_s) if stream else deadline_s
+        first_s = min(deadline_s, limits.first_token_s or own.first_token_s) if stream else deadline_s
         idle_s = limits.stream_idle_s or own.stream_idle_s
         spent_s = account.spent_s
         patience = Patience(self.calls.watch, deadline_s=deadline_s - spent_s, first_s=first_s - spent_s, idle_s=idle_s)
@@ -192,11 +196,15 @@ class ChatRelay:
         account.stream = call.stream
         account.model = route.upstream_model
         account.prompt_version = route.prompt_version
+        account.input_tokens = estimated_tokens(call.input_chars)
         account.ask(last_user_text(call.body))
         if call.endpoint is Endpoint.RESPONSES:
             call = replace(call, body=ResponseNames.of(account, route).asked(call.body))
         accept = "text/event-stream" if call.stream else "application/json"
-        left_s = account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s)
+        own = self._settings
+        left_s = account.left_s(
+            route.limits.deadline_s or (own.stream_deadline_s if call.stream else own.llm_deadline_s)
+        )
         headers = (
             *engine_headers(route, account.release, left_s, accept),
             ("x-request-id", account.id),
@@ -280,9 +288,67 @@ def engine_body(call: ModelCall, route: ChatRoute) -> dict[str, Any]:
     return body
 
 
-def usage_or_estimate(reply: Mapping[str, Any]) -> Usage:
-    """Return what a whole reply has used, by its length when the engine does not tell."""
-    return usage_of(reply) or Usage(output=-(-len(reply_text(reply)) // _CHARS_PER_TOKEN), estimated=True)
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """What turns a caller's bytes into what an engine is asked, where nothing else changes than is named here.
+
+    `model` replaces `route`, both as JSON with their key; `defaults` are decoding settings that the caller may have
+    left out.
+    """
+
+    route: bytes
+    model: bytes
+    defaults: tuple[tuple[str, bytes], ...] = ()
+
+    def of(self, raw: bytes, body: Mapping[str, Any]) -> bytes | None:
+        """Return what `engine_body` would give, encoded; None when that takes more than splicing.
+
+        `raw` must be written as the encoder writes: else the key could be spelled in another way, and what looks like
+        it stand somewhere else.
+        """
+        if raw.count(self.route) != 1 or None in body.values() or not _UNSPLICED.isdisjoint(body):
+            return None
+        spliced = raw.replace(self.route, self.model)
+        for name, setting in self.defaults:
+            if name not in body:
+                spliced = b"{%b,%b" % (setting, spliced[1:])
+        return spliced
+
+
+def splice(route: ChatRoute, endpoint: Endpoint, name: str) -> Splice | None:
+    """Return how requests of a route are spliced; None where more than the model and the defaults changes."""
+    is_chat = endpoint is Endpoint.CHAT
+    if route.limits.max_output_tokens is not None or (is_chat and route.prefix_messages):
+        return None
+    decoding = route.decoding if is_chat or endpoint is Endpoint.COMPLETIONS else {}
+    # Each goes before what stands there, so the last comes first.
+    defaults = tuple((key, encoded({key: value})[1:-1]) for key, value in reversed([*decoding.items()]))
+    return Splice(encoded({"model": name})[1:-1], encoded({"model": route.upstream_model})[1:-1], defaults)
+
+
+def is_no_answer(reply: Mapping[str, Any]) -> bool:
+    """Return whether what an engine sent with a 200 is an error all the same, or an answer without choices."""
+    if "choices" in reply:
+        return not isinstance(reply["choices"], list)
+    return bool(reply.get("error")) and _ANSWERS.isdisjoint(reply)
+
+
+def _no_answer(why: str) -> RefusedError:
+    return RefusedError(502, f"the engine's answer cannot be used: {why}; try again", code="upstream_invalid")
+
+
+def usage_or_estimate(reply: Mapping[str, Any], call: ModelCall) -> Usage:
+    """Return what a whole reply has used, by the lengths of question and answer when the engine does not tell."""
+    told = usage_of(reply)
+    if told is not None:
+        return told
+    output = -(-len(reply_text(reply)) // _CHARS_PER_TOKEN)
+    return Usage(uncached=estimated_tokens(call.input_chars), output=output, estimated=True)
+
+
+def estimated_tokens(chars: int) -> int:
+    """Return about how many tokens a text of so many characters has."""
+    return -(-chars // _CHARS_PER_TOKEN)
 
 
 def reply_text(reply: Mapping[str, Any]) -> str:

@@ -69,6 +69,7 @@ class Dispatch:
         self._records = records
         self._clock: Clock = relay.calls.clock
         self._deadline_s = settings.llm_deadline_s
+        self._stream_deadline_s = settings.stream_deadline_s
         self._hedge = Hedge(self._clock, settings.hedge_share, self._calls.hedges) if settings.hedge_share else None
         self._hedge_tokens = settings.hedge_max_tokens
         self._sets: dict[tuple[str, ...], ReplicaSet] = {}
@@ -94,9 +95,10 @@ class Dispatch:
         """Serve a chat, completion or embedding request."""
         route = admitted.runtime
         assert isinstance(route, ChatRoute)  # noqa: S101 - the caller has looked
+        account.stream = call.stream
         self._bound(exchange, account)
         if admitted.orders is None and (route.plan is None or route.plan.is_fixed) and self._hedge is None:
-            await self._relay.serve(exchange, account, call, route)
+            await self._alone(route, lambda: self._relay.serve(exchange, account, call, route))
             return
         call, choice = self._decided(exchange, account, call, admitted, route.plan)
         escalated = self._escalation(call, choice, route.plan)
@@ -124,7 +126,7 @@ class Dispatch:
         assert isinstance(route, ChatRoute)  # noqa: S101 - the caller has looked
         self._bound(exchange, account)
         if admitted.orders is None and (route.plan is None or route.plan.is_fixed):
-            return await self._relay.ask(account, call, route)
+            return await self._alone(route, lambda: self._relay.ask(account, call, route))
         call, choice = self._decided(exchange, account, call, admitted, route.plan)
         escalated = self._escalation(call, choice, route.plan)
         if escalated is not None:
@@ -240,7 +242,8 @@ class Dispatch:
     ) -> Result:
         if not account.ends_s:
             # All models together have the time that one would have.
-            account.ends_s = self._clock.monotonic_s() + self._deadline_s - account.spent_s
+            whole_s = self._stream_deadline_s if account.stream else self._deadline_s
+            account.ends_s = self._clock.monotonic_s() + whole_s - account.spent_s
         failure: Exception | None = None
         for leg in legs:
             pause_s = self._cooled_until_s.get(leg.engine, 0.0) - self._clock.monotonic_s()
@@ -259,6 +262,19 @@ class Dispatch:
                     raise
                 failure = error
         raise failure or _resting()
+
+    async def _alone(self, route: ChatRoute, act: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask the only engine of a route, unless it asked to be left alone."""
+        engine = route.engine_base_url
+        if self.is_cooling(engine):
+            raise _cooling(self._cooled_until_s[engine] - self._clock.monotonic_s())
+        try:
+            return await act()
+        except RefusedError as error:
+            if error.retry_after:
+                # Without a time there is nobody to ask instead, and nothing to wait for.
+                self._cool(Leg("", route, engine), error)
+            raise
 
     @staticmethod
     async def _on(leg: Leg, act: Callable[[Any], Awaitable[Result]]) -> Result:

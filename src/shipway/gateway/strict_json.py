@@ -34,13 +34,23 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     Raises:
         RefusedError: 400, saying what is wrong and where.
     """
+    return strict_body(raw)[0]
+
+
+def strict_body(raw: bytes) -> tuple[dict[str, Any], bool]:
+    """Return the JSON object in a body, and whether it is written as the encoder writes.
+
+    Raises:
+        RefusedError: 400, saying what is wrong and where.
+    """
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _not_json(raw, error) from None
     if not isinstance(value, dict):
         raise RefusedError(400, "the body must be a JSON object")
-    if not _is_canonical(value, raw):
+    canonical = _is_canonical(value, raw)
+    if not canonical:
         keys, wide = _surveyed(value)
         # In order of price: every colon ends a key; every quote before a colon does; the body is read once more.
         if keys != raw.count(b":") and keys != len(_KEY_END.findall(raw)):
@@ -50,7 +60,7 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     # JSON lets control characters in only escaped, all but the last one.
     if (b"\\" in raw and _ESCAPED_CONTROL.search(raw)) or b"\x7f" in raw:
         _refuse_control(value, "")
-    return value
+    return value, canonical
 
 
 def _is_canonical(value: Any, raw: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 Every engine counts in its own words and some count differently: the table below names, for each number, the places
 where it may stand, and the function after it repairs what does not add up. Nothing is taken that cannot be right: a
-cached part larger than the prompt, a number below zero, a text.
+cached part larger than the prompt, a number below zero or beyond all models, a text.
 
 Sources: the engines' API references (OpenAI chat and responses, Azure OpenAI, vLLM, SGLang, llama.cpp server, Ollama,
 TensorRT-LLM, DeepSeek, Cohere and Jina rerank); xAI counts reasoning beside the completion, Gemini leaves it out of the
@@ -49,6 +49,9 @@ _OPENAI = frozenset(
 )
 _READ = frozenset({"cached_tokens", "audio_tokens"})
 
+MOST_TOKENS = 100_000_000
+"""More than any model reads or writes in one request: such a number is an engine's error and is not believed."""
+
 
 def usage_of(reply: Mapping[str, Any]) -> Usage | None:
     """Return the usage in a reply or an event, None when there is none that can be believed."""
@@ -87,7 +90,7 @@ def _plain(told: dict[str, Any]) -> Usage | None:
         reasoning = details.get("reasoning_tokens") if details.__class__ is dict else None
     if cached.__class__ is not int or reasoning.__class__ is not int or told.get("total_tokens") != prompt + output:
         return None
-    if not (0 <= cached <= prompt and 0 <= reasoning <= output):
+    if not (0 <= cached <= prompt <= MOST_TOKENS and 0 <= reasoning <= output <= MOST_TOKENS):
         return None
     return Usage(prompt - cached, cached, output, False, 0, reasoning)  # noqa: FBT003 - by place, twice as fast
 
@@ -168,4 +171,4 @@ def _at(value: Any, path: _Path) -> Any:
 def _whole(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # Cohere writes 12.0
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None

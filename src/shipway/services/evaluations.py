@@ -10,12 +10,14 @@ from shipway.core.canonical import canonical_json
 from shipway.core.errors import NotFoundError
 from shipway.core.ids import Digest, ReleaseId, ulid
 from shipway.core.verdicts import Verdict
+from shipway.evals.assertions import LoadedAssertions, import_function, load_assertions
 from shipway.evals.baseline import NO_JUDGE, bind
 from shipway.evals.dataset import load_dataset
 from shipway.evals.gate_report import GateReport
-from shipway.evals.gate_spec import GateSpec, parse_gates
 from shipway.evals.gates import GateOptions, check_gates, evaluate_gates
-from shipway.evals.metrics import DocumentAccess, MetricContext
+from shipway.evals.metric_context import DocumentAccess, Function, MetricContext
+from shipway.evals.metric_names import functions_needed
+from shipway.evals.metrics import Metric
 from shipway.evals.model import Dataset, RunReport
 from shipway.evals.ports import Target
 from shipway.evals.report import Regression, regressions
@@ -24,6 +26,7 @@ from shipway.evals.runner import Progress, RunPlan, run
 from shipway.evals.scoring import score_attempts
 from shipway.registry.model import Release
 from shipway.services.application import Application
+from shipway.services.gates import gate_metrics, gate_specs, own_sd, quarantine_of
 
 _KIND = "evaluation"
 _NO_CORPUS = NO_JUDGE
@@ -70,6 +73,24 @@ class EvaluationTargets(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What answers are scored by; `functions` are those that metrics name."""
+
+    metrics: Mapping[str, Metric]
+    assertions: LoadedAssertions
+    functions: Mapping[str, Function]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who answers, and what is done with the answers."""
+
+    targets: EvaluationTargets
+    scoring: Scoring
+    progress: Callable[[Progress], None] | None
+
+
 async def evaluate(
     app: Application,
     request: EvaluationRequest,
@@ -86,10 +107,20 @@ async def evaluate(
     release = await app.releases.get(request.release)
     baseline = await _baseline(app, release, request.baseline)
     dataset = await _dataset(app, request.dataset)
-    specs = gate_specs(app)
-    check_gates(specs, dataset)
-    runs = await _runs(app, request, [release] if baseline is None else [release, baseline], dataset, targets, progress)
-    options = GateOptions(first_release=baseline is None, expected_changes=_expected_changes(release, baseline))
+    specs, sd = gate_specs(app.project), await own_sd(app, dataset)
+    metrics = gate_metrics(specs, repeats=request.repeats or app.project.evals.repeats)
+    check_gates(specs, dataset, metrics, sd=sd)
+    loaded = await load_assertions(dataset, app.loaded.root)
+    scoring = Scoring(metrics, loaded, {path: import_function(path) for path in functions_needed(metrics)})
+    asked = [release] if baseline is None else [release, baseline]
+    runs = await _runs(app, request, asked, dataset, Asking(targets, scoring, progress))
+    options = GateOptions(
+        metrics=metrics,
+        first_release=baseline is None,
+        expected_changes=_expected_changes(release, baseline),
+        sd=sd,
+        quarantine=await quarantine_of(app.loaded, dataset, now_s=app.clock.now_s()),
+    )
     baseline_run = runs[baseline.id] if baseline is not None else None
     report = evaluate_gates(specs, runs[release.id], baseline_run, options)
     metric = "supported" if any(spec.metric == "supported" for spec in specs) else "correct"
@@ -105,21 +136,6 @@ async def evaluate(
     )
     await _store(app, evaluation)
     return evaluation
-
-
-def gate_specs(app: Application) -> list[GateSpec]:
-    """Return the project's gates.
-
-    Raises:
-        UsageError: a gate that makes no sense.
-    """
-    entries = []
-    for gate in app.project.gates:
-        given = gate.model_dump(exclude_none=True, exclude={"reason"})
-        entries.append(
-            {k: v for k, v in given.items() if not (k in ("zero_tolerance", "cluster_robust") and v is False)}
-        )
-    return parse_gates(entries)
 
 
 async def latest_evaluation(app: Application, release: str) -> dict[str, Any] | None:
@@ -156,12 +172,7 @@ async def _dataset(app: Application, named: str) -> Dataset:
 
 
 async def _runs(
-    app: Application,
-    request: EvaluationRequest,
-    releases: list[Release],
-    dataset: Dataset,
-    targets: EvaluationTargets,
-    progress: Callable[[Progress], None] | None,
+    app: Application, request: EvaluationRequest, releases: list[Release], dataset: Dataset, asking: Asking
 ) -> dict[str, RunReport]:
     settings = app.project.evals
     plan = RunPlan(
@@ -169,14 +180,19 @@ async def _runs(
         concurrency=request.concurrency or settings.concurrency,
         timeout_s=settings.case_timeout_s,
     )
+    targets, scoring = asking.targets, asking.scoring
     async with AsyncExitStack() as stack:
         opened = {str(release.id): await stack.enter_async_context(targets.opened(release)) for release in releases}
-        attempts = await run(opened, dataset, plan, clock=app.clock, progress=progress)
+        attempts = await run(opened, dataset, plan, clock=app.clock, progress=asking.progress)
     reports: dict[str, RunReport] = {}
     for release in releases:
-        context = MetricContext(access=await targets.access(release))
-        results = score_attempts(attempts[release.id], dataset, context)
-        binding = bind(dataset, corpus=_corpus_digest(release))
+        context = MetricContext(
+            access=await targets.access(release),
+            assertions=scoring.assertions.by_case,
+            functions={**scoring.assertions.functions, **scoring.functions},
+        )
+        results = score_attempts(attempts[release.id], dataset, context, scoring.metrics)
+        binding = bind(dataset, corpus=_corpus_digest(release), schemas=scoring.assertions.digest)
         reports[release.id] = RunReport(release.id, release.id, dataset, plan.repeats, results, binding)
     return reports
 

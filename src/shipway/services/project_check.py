@@ -4,7 +4,7 @@ The project file itself is valid already: this looks at the files, documents, mo
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -15,14 +15,17 @@ from shipway.config.loading import LoadedProject
 from shipway.config.secrets import resolve_secret, secret_references
 from shipway.config.sections.gates import Gate
 from shipway.config.yaml_source import KeyPath, dotted
+from shipway.core.clock import Clock, SystemClock
 from shipway.core.errors import ConfigError, DatasetError, ShipwayError, UsageError
 from shipway.core.ports import KeyStore
-from shipway.evals.gate_spec import NonRegressionGate, parse_gates
+from shipway.evals.gate_spec import GateSpec, NonRegressionGate, parse_gates
 from shipway.evals.gates import check_gates
 from shipway.evals.model import Dataset
+from shipway.evals.power import check_family
 from shipway.rag.sources import problem_lines, scan
+from shipway.services.gates import gate_metrics, gate_specs, quarantine_of
 from shipway.services.models import WITHOUT_MODEL, ModelKind
-from shipway.services.project_dataset import project_dataset
+from shipway.services.project_dataset import named_dataset_problems, project_dataset
 from shipway.services.releases import PromptReader, code_files, prompt_file
 
 
@@ -40,11 +43,12 @@ class InstalledModels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckParts:
-    """What the check looks with; `suffixes` are those of readable documents."""
+    """What the check looks with; `suffixes` are those of readable documents, `clock` says what has expired."""
 
     prompts: PromptReader
     models: InstalledModels
     suffixes: Collection[str]
+    clock: Clock = field(default_factory=SystemClock)
 
 
 async def project_problems(loaded: LoadedProject, parts: CheckParts) -> list[str]:
@@ -56,7 +60,9 @@ async def project_problems(loaded: LoadedProject, parts: CheckParts) -> list[str
         dataset = await project_dataset(loaded, documents=documents)
     except DatasetError as error:
         problems += error.problems
+    problems += await named_dataset_problems(loaded)
     problems += _gate_problems(loaded, dataset)
+    problems += await _quarantine_problems(loaded, dataset, parts.clock)
     # Two keys may name the same broken file.
     return list(dict.fromkeys(problems))
 
@@ -68,17 +74,30 @@ async def startup_problems(loaded: LoadedProject, parts: CheckParts) -> list[str
 
 
 async def key_problems(loaded: LoadedProject, keys: KeyStore, *, now_s: float) -> list[str]:
-    """Return the keys in force whose tenant the project does not have; without `tenants` any name is right."""
-    tenants = loaded.project.tenants
-    if not tenants:
-        return []
+    """Return the keys in force that the project contradicts: their tenant is gone, or their limits name another.
+
+    Without `tenants` any tenant is right.
+    """
+    tenants, limits = loaded.project.tenants, loaded.project.key_limits
     known = ", ".join(sorted(tenants))
-    return [
-        f"{loaded.nearest_place(('tenants',))}: tenants: the key {entry.key_id} belongs to {entry.tenant!r}, which is"
-        f" not in tenants (it has {known}); add it, or revoke the key with `shipway key revoke {entry.key_id}`"
-        for entry in await keys.list()
-        if entry.tenant not in tenants and (entry.expires_at_s is None or entry.expires_at_s > now_s)
-    ]
+    problems = []
+    for entry in await keys.list():
+        if entry.expires_at_s is not None and entry.expires_at_s <= now_s:
+            continue
+        if tenants and entry.tenant not in tenants:
+            problems.append(
+                f"{loaded.nearest_place(('tenants',))}: tenants: the key {entry.key_id} belongs to {entry.tenant!r},"
+                f" which is not in tenants (it has {known}); add it, or revoke the key with"
+                f" `shipway key revoke {entry.key_id}`"
+            )
+        own = limits.get(entry.key_id)
+        if own is not None and own.tenant != entry.tenant:
+            place = loaded.nearest_place(("key_limits", entry.key_id, "tenant"))
+            problems.append(
+                f"{place}: key_limits.{entry.key_id}.tenant: the key belongs to {entry.tenant!r}, not to"
+                f" {own.tenant!r}; these limits would not hold for it"
+            )
+    return problems
 
 
 def project_warnings(loaded: LoadedProject, environ: Mapping[str, str]) -> list[str]:
@@ -135,18 +154,50 @@ def _corpus_documents(loaded: LoadedProject, parts: CheckParts) -> tuple[frozens
 
 
 def _gate_problems(loaded: LoadedProject, dataset: Dataset | None) -> Iterator[str]:
+    parsed: list[tuple[int, GateSpec]] = []
     for index, gate in enumerate(loaded.project.gates):
         yield from _tried(loaded, ("gates", index), partial(_check_gate, gate, dataset))
+        parsed += [(index, spec) for spec in _own_specs(gate)]
+    family = [(index, spec) for index, spec in parsed if isinstance(spec, NonRegressionGate)]
+    for index, spec in family[1:]:
+        # Each with the first alone, so that every line that differs is named.
+        yield from _tried(loaded, ("gates", index), partial(check_family, [family[0][1], spec]))
+    if any(gate.model_update for gate in loaded.project.gates):
+        yield from _tried(loaded, ("gates",), partial(_check_update, loaded, dataset))
+
+
+def _own_specs(gate: Gate) -> list[GateSpec]:
+    try:
+        return parse_gates([gate.model_dump(exclude_defaults=True)])
+    except UsageError:
+        return []  # said already
 
 
 def _check_gate(gate: Gate, dataset: Dataset | None) -> None:
-    given = gate.model_dump(exclude_defaults=True, exclude={"reason"})
-    specs = parse_gates([given])
+    specs = parse_gates([gate.model_dump(exclude_defaults=True)])
     if dataset is not None:
-        check_gates(specs, dataset)
-    elif not isinstance(specs[0], NonRegressionGate):
+        check_gates(specs, dataset, gate_metrics(specs))
+    elif specs and not isinstance(specs[0], NonRegressionGate):
         # Whether a drop can be seen depends on the cases, which could not be read; nothing else does.
-        check_gates(specs, Dataset("", ()))
+        check_gates(specs, Dataset("", ()), gate_metrics(specs))
+
+
+def _check_update(loaded: LoadedProject, dataset: Dataset | None) -> None:
+    """Refuse the comparisons that a model update adds, where a gate of that metric stands alone and is fine."""
+    specs = gate_specs(loaded.project)
+    added = [spec for spec in specs if isinstance(spec, NonRegressionGate) and spec.model_update]
+    if dataset is not None:
+        check_gates(added, dataset, gate_metrics(added))
+
+
+async def _quarantine_problems(loaded: LoadedProject, dataset: Dataset | None, clock: Clock) -> list[str]:
+    if dataset is None:
+        return []
+    try:
+        await quarantine_of(loaded, dataset, now_s=clock.now_s())
+    except (ConfigError, DatasetError) as error:
+        return error.problems
+    return []
 
 
 def _tried(loaded: LoadedProject, key: KeyPath, look: Callable[[], object]) -> Iterator[str]:

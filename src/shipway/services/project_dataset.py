@@ -2,36 +2,36 @@
 
 from collections.abc import Collection
 
-import anyio
-
 from shipway.config.loading import LoadedProject
 from shipway.core.errors import DatasetError
-from shipway.evals.dataset import parse_dataset
 from shipway.evals.model import Dataset
+from shipway.services.dataset_files import Known, entry_named, form_of, read_dataset_file
 
 
 async def project_dataset(loaded: LoadedProject, *, documents: Collection[str] | None = None) -> Dataset | None:
     """Return the cases that count, or None for a project that neither names a dataset nor has a gate.
 
-    `documents` are the corpus's; when given, what cases expect and who asks them must be known there.
+    `evals.dataset` is a file, or a name of `datasets`. `documents` are the corpus's; when given, what cases expect and
+    who asks them must be known there.
 
     Raises:
         DatasetError: everything that is wrong with the file, each problem with its line.
     """
     settings, key = loaded.project.evals, ("evals", "dataset")
-    shown = settings.dataset
+    entry = entry_named(loaded, settings.dataset)
+    shown = entry.path if entry else settings.dataset
+    corpus = loaded.project.corpus if _asks_documents(loaded) else None
+    known = None if corpus is None else documents
+    tenants = None if corpus is None or known is None else {source.tenant for source in corpus.sources}
     try:
-        data = await anyio.Path(loaded.root / shown).read_bytes()
+        found = await read_dataset_file(loaded.root / shown, shown, form_of(entry), Known(known, tenants))
     except OSError as error:
         if isinstance(error, FileNotFoundError) and key not in loaded.places and not loaded.project.gates:
             return None
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         problem = f"{loaded.nearest_place(key)}: evals.dataset: {shown}: {reason}; write the cases or correct the path"
         raise DatasetError([problem]) from error
-    corpus = loaded.project.corpus if _asks_documents(loaded) else None
-    known = None if corpus is None else documents
-    tenants = None if corpus is None or known is None else {source.tenant for source in corpus.sources}
-    dataset = parse_dataset(data, shown, documents=known, tenants=tenants)
+    dataset = found.dataset
     if settings.split == "all":
         return dataset
     judged = dataset.only(settings.split)
@@ -41,6 +41,23 @@ async def project_dataset(loaded: LoadedProject, *, documents: Collection[str] |
         problem = f"{place}: evals.split: no case of {shown} has the split {settings.split!r} that gates judge"
         raise DatasetError([f"{problem} (there is {there}); give cases that split, or set evals.split"])
     return judged
+
+
+async def named_dataset_problems(loaded: LoadedProject) -> list[str]:
+    """Return what is wrong with the files that `datasets` names, a line each."""
+    problems: list[str] = []
+    for name, entry in loaded.project.datasets.items():
+        try:
+            await read_dataset_file(loaded.root / entry.path, entry.path, form_of(entry))
+        except OSError as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            place = loaded.nearest_place(("datasets", name, "path"))
+            problems.append(
+                f"{place}: datasets.{name}.path: {entry.path}: {reason}; write the cases or correct the path"
+            )
+        except DatasetError as error:
+            problems += error.problems
+    return problems
 
 
 def _asks_documents(loaded: LoadedProject) -> bool:

@@ -91,7 +91,7 @@ def paired_test(
         lower_bound=estimate.mean - one_sided,
         upper_bound=estimate.mean + one_sided,
         interval=(estimate.mean - two_sided, estimate.mean + two_sided),
-        minimum_detectable_effect=_z_sum(alpha, DEFAULT_BETA) * estimate.standard_error,
+        minimum_detectable_effect=minimum_detectable(estimate.standard_error, alpha),
     )
 
 
@@ -160,6 +160,17 @@ def n_needed(
     if math.isinf(standard_error):
         return None
     return max(1, math.ceil(n * (_z_sum(alpha, beta) * standard_error / delta) ** 2))
+
+
+def minimum_detectable(standard_error: float, alpha: float, beta: float = DEFAULT_BETA) -> float:
+    """Compute the drop that a one-sided test at `alpha` misses with probability `beta`.
+
+    Raises:
+        ValueError: `alpha` or `beta` outside (0, 1).
+
+    Source: Miller 2024, arXiv 2411.00640, power analysis.
+    """
+    return _z_sum(alpha, beta) * standard_error
 
 
 def smallest_visible_delta(

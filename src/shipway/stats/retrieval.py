@@ -33,6 +33,17 @@ def precision_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> 
     return sum(_hits(ranked, relevant, k)) / k
 
 
+def hit_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """Return 1 when any of the first k documents is relevant, else 0.
+
+    Raises:
+        ValueError: no relevant documents, or `k` < 1.
+
+    Source: trec_eval `success`.
+    """
+    return float(any(_hits(ranked, relevant, k)))
+
+
 def reciprocal_rank(ranked: Sequence[str], relevant: Collection[str]) -> float:
     """Compute 1 / rank of the first relevant document, 0 when there is none.
 

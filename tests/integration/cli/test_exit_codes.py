@@ -49,9 +49,25 @@ ARGUMENTS: dict[str, list[str]] = {
     "doctor": [],
     "down": [],
     "engine": ["echo"],
+    "gate check": [],
+    "gate explain": [RELEASE],
+    "gate run": [RELEASE],
+    "gate simulate": [],
+    "dataset check": [],
+    "dataset diff": ["faq@1", "faq@2"],
+    "dataset import": ["x.csv", "--from", "csv", "--out", "x.jsonl"],
+    "dataset list": [],
+    "dataset register": [],
+    "dataset schema": [],
+    "dataset split": ["faq", "--out", "x.jsonl"],
+    "dataset stats": [],
     "eval compare": [RELEASE, RELEASE],
     "eval run": [RELEASE],
     "init": [],
+    "judge anchors": ["held"],
+    "judge calibrate": ["held"],
+    "judge label": [RELEASE],
+    "judge try": ["held", "film", "--answer", "I don't know."],
     "key create": [],
     "key list": [],
     "key revoke": ["key_0"],
@@ -82,7 +98,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "supervise": [],
     "up": [],
 }
-WITHOUT_PROJECT = {"config schema", "demo", "init", "models install", "models list"}
+WITHOUT_PROJECT = {"config schema", "dataset import", "dataset schema", "demo", "init", "models install", "models list"}
 CASES = [
     ("film", "How long may a film be kept?", "7 days"),
     ("book", "How long may a book be kept?", "28 days"),
@@ -185,9 +201,17 @@ def library(make_app):
     project.edit("shipway.yaml", "{ metric: tenant_leak, zero_tolerance: true }", "{ metric: correct, min: 0.2 }")
     rollout = "rollout: { steps: [{ weight: 0.5 }, { weight: 1.0 }], drain_s: 0 }"
     project.edit("shipway.yaml", "app: small-rag", f"app: small-rag\n{rollout}\npipeline: {{ r: {{ uses: release }} }}")
+    judges = "judges: { held: { kind: llm, model: echo, anchors: evals/anchors.jsonl } }"
+    project.edit("shipway.yaml", "app: small-rag", f"app: small-rag\n{judges}")
     asker = {"tenant": "default", "groups": ["public"]}
     cases = [{"id": name, "question": question, "must_contain": [part], **asker} for name, question, part in CASES]
+    cases.append({"id": "dogs", "question": "Which dogs does the mayor keep?", "unanswerable": True, **asker})
     project.write("evals/cases.jsonl", "\n".join(json.dumps(case) for case in cases))
+    # What declines is judged without asking a model.
+    declined = [("film", 0), ("book", 0), ("opens", 0), ("dogs", 1)]
+    row = {"answer": "I don't know.", "task": "abstention"}
+    labels = [{"case": name, "label": label, **row} for name, label in declined]
+    project.write("evals/labels.jsonl", "\n".join(json.dumps(label) for label in labels))
     return project
 
 
@@ -204,6 +228,49 @@ def operate_traffic(ok: Any) -> None:
     ok("flag delete", "tone")
     ok("feedback list")
     ok("cache show", code=2)  # nothing is calibrated
+
+
+def operate_datasets(ok: Any, folder: Path) -> None:
+    """Run the commands of datasets."""
+    assert ok("dataset check")["dataset"] == "cases"
+    assert ok("dataset stats")
+    assert ok("dataset register")
+    assert ok("dataset list")
+    assert ok("dataset diff", "cases@1", "cases@1")
+    assert ok("dataset split", "evals/cases.jsonl", "--out", str(folder / "split.jsonl"))
+
+
+def operate_gates(ok: Any, release: str) -> None:
+    """Run the commands that look at gates and at what they found."""
+    assert ok("gate check")["refused"] == 0
+    assert ok("gate simulate", "--decisions", "20")["rows"]
+    assert ok("gate run", release)["verdict"] == "PASS"
+    assert ok("gate explain", release)["gates"]
+
+
+def operate_rollouts(ok: Any, first: str, second: str) -> None:
+    """Roll a release out, back, and half-way."""
+    started = ok("deploy", second)["rollout"]
+    ok("rollout pause", started)
+    assert ok("rollout watch", started, code=4)["state"] == "paused"
+    ok("rollout resume", started)
+    assert ok("rollout status")["rollout"] == started
+    ok("rollout promote", started)
+    assert ok("rollout watch", started)["state"] == "completed"
+    assert [item["rollout"] for item in ok("rollout list")] == [started]
+    assert ok("rollback")["release"] == first
+    ok("eval run", second)
+    again = ok("deploy", second)["rollout"]
+    ok("rollout abort", again)
+    assert ok("rollout watch", again, code=1)["state"] == "rolled_back"
+
+
+def hold_a_judge(project: Any, ok: Any) -> None:
+    """Run the commands of judges; `judge label` needs a person."""
+    anchors = str(project.root / "evals" / "anchors.jsonl")
+    assert ok("judge calibrate", "held", "--write-anchors", anchors)["anchors"] == 4
+    assert ok("judge anchors", "held")["changed"] == 0
+    assert ok("judge try", *ARGUMENTS["judge try"], "--task", "abstention")["score"] == 0
 
 
 def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_path):
@@ -228,10 +295,13 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert len(ok("key list")) == 1
     first = ok("release create")["release"]
     assert ok("eval run", first)["verdict"] == "PASS"
+    operate_gates(ok, first)
+    operate_datasets(ok, tmp_path)
     assert ok("deploy", first, "--dry-run")["dry_run"] is True
     ok("deploy", first)
     assert ok("rag ask", "How long may a film be kept?", "--tenant", "default")["answer"]
     operate_traffic(ok)
+    hold_a_judge(library, ok)
     library.edit("prompts/answer.yaml", "Answer from the text.", "Answer from the text, please.")
     second = ok("release create")["release"]
     ok("shadow set", "ask", second)
@@ -241,19 +311,7 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert len(ok("release list")) == 2
     ok("eval run", second)
     ok("eval compare", first, second)
-    started = ok("deploy", second)["rollout"]
-    ok("rollout pause", started)
-    assert ok("rollout watch", started, code=4)["state"] == "paused"
-    ok("rollout resume", started)
-    assert ok("rollout status")["rollout"] == started
-    ok("rollout promote", started)
-    assert ok("rollout watch", started)["state"] == "completed"
-    assert [item["rollout"] for item in ok("rollout list")] == [started]
-    assert ok("rollback")["release"] == first
-    ok("eval run", second)
-    again = ok("deploy", second)["rollout"]
-    ok("rollout abort", again)
-    assert ok("rollout watch", again, code=1)["state"] == "rolled_back"
+    operate_rollouts(ok, first, second)
     assert ok("pipeline run")["verdict"] == "PASS"
     assert {finding["state"] for finding in ok("doctor")} <= {"ok", "warning"}
     assert ok("audit list")
@@ -265,7 +323,7 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
 
     foreground = {"control", "engine", "serve", "supervise"}
     # Calibrating takes 299 judged pairs at least, which two documents do not give; its own tests have them.
-    assert set(ARGUMENTS) - seen - WITHOUT_PROJECT - foreground - {"up", "cache calibrate"} == set()
+    assert set(ARGUMENTS) - seen - WITHOUT_PROJECT - foreground - {"up", "cache calibrate", "judge label"} == set()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

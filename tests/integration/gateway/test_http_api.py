@@ -73,13 +73,13 @@ async def test_the_official_client_raises_its_own_error_classes(bench):
         with pytest.raises(openai.BadRequestError) as caught:
             await client.chat.completions.create(model="chat", messages=[])
         assert caught.value.param == "messages"
+        bench.upstream.play(lambda wire: wire.json({}, 500))
+        with pytest.raises(openai.InternalServerError):
+            await client.chat.completions.create(model="chat", messages=ASK["messages"])
         bench.upstream.play(lambda wire: wire.json({"error": {"message": "slow"}}, 429, retry_after="3"))
         with pytest.raises(openai.RateLimitError) as limited:
             await client.chat.completions.create(model="chat", messages=ASK["messages"])
         assert limited.value.response.headers["retry-after"] == "3"
-        bench.upstream.play(lambda wire: wire.json({}, 500))
-        with pytest.raises(openai.InternalServerError):
-            await client.chat.completions.create(model="chat", messages=ASK["messages"])
 
 
 async def test_the_official_client_raises_when_a_stream_is_cut(bench):

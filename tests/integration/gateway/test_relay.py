@@ -177,7 +177,7 @@ async def test_a_client_that_leaves_before_the_first_byte_cancels_the_upstream(b
     await asyncio.wait_for(bench.upstream.heard[0].closed.wait(), 5)
     await _until(lambda: bench.sink.records)
     (record,) = bench.sink.records
-    assert (record.status, record.events) == (499, ("client_gone",))
+    assert (record.status, record.events) == (499, ("client_gone", "usage_estimated"))
 
 
 async def test_a_client_that_leaves_mid_stream_cancels_the_upstream_before_its_next_chunk(bench):

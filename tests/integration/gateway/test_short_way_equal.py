@@ -205,9 +205,14 @@ class Side:
             "records": [_record(record) for record in bench.sink.records[marks[0] :]],
             "logged": [_record(record) for record in bench.logged[marks[1] :]],
             "counted": [_record(record) for record in bench.metrics.seen[marks[2] :]],
-            "heard": [(heard.target, heard.body, _asked(heard.headers)) for heard in bench.upstream.heard[marks[3] :]],
+            "heard": [_heard(heard) for heard in bench.upstream.heard[marks[3] :]],
             "left": await left(self.quotas),
         }
+
+
+def _heard(heard: Any) -> tuple[str, Any, int, dict[str, str]]:
+    """Return what an engine was asked; the order of its keys means nothing."""
+    return heard.target, orjson.loads(heard.body), len(heard.body), _asked(heard.headers)
 
 
 def _plain_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -36,6 +36,6 @@ def build_run(scores, *, metric="correct", per_cluster=1, corpus="corpus", outpu
     return RunReport("target", "rel", dataset, repeats, results, bind(dataset, corpus=digest_json(corpus)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_of():
     return build_run

@@ -41,3 +41,12 @@ def test_code_indentation_and_file_borders_do():
 def test_the_metric_code_has_a_digest():
     assert metric_code_digest().startswith("sha256:")
     assert metric_code_digest() == A.metrics
+
+
+def test_a_baseline_of_another_judge_is_refused_with_the_digest_that_differs():
+    ours, theirs = (digest_json({"judge": name}) for name in ("small", "large"))
+    runs = [bind(DATASET, corpus=digest_json("corpus"), judge=judge) for judge in (ours, theirs)]
+    with pytest.raises(GateRefusedError) as caught:
+        demand_comparable(runs[0], runs[1])
+    assert caught.value.message == f"candidate and baseline are not comparable; judge: {ours} against {theirs}"
+    assert "Rerun the baseline release" in caught.value.hint

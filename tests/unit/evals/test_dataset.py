@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.core.errors import DatasetError
-from shipway.evals.dataset import dataset_schema, load_dataset, parse_dataset
+from shipway.evals.dataset import dataset_schema, load_dataset, parse_dataset, read_dataset, written_jsonl
 
 JSONL = """\
 {"id": "a", "question": "How long?", "must_contain": ["30 days", ["EUR", "euro"]], "expected_sources": ["r.md"]}
@@ -98,7 +98,7 @@ def test_every_problem_of_a_file_is_reported_at_once_with_its_line():
         ('"question": " "', "question: written twice"),
         ('"tenant": NaN', "NaN is not JSON"),
         ('"assert": [{"type": "contians", "value": "x"}]', "assert[0]: type: unknown 'contians'; did you mean"),
-        ('"assert": [{"type": "json-schema", "value": "x"}]', "assert[0]: type: 'json-schema' comes with a later"),
+        ('"assert": [{"type": "javascript", "value": "x"}]', "assert[0]: type: 'javascript' is run by promptfoo"),
         ('"assert": {"type": "equals"}', "assert: expected a list of objects"),
     ],
 )
@@ -155,13 +155,9 @@ def test_an_empty_file_is_refused(text):
     assert problems_of(text, file) == [f"{file}:1: no cases; write at least one"]
 
 
-@pytest.mark.parametrize("bom", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
-def test_a_byte_order_mark_is_refused(bom):
-    assert "byte-order mark" in problems_of(bom + JSONL.encode())[0]
-
-
 def test_other_encodings_are_refused_with_line_and_byte():
-    assert problems_of(b'{"id": "a"}\n{"id": "caf\xe9"}') == ["cases.jsonl:2: not UTF-8 (byte 0xe9); save it as UTF-8"]
+    (problem,) = problems_of(b'{"id": "a"}\n{"id": "caf\xe9"}')
+    assert problem.startswith("cases.jsonl:2: not UTF-8 (byte 0xe9); save it as UTF-8")
 
 
 def test_an_unknown_format_is_refused():
@@ -246,3 +242,56 @@ def test_half_of_a_surrogate_pair_is_no_text_in_any_field():
         "c.jsonl:1: question: holds \\ud800",
         "c.jsonl:1: tags[0]: holds \\udc00",
     ]
+
+
+def test_context_messages_variables_and_metadata_are_read():
+    row = {
+        "id": "a",
+        "question": "And then?",
+        "context": ["A passage."],
+        "messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}],
+        "variables": {"city": "Leiden", "n": 3},
+        "metadata": {"origin": "x.yaml#1"},
+    }
+    case = parse_dataset(json.dumps(row).encode(), "c.jsonl").cases[0]
+    assert case.context == ("A passage.",)
+    assert case.messages[1]["content"] == "Hi"
+    assert (case.variables["n"], case.metadata["origin"]) == (3, "x.yaml#1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ('"context": "x"', "context: expected a list of texts, got text (x)"),
+        ('"messages": {"role": "user"}', "messages: expected a list of objects with 'role' and 'content'"),
+        ('"messages": [{"role": "robot", "content": "x"}]', "messages[0]: role must be one of system, developer, user"),
+        ('"messages": [{"role": "user"}]', "messages[0]: content: missing"),
+        ('"messages": [{"role": "user", "content": 5}]', "messages[0]: content: expected text, got a number (5)"),
+        ('"variables": ["x"]', "variables: expected an object, got a list"),
+        ('"metadata": "x"', "metadata: expected an object, got text (x)"),
+        ('"metadata": {"a": "\\ud800"}', "metadata: "),
+    ],
+)
+def test_a_wrong_field_of_the_turns_before_is_named(fields, problem):
+    found = problems_of('{"id": "a", "question": "q", ' + fields + "}")
+    assert found[0].startswith(f"cases.jsonl:1: {problem}"), found
+
+
+def test_yaml_values_that_json_cannot_hold_are_named():
+    (problem,) = problems_of("- id: a\n  question: q\n  metadata: {day: 2026-01-31}\n", "c.yaml")
+    assert problem == "c.yaml:3: metadata: $.day: date has no canonical form; use JSON values"
+
+
+def test_a_case_is_written_back_as_it_was_read():
+    cases = parse_dataset(JSONL.encode(), "c.jsonl")
+    again = parse_dataset(written_jsonl(cases.cases), "c.jsonl")
+    assert again.digest == cases.digest
+    assert written_jsonl(again.cases).splitlines()[0] == (
+        b'{"id": "a", "question": "How long?", "expected_sources": ["r.md"], "must_contain": ["30 days", '
+        b'["EUR", "euro"]]}'
+    )
+
+
+def test_the_line_of_every_case_is_known():
+    assert read_dataset(JSONL.encode(), "c.jsonl").lines == {"a": 1, "b": 3}
+    assert read_dataset(YAML.encode(), "c.yaml").place("a") == "c.yaml:7"

@@ -25,7 +25,10 @@ def test_each_kind_of_gate_is_parsed():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"metric": "correct"}, "needs exactly one of min, max, non_regression, zero_tolerance; has none of them"),
+        (
+            {"metric": "correct"},
+            "needs exactly one of min, max, non_regression, zero_tolerance, model_update; has none of them",
+        ),
         ({"metric": "correct", "min": 0.1, "max": 0.2}, "has min and max"),
         ({"min": 0.1}, "metric: expected a metric's name, got None"),
         ({"metric": "correct", "min": 0.1, "tag": ["x"]}, "tag: unknown key of a min gate; did you mean 'tags'?"),
@@ -69,3 +72,26 @@ def test_labels_say_what_is_demanded():
         "correct does not regress",
         "tenant_leak never",
     ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"metric": "mrr", "non_regression": "auto", "mode": "relative"}, "a relative drop is a share of the baseline"),
+        ({"metric": "mrr", "non_regression": 2, "mode": "relative"}, "a relative drop is a share of the baseline"),
+        ({"metric": "mrr", "non_regression": 0.1, "mode": "percent"}, "mode: expected 'absolute' or 'relative'"),
+        ({"metric": "mrr", "min": 0.1, "mode": "relative"}, "mode: unknown key of a min gate"),
+        ({"metric": "mrr", "min": 0.1, "reason": 3}, "reason: expected a text, got 3"),
+        ({"model_update": True, "metric": "mrr"}, "metric: unknown key of a model_update gate"),
+        ({"model_update": "yes"}, "model_update: expected true, got 'yes'"),
+    ],
+)
+def test_a_wrong_mode_reason_or_model_update_is_refused(entry, message):
+    with pytest.raises(UsageError) as caught:
+        parse_gates([entry])
+    assert message in str(caught.value)
+
+
+def test_what_a_settings_section_writes_out_is_not_taken_for_given():
+    entry = {"metric": "correct", "min": 0.5, "tags": (), "alpha": 0.05, "mode": "absolute", "model_update": False}
+    assert parse_gates([entry]) == [ThresholdGate("correct", min=0.5)]

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from shipway.core.errors import UsageError
 from shipway.core.record import ABSTAINED, FALLBACK, UNSUPPORTED
-from shipway.evals import metrics
 from shipway.evals.metrics import METRICS, DocumentAccess, MetricContext
 from shipway.evals.model import Case, Output
 
@@ -71,10 +70,11 @@ def test_ranking_metrics_read_the_retrieved_documents_in_order():
     assert score("recall_at_5", ANSWERABLE, output) == 1.0
     assert score("mrr", ANSWERABLE, output) == 0.5
     assert score("ndcg_at_5", ANSWERABLE, output) == pytest.approx(0.6309, abs=1e-4)
+    assert score("map", ANSWERABLE, output) == 0.5
     assert score("context_precision", ANSWERABLE, output) == 0.5
 
 
-@pytest.mark.parametrize("name", ["recall_at_5", "mrr", "ndcg_at_5", "context_precision"])
+@pytest.mark.parametrize("name", ["recall_at_5", "mrr", "ndcg_at_5", "map", "context_precision"])
 def test_retrieving_nothing_is_zero_where_something_was_expected(name):
     assert score(name, ANSWERABLE, Output()) == 0.0
 
@@ -84,6 +84,30 @@ def test_retrieving_nothing_is_zero_where_something_was_expected(name):
 )
 def test_citation_correct_is_the_share_of_citations_that_were_expected(citations, expected):
     assert score("citation_correct", ANSWERABLE, Output(answer="30", citations=citations)) == expected
+
+
+@pytest.mark.parametrize(
+    ("citations", "precision", "recall"),
+    [(("r.md",), 1.0, 0.5), (("r.md", "x.md", "r.md"), 0.5, 0.5), (("r.md", "s.md"), 1.0, 1.0), ((), None, 0.0)],
+)
+def test_citations_are_judged_by_what_is_cited_and_by_what_should_be(citations, precision, recall):
+    case = Case(id="a", question="?", expected_sources=("r.md", "s.md"))
+    output = Output(answer="30", citations=citations)
+    assert score("citation_precision", case, output) == precision
+    assert score("citation_recall", case, output) == recall
+
+
+def test_abstention_is_right_when_declining_and_only_then_is_right():
+    answered = Output(answer="42")
+    assert [score("abstention", case, DECLINED) for case in (UNANSWERABLE, ANSWERABLE)] == [1.0, 0.0]
+    assert [score("abstention", case, answered) for case in (UNANSWERABLE, ANSWERABLE)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["latency_ms", "ttft_ms", "cost_usd"])
+def test_what_was_measured_of_an_answer_out_of_the_cache_is_not_its_own(name):
+    measured = {"latency_ms": 7.0, "ttft_ms": 7.0, "cost_usd": 7.0}
+    assert score(name, ANSWERABLE, Output(**measured)) == 7.0
+    assert score(name, ANSWERABLE, Output(**measured, cached=True)) is None
 
 
 def test_citations_resolve_to_retrieved_documents_of_the_corpus():
@@ -136,23 +160,44 @@ def test_assertions_hold_all_or_not_at_all():
     assert score("assertions", case, Output(answer="30 days")) == 0.0
 
 
+def test_the_score_of_assertions_is_their_share_by_weight():
+    entries = ({"type": "icontains", "value": "30", "weight": 3}, {"type": "length", "max": 5})
+    case = Case(id="a", question="?", assertions=entries)
+    assert score("assertion_score", case, Output(answer="30 days")) == 0.75
+    assert score("assertion_score", case, Output(answer="30")) == 1.0
+
+
+@pytest.mark.parametrize("name", ["assertions", "assertion_score"])
+def test_an_assertion_that_cannot_be_judged_leaves_no_score(name):
+    case = Case(id="a", question="?", assertions=({"type": "icontains", "value": "x"}, {"type": "cost", "max": 1}))
+    with pytest.raises(UsageError, match="cost_usd was not measured"):
+        score(name, case, Output(answer="x"))
+
+
 @pytest.mark.parametrize(
     ("name", "case", "output"),
     [
         ("correct", UNANSWERABLE, Output(answer="x")),
         ("correct", Case(id="a", question="?"), Output(answer="x")),
         ("assertions", ANSWERABLE, Output(answer="x")),
+        ("assertion_score", ANSWERABLE, Output(answer="x")),
         ("refused", ANSWERABLE, DECLINED),
         ("wrong_refusal", UNANSWERABLE, DECLINED),
         ("recall_at_5", UNANSWERABLE, Output(retrieved=("x",))),
         ("mrr", UNANSWERABLE, Output(retrieved=("x",))),
         ("ndcg_at_5", UNANSWERABLE, Output(retrieved=("x",))),
+        ("map", UNANSWERABLE, Output(retrieved=("x",))),
         ("context_precision", UNANSWERABLE, Output(retrieved=("x",))),
         ("citation_resolves", ANSWERABLE, Output(answer="x")),
         ("citation_correct", UNANSWERABLE, Output(citations=("x",))),
         ("citation_correct", ANSWERABLE, DECLINED),
+        ("citation_precision", UNANSWERABLE, Output(citations=("x",))),
+        ("citation_precision", ANSWERABLE, DECLINED),
+        ("citation_recall", UNANSWERABLE, Output(citations=("x",))),
+        ("citation_recall", ANSWERABLE, DECLINED),
         ("tenant_leak", ANSWERABLE, Output(retrieved=("x",))),
         ("latency_ms", ANSWERABLE, Output()),
+        ("ttft_ms", ANSWERABLE, Output()),
         ("cost_usd", ANSWERABLE, Output()),
     ],
 )
@@ -184,5 +229,6 @@ def test_a_metric_that_does_not_apply_to_a_case_gives_it_no_score(metric, case, 
 def test_every_metric_is_registered_under_its_own_name_and_documented():
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.compute is getattr(metrics, name)
         assert metric.compute.__doc__
+        assert metric.task is None
+        assert metric.over_repeats is None

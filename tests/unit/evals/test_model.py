@@ -19,6 +19,16 @@ def test_the_digest_changes_with_any_field_of_any_case():
     assert Dataset("faq", changed).digest != Dataset("faq", CASES).digest
 
 
+def test_a_field_that_came_later_changes_a_digest_only_where_it_is_used():
+    old, new = Case(id="a", question="?"), {"context", "messages", "variables", "metadata"}
+    used = Case(id="a", question="?", context=("p",), messages=({},), variables={"n": 1}, metadata={"origin": "x"})
+
+    assert old.to_dict().keys() & new == set()
+    assert used.to_dict().keys() == old.to_dict().keys() | new
+    assert Dataset("faq", (old,)).digest == "sha256:828e01888e692e661589631ef7324f80fa18d623b56fcaa536d03f4143d8cb95"
+    assert Dataset("faq", (used,)).digest != Dataset("faq", (old,)).digest
+
+
 def test_cases_cluster_by_their_own_word_then_their_first_source_then_alone():
     assert Case(id="a", question="?", cluster="x", expected_sources=("d",)).cluster_name == "x"
     assert Case(id="a", question="?", expected_sources=("e", "d")).cluster_name == "d"

@@ -5,7 +5,8 @@ import pytest
 from shipway.core.errors import UsageError
 from shipway.core.verdicts import Verdict
 from shipway.evals.gate_spec import parse_gates
-from shipway.evals.gates import GateOptions, check_gates, evaluate_gates
+from shipway.evals.gates import GateOptions, check_gates, evaluate_gates, judge_scores
+from shipway.evals.sample import score_table
 
 FAST = GateOptions(permutations=400)
 
@@ -13,6 +14,13 @@ FAST = GateOptions(permutations=400)
 def judge(candidate, baseline, *specs, options=FAST):
     entries = specs or ({"metric": "correct", "non_regression": "auto"},)
     return evaluate_gates(parse_gates(entries), candidate, baseline, options)
+
+
+def decide(candidate, baseline, spec=None):
+    """Judge scores by a gate that would be refused when it is written."""
+    gates = parse_gates([spec or {"metric": "correct", "non_regression": "auto"}])
+    tables = [score_table(run, [gate.metric for gate in gates]) for run in (candidate, baseline)]
+    return judge_scores(gates, candidate.dataset, (tables[0], tables[1]), FAST)
 
 
 def test_an_unchanged_release_passes_and_a_ruined_one_fails(run_of):
@@ -28,7 +36,11 @@ def test_a_drop_that_is_neither_shown_nor_ruled_out_is_inconclusive_with_the_cas
     (row,) = judge(run_of([0.0] * 6 + [1.0] * 54), run_of([1.0] * 59 + [0.0])).rows
     assert row.verdict is Verdict.INCONCLUSIVE
     assert row.n_needed > 60
-    assert row.message == f"about {row.n_needed} cases would decide on a drop of {-row.limit:.3g}"
+    assert row.message == (
+        f"a drop of {-row.limit:.3g} is neither shown nor ruled out;"
+        f" {row.n_needed - 60} more cases would decide at this effect"
+    )
+    assert (row.needed.cases, row.needed.repeats, row.needed.repeats_unknown) == (row.n_needed, None, True)
 
 
 def test_a_drop_over_two_points_is_a_warning_even_when_the_gate_passes(run_of):
@@ -71,7 +83,7 @@ def test_a_metric_without_a_scale_has_an_automatic_delta_of_two_percent_at_least
 def test_cases_of_one_document_count_as_one_piece_of_evidence(run_of):
     baseline, worse = [1.0] * 40, [0.0] * 10 + [1.0] * 30
     alone = judge(run_of(worse), run_of(baseline)).rows[0]
-    together = judge(run_of(worse, per_cluster=10), run_of(baseline, per_cluster=10)).rows[0]
+    together = decide(run_of(worse, per_cluster=10), run_of(baseline, per_cluster=10)).rows[0]
     assert alone.verdict is Verdict.FAIL
     assert together.verdict is Verdict.INCONCLUSIVE
     assert together.p_value > alone.p_value
@@ -79,14 +91,15 @@ def test_cases_of_one_document_count_as_one_piece_of_evidence(run_of):
 
 def test_one_document_alone_never_passes(run_of):
     run = run_of([1.0] * 50, per_cluster=50)
-    assert judge(run, run).verdict is Verdict.INCONCLUSIVE
-    with pytest.raises(UsageError, match="share one cluster, which shows none"):
-        judge(run, run, {"metric": "correct", "non_regression": 0.2})
+    assert decide(run, run).verdict is Verdict.INCONCLUSIVE
+    for delta in (0.2, "auto"):
+        with pytest.raises(UsageError, match="share one cluster, which shows none"):
+            judge(run, run, {"metric": "correct", "non_regression": delta})
 
 
 def test_a_handful_of_cases_never_passes_by_an_automatic_delta(run_of):
     run = run_of([1.0] * 5)
-    (row,) = judge(run, run).rows
+    (row,) = decide(run, run).rows
     assert row.verdict is Verdict.INCONCLUSIVE
     assert row.message == "5 paired cases in 5 clusters cannot rule out a drop of 0.25"
 
@@ -160,3 +173,66 @@ def test_a_drop_of_the_visible_size_is_seldom_passed(run_of):
     baseline, candidate = [0.9] * 60, [0.77] * 60
     verdicts = [judge(run_of(noisy(rng, candidate, 3)), run_of(noisy(rng, baseline, 3))).verdict for _ in range(100)]
     assert verdicts.count(Verdict.PASS) <= 12
+
+
+RELATIVE = {"metric": "latency_ms", "non_regression": 0.1, "mode": "relative"}
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "PASS"), (1.05, "PASS"), (1.2, "FAIL")])
+def test_a_relative_drop_is_a_share_of_the_baseline(run_of, factor, verdict):
+    # Cases differ tenfold, so that an absolute margin would see nothing: each case is compared with its own share.
+    before = [100.0 * (1 + index % 10) for index in range(60)]
+    after = [value * factor + index % 3 for index, value in enumerate(before)]
+    (row,) = judge(run_of(after, metric="latency_ms"), run_of(before, metric="latency_ms"), RELATIVE).rows
+    assert row.verdict == verdict
+    assert row.limit == pytest.approx(-0.1 * 550)
+    assert (row.bound > row.limit) is (verdict == "PASS")
+
+
+def test_two_percent_of_nothing_is_nothing(run_of):
+    free, priced = (run_of([price] * 30, metric="cost_usd") for price in (0.0, 0.5))
+    spec = {"metric": "cost_usd", "non_regression": 0.02, "mode": "relative"}
+    assert judge(priced, free, spec).verdict is Verdict.FAIL
+    assert judge(priced, priced, spec).verdict is Verdict.PASS
+
+
+def test_a_relative_drop_that_too_few_cases_cannot_rule_out_stays_open(run_of):
+    run = run_of([1.0] * 40 + [None] * 40, metric="supported")
+    (row,) = judge(run, run, {"metric": "supported", "non_regression": 0.09, "mode": "relative"}).rows
+    assert row.verdict is Verdict.PASS
+    few = run_of([1.0] * 8 + [None] * 72, metric="supported")
+    assert (
+        judge(few, few, {"metric": "supported", "non_regression": 0.09, "mode": "relative"}).verdict == "INCONCLUSIVE"
+    )
+
+
+def test_more_repeats_are_offered_where_repeats_of_a_case_differ(run_of):
+    rng = random.Random(3)
+    arms = [run_of(noisy(rng, [0.6] * 60, 2)) for _ in range(2)]
+    row = judge(*arms, {"metric": "correct", "non_regression": 0.125}).rows[0]
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert row.needed.repeats > 2
+    assert f"{row.n_needed - 60} more cases, or " in row.message
+    assert row.message.endswith("would decide at this effect")
+    enough = [run_of(noisy(rng, [0.6] * 60, row.needed.repeats + 4)) for _ in range(2)]
+    assert judge(*enough, {"metric": "correct", "non_regression": 0.125}).verdict is Verdict.PASS
+
+
+def test_identical_repeats_offer_cases_alone(run_of):
+    before, after = run_of([[1.0] * 3] * 60), run_of([[0.0] * 3] * 6 + [[1.0] * 3] * 54)
+    (row,) = judge(after, before).rows
+    assert (row.verdict, row.needed.repeats, row.needed.repeats_unknown) == (Verdict.INCONCLUSIVE, None, False)
+    assert "repeat" not in row.message
+
+
+def test_a_drop_at_the_limit_is_decided_by_no_number_of_cases(run_of):
+    before, after = run_of([1.0] * 61), run_of([0.0] * 8 + [1.0] * 53)
+    (row,) = judge(after, before, {"metric": "correct", "non_regression": 0.1312}).rows
+    assert row.difference == pytest.approx(-0.13115, abs=1e-5)
+    assert (row.verdict, row.n_needed) == (Verdict.INCONCLUSIVE, None)
+    assert "no number of cases or repeats decides it at this effect" in row.message
+
+
+def test_the_standard_deviation_of_the_differences_is_kept_for_later_gates(run_of):
+    (row,) = judge(run_of([0.0] * 6 + [1.0] * 54), run_of([1.0] * 60)).rows
+    assert row.sd == pytest.approx(0.3025, abs=1e-3)

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 
 import pytest
@@ -130,11 +131,14 @@ def test_escaping_keeps_plain_words():
 
 
 def test_json_holds_every_gate_and_no_infinity(run_of):
-    run = run_of([1.0, 0.0] * 5, per_cluster=10, metric="mrr")
-    report = evaluate_gates(parse_gates([{"metric": "mrr", "non_regression": "auto"}]), run, run)
+    run = run_of([1.0, 0.0] * 60)
+    rows = evaluate_gates(SPECS, run, run).rows
+    report = GateReport(
+        (GateRow("of one cluster", "mrr", "non_regression", Verdict.INCONCLUSIVE, bound=-math.inf), *rows)
+    )
     body = as_json(report)
     assert json.loads(json.dumps(body, allow_nan=False)) == body
-    assert (body["verdict"], body["gates"][0]["bound"]) == ("INCONCLUSIVE", None)
+    assert (body["verdict"], body["gates"][0]["bound"]) == ("FAIL", None)
 
 
 def test_a_run_as_json_has_scores_errors_and_outputs(run_of):

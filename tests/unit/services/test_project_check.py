@@ -36,6 +36,9 @@ gates:
 """
 
 
+CASES = "".join(f'{{"id": "{name}", "question": "A?", "must_contain": ["a"]}}\n' for name in "abcde")
+
+
 class FakeModels:
     """Knows `tiny`, and the models of retrieval that Shipway has; nothing else is installed."""
 
@@ -71,7 +74,7 @@ def project(tmp_path: Path) -> Path:
         "prompts/answer.yaml": "fine",
         "prompts/other.yaml": "fine",
         "papers/acme/a.md": "# A\n",
-        "evals/cases.jsonl": '{"id": "a", "question": "A?", "must_contain": ["a"]}\n',
+        "evals/cases.jsonl": CASES,
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,9 +112,9 @@ def test_all_problems_are_found_in_one_run_each_with_its_place(project):
         "shipway.yaml:8: models.small.model: model 'huge' is not installed",
         "shipway.yaml:16: corpus.embedding: 'unknown' is no embedding model",
         "shipway.yaml:15: corpus.root: 'papers' is not a directory",
-        "evals/cases.jsonl:2: id: 'a' is already the id of line 1",
-        "evals/cases.jsonl:3: not JSON at column 1 (Expecting value)",
-        "shipway.yaml:22: gates[0]: gate on unknown metric 'corect'",
+        "evals/cases.jsonl:6: id: 'a' is already the id of line 1",
+        "evals/cases.jsonl:7: not JSON at column 1 (Expecting value)",
+        "shipway.yaml:22: gates[0]: unknown metric 'corect'",
     ]
     assert "shipway.yaml:8: models.small.model: model 'huge' is not installed; run `shipway models install`" in found
 
@@ -220,3 +223,38 @@ def test_a_secret_that_is_not_set_here_is_a_warning_with_its_line_and_no_problem
     (warning,) = project_warnings(loaded, {})
     assert warning.startswith("shipway.yaml:9: models.small.api_key: environment variable SHOP_KEY")
     assert project_warnings(loaded, {"SHOP_KEY": "x"}) == []
+
+
+def test_a_gate_that_the_cases_can_never_decide_is_found_with_its_line_and_an_alternative(project):
+    edit(project, "min: 0.5", "min: 0.9")
+    (line,) = problems(project)
+    assert line == (
+        "shipway.yaml:22: gates[0]: gate 'correct >= 0.9': 5 cases, all of them right, show at least 0.549, which is"
+        " not 0.9: it can never pass; 0.9 takes 29 cases; add cases, or set a limit that these can prove."
+    )
+
+
+def test_gates_with_other_alphas_than_the_first_are_found_with_their_lines(project):
+    more = "".join(f"  - {{metric: correct, non_regression: 0.9, alpha: {alpha}}}\n" for alpha in (0.1, 0.2, 0.1))
+    (project / "shipway.yaml").write_text(PROJECT + more)
+    (line,) = problems(project)
+    assert line.startswith("shipway.yaml:24: gates[2]: gate 'correct does not regress': alpha 0.2, but")
+
+
+def test_a_model_update_that_the_cases_cannot_show_is_found(project):
+    (project / "shipway.yaml").write_text(PROJECT + "  - {model_update: true}\n")
+    (line,) = problems(project)
+    assert line.startswith("shipway.yaml:21: gates: gate 'correct does not regress': 5 cases cannot see a drop of 0.25")
+
+
+def test_an_entry_of_the_quarantine_that_expired_is_found_with_its_line(project):
+    (project / "evals" / "quarantine.yaml").write_text(
+        "quarantine:\n"
+        "  - {case: a, owner: ann, until: 2020-01-01, reason: two right answers}\n"
+        "  - {case: b, owner: ann, until: 9999-01-01, reason: two right answers}\n"
+        "  - {case: z, owner: ann, until: 9999-01-01, reason: two right answers}\n"
+    )
+    assert [line.partition(";")[0] for line in problems(project)] == [
+        "evals/quarantine.yaml:2: quarantine[0].until: expired on 2020-01-01",
+        "evals/quarantine.yaml:4: quarantine[2].case: no case 'z' in the dataset",
+    ]

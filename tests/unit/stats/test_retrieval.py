@@ -4,12 +4,13 @@ import math
 
 import pytest
 import pytrec_eval
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipway.stats.retrieval import (
     average_precision,
     context_precision,
+    hit_at_k,
     ndcg_at_k,
     precision_at_k,
     recall_at_k,
@@ -17,20 +18,29 @@ from shipway.stats.retrieval import (
 )
 
 DOCUMENTS = [f"d{i}" for i in range(15)]
-RANKINGS = st.lists(st.sampled_from(DOCUMENTS), min_size=1, max_size=15, unique=True)
+RANKINGS = st.lists(st.sampled_from(DOCUMENTS), max_size=25)
 RELEVANT = st.sets(st.sampled_from([*DOCUMENTS, "missing"]), min_size=1, max_size=8)
-CUT_OFFS = st.sampled_from([1, 3, 5, 10, 20])
+CUT_OFFS = st.integers(1, 20)
 
 
+def reference(ranked, relevant, k):
+    """Return trec_eval's figures of a ranking, of which it wants each document once, with a falling score."""
+    measures = {f"recall.{k}", f"P.{k}", f"ndcg_cut.{k}", f"success.{k}", "map", "recip_rank"}
+    evaluator = pytrec_eval.RelevanceEvaluator({"q": dict.fromkeys(relevant, 1)}, measures)
+    once = list(dict.fromkeys(ranked))
+    # Of nothing retrieved it says nothing; an irrelevant document alone is worth the same.
+    run = {document: float(len(once) - place) for place, document in enumerate(once)} or {"irrelevant": 1.0}
+    return evaluator.evaluate({"q": run})["q"]
+
+
+@settings(max_examples=300)
 @given(RANKINGS, RELEVANT, CUT_OFFS)
 def test_every_metric_agrees_with_trec_eval(ranked, relevant, k):
-    measures = {f"recall.{k}", f"P.{k}", f"ndcg_cut.{k}", "map", "recip_rank"}
-    evaluator = pytrec_eval.RelevanceEvaluator({"q": dict.fromkeys(relevant, 1)}, measures)
-    run = {"q": {document: float(len(ranked) - place) for place, document in enumerate(ranked)}}
-    expected = evaluator.evaluate(run)["q"]
+    expected = reference(ranked, relevant, k)
     assert recall_at_k(ranked, relevant, k) == pytest.approx(expected[f"recall_{k}"])
     assert precision_at_k(ranked, relevant, k) == pytest.approx(expected[f"P_{k}"])
     assert ndcg_at_k(ranked, relevant, k) == pytest.approx(expected[f"ndcg_cut_{k}"])
+    assert hit_at_k(ranked, relevant, k) == expected[f"success_{k}"]
     assert average_precision(ranked, relevant) == pytest.approx(expected["map"])
     assert reciprocal_rank(ranked, relevant) == pytest.approx(expected["recip_rank"])
 

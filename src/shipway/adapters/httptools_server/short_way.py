@@ -61,10 +61,11 @@ class Lanes(Protocol):
 class ShortWay:
     """One connection's."""
 
-    __slots__ = ("_early", "_lanes", "_long", "_pieces", "_raw", "_since_s", "_transport", "flight")
+    __slots__ = ("_early", "_find", "_lanes", "_long", "_pieces", "_raw", "_since_s", "_transport", "flight")
 
     def __init__(self, lanes: Lanes, long: LongWay, transport: OutboxTransport) -> None:
         self._lanes = lanes
+        self._find = lanes.heads.find
         self._long = long
         self._transport = transport
         self._raw = b""
@@ -88,7 +89,7 @@ class ShortWay:
         lane = self._lanes.lane
         if self._raw:
             data = self._raw + data
-        found = None if lane is None else self._lanes.heads.find(data)
+        found = None if lane is None else self._find(data)
         if lane is None or found is None:
             return self._declined(data)
         head, start, size = found

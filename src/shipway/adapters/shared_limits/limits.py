@@ -12,7 +12,6 @@ from pathlib import Path
 from shipway.adapters.shared_limits.budgets import BudgetStore
 from shipway.adapters.shared_limits.table import SLOTS, LimitTable
 from shipway.core.clock import Clock
-from shipway.core.errors import ShipwayError
 from shipway.gateway.ledger import Hold, Ledger, Quota
 from shipway.gateway.ports import EventNote
 from shipway.gateway.quota import Bucket, BudgetAlert, Excess, Standing
@@ -78,9 +77,9 @@ class SharedLimits:
             return
         try:
             await self._budgets.save(self._ledger.budgets())
-        except ShipwayError as error:
+        except Exception as error:  # noqa: BLE001 - what cannot be saved is counted in memory; serving goes on
             if not self._flush_failed:
-                self._note("budgets_not_saved", error=error.message)
+                self._note("budgets_not_saved", error=getattr(error, "message", "") or repr(error))
             self._flush_failed = True
             return
         self._flush_failed = False

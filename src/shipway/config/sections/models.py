@@ -1,5 +1,6 @@
 """`models`: aliases for what generates, and `decoding`: how."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,7 @@ from shipway.config.sections.secrets import SecretRef
 from shipway.config.sections.section import Section
 
 EngineKind = Literal["llamacpp", "echo", "openai", "azure", "vllm", "llamacpp-server", "sglang", "ollama", "trtllm"]
+_ADDRESS = re.compile(r"https?://[^/\s]")
 _STARTED_HERE = frozenset({"llamacpp", "echo"})
 
 
@@ -52,6 +54,8 @@ class ModelEntry(Section):
     def _remote_needs_address(self) -> Self:
         if self.engine not in _STARTED_HERE and self.base_url is None:
             raise ValueError(f"engine {self.engine!r} needs base_url")
+        if self.base_url is not None and not _ADDRESS.match(self.base_url):
+            raise ValueError(f"base_url {self.base_url!r} is not an address like http://host:8000/v1")
         if self.api_version is not None and self.engine != "azure":
             raise ValueError(f"api_version is Azure's; engine {self.engine!r} has none")
         return self

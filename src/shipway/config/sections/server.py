@@ -29,7 +29,9 @@ class Server(Section):
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a client must have sent its request."""
     llm_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds in which an engine must have answered."""
+    """Seconds in which an engine must have answered in one piece."""
+    stream_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that a streamed answer may take as a whole; before, its first token and its pauses are bounded."""
     max_active: Annotated[int, Field(ge=1, le=100_000)] = 1024
     """Requests that one gateway process serves at the same time."""
     max_queued: Annotated[int, Field(ge=0, le=100_000)] = 1024

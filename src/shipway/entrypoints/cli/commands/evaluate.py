@@ -16,7 +16,6 @@ from shipway.entrypoints.cli.progress import evaluation_progress
 from shipway.entrypoints.evaluation_parts import evaluation_targets
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES, failure_of
 from shipway.entrypoints.wiring import opened
-from shipway.evals.metrics import METRICS
 from shipway.evals.report import gate_lines, regression_lines, tag_table
 from shipway.evals.report_forms import as_json as report_as_json
 from shipway.evals.report_forms import markdown
@@ -25,9 +24,9 @@ from shipway.services.evaluations import (
     EvaluationRequest,
     comparable_runs,
     evaluate,
-    gate_specs,
     stored_run,
 )
+from shipway.services.gates import gate_specs
 from shipway.services.runs import compared_runs
 
 group = command_group("Evaluate a release and gate it.")
@@ -63,7 +62,7 @@ def run(
 
     async def act() -> tuple[Evaluation, list[str]]:
         async with opened(project) as app, evaluation_targets(app, tell) as targets:
-            names = list(dict.fromkeys(spec.metric for spec in gate_specs(app)))
+            names = list(dict.fromkeys(spec.metric for spec in gate_specs(app.project)))
             with evaluation_progress(shown=not as_json) as progress:
                 return await evaluate(app, request, targets, progress), names
 
@@ -119,7 +118,6 @@ def compare(
     rows = [
         (name, _shown(item["before"]), _shown(item["after"]), _shown(item["difference"], signed=True), item["n"])
         for name, item in found["metrics"].items()
-        if name in METRICS
     ]
     lines = [f"{found['before']} -> {found['after']}", *table(("metric", "before", "after", "change", "n"), rows)]
     lines += [f"{name}: {json.dumps(change)}" for name, change in found["changed_cases"].items()]

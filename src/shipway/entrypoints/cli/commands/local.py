@@ -164,6 +164,9 @@ def logs(
     del debug
     folder = site(project, warn).workspace.logs
     known = sorted(path.stem for path in folder.glob("*.log"))
+    if process not in known and f"{process}-0" in known:
+        # Several workers: one of them speaks for all.
+        process = f"{process}-0"
     if process not in known:
         raise NotFoundError(f"no log of {process!r}", hint=f"there are: {', '.join(known) or 'none yet'}")
     path = folder / f"{process}.log"

@@ -1,0 +1,1 @@
+"""Datasets that were written for other tools."""

@@ -1,0 +1,217 @@
+"""The project's gates as its commands need them: what they demand, what they can see, how often they would err."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from shipway.config.loading import LoadedProject
+from shipway.config.project import Project
+from shipway.config.yaml_source import read_yaml
+from shipway.core.errors import NotFoundError, UsageError
+from shipway.core.ids import Digest
+from shipway.evals.baseline import metric_code_digest
+from shipway.evals.gate_report import GateReport
+from shipway.evals.gate_spec import GateSpec, parse_gates
+from shipway.evals.gates import GateOptions, evaluate_gates
+from shipway.evals.history import pooled_sd
+from shipway.evals.metric_names import resolve_metrics
+from shipway.evals.metrics import METRICS, Metric
+from shipway.evals.model import Binding, CaseResult, Dataset, RunReport
+from shipway.evals.power import PowerRow, power_row
+from shipway.evals.quarantine import Quarantine, parse_quarantine
+from shipway.evals.sample import judged_cases, score_table
+from shipway.evals.simulate import Pool, Simulation, SimulationPlan, simulate
+from shipway.services.application import Application
+from shipway.services.project_dataset import project_dataset
+from shipway.services.releases import verified_blob
+
+QUARANTINE_FILE = "evals/quarantine.yaml"
+_KIND = "evaluation"
+# They are listed oldest first, and the newest are wanted.
+_ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAgain:
+    """A stored run under the present gates."""
+
+    release: str
+    evaluation: str
+    report: GateReport
+
+
+def gate_specs(project: Project) -> list[GateSpec]:
+    """Return what the project's gates demand.
+
+    Raises:
+        UsageError: a gate that makes no sense.
+    """
+    return parse_gates([gate.model_dump(exclude_defaults=True) for gate in project.gates])
+
+
+def gate_metrics(specs: Sequence[GateSpec], *, repeats: int | None = None) -> Mapping[str, Metric]:
+    """Return the metrics that every run has, and those that gates name beside them.
+
+    `repeats` is how often each case is answered, None when that is not decided yet.
+
+    Raises:
+        UsageError: a name that stands for no metric, or for one that the run cannot have.
+    """
+    return {**METRICS, **resolve_metrics([spec.metric for spec in specs], repeats=repeats)}
+
+
+async def quarantine_of(loaded: LoadedProject, dataset: Dataset, *, now_s: float) -> Quarantine:
+    """Return the cases that nobody is warned about; none without a quarantine file.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        DatasetError: an entry is wrong or has expired.
+    """
+    try:
+        file = await anyio.to_thread.run_sync(read_yaml, loaded.root / QUARANTINE_FILE, QUARANTINE_FILE)
+    except NotFoundError:
+        return Quarantine()
+    return parse_quarantine(file, {case.id for case in dataset.cases}, datetime.fromtimestamp(now_s, UTC).date())
+
+
+async def own_sd(app: Application, dataset: Dataset) -> dict[str, float]:
+    """Return the standard deviations of case differences that the project's own evaluations found, by metric."""
+    stored = await app.state.documents.list(_KIND, limit=_ALL)
+    return pooled_sd((body for _, body, *_ in stored), dataset.digest, metric_code_digest())
+
+
+async def gate_power(app: Application, *, looks: int = 1) -> list[PowerRow]:
+    """Return what each gate can see of the project's cases, refused or not.
+
+    Raises:
+        DatasetError: the dataset is malformed.
+        UsageError: a gate that makes no sense.
+    """
+    dataset = await _dataset(app)
+    specs, sd = gate_specs(app.project), await own_sd(app, dataset)
+    metrics = gate_metrics(specs)
+    return [
+        power_row(
+            spec, metrics[spec.metric], judged_cases(dataset, metrics[spec.metric], spec.tags), looks=looks, sd=sd
+        )
+        for spec in specs
+    ]
+
+
+async def simulated_gates(app: Application, release: str, plan: SimulationPlan) -> Simulation:
+    """Resample the answers of a release's newest evaluation, of both its runs; empty means the newest of all.
+
+    Raises:
+        NotFoundError: nothing was evaluated.
+        UsageError: it was evaluated on other cases, or the gates cannot be simulated.
+    """
+    runs = await _stored_runs(app, await _evaluation(app, release), await _dataset(app))
+    specs = gate_specs(app.project)
+    metrics = gate_metrics(specs)
+    names = [spec.metric for spec in specs]
+    pool = Pool.of(runs[0].dataset, [score_table(run, names) for run in runs])
+    options = GateOptions(metrics=metrics, sd=await own_sd(app, runs[0].dataset))
+    return await anyio.to_thread.run_sync(simulate, specs, pool, plan, options)
+
+
+async def judged_again(app: Application, release: str) -> JudgedAgain:
+    """Judge a release's newest stored run by the present gates; nothing is asked again.
+
+    Raises:
+        NotFoundError: it was never evaluated.
+        UsageError: it was evaluated on other cases.
+        GateRefusedError: candidate and baseline measured different things.
+    """
+    found = await _evaluation(app, release)
+    runs = await _stored_runs(app, found, await _dataset(app))
+    return JudgedAgain(found["release"], found["id"], await _judged(app, runs, first=found["baseline"] is None))
+
+
+async def judged_file(app: Application, path: Path, *, first: bool) -> JudgedAgain:
+    """Judge runs from a file: `{"candidate": RUN, "baseline": RUN}` with runs as `shipway eval` stores them.
+
+    Raises:
+        UsageError: the file holds no runs, or runs on other cases.
+    """
+    try:
+        body = json.loads(await anyio.Path(path).read_bytes())
+        dataset = await _dataset(app)
+        runs = [_run(body[name], dataset) for name in ("candidate", "baseline") if name in body]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        wrong = f"{type(error).__name__}: {error}"
+        hint = 'it must hold {"candidate": RUN, "baseline": RUN}, with runs as `shipway eval` stores them'
+        raise UsageError(f"{path}: holds no stored runs ({wrong})", hint=hint) from error
+    if not runs or "candidate" not in body:
+        raise UsageError(f"{path}: holds no run of a candidate")
+    return JudgedAgain(runs[0].target, str(path), await _judged(app, runs, first=first))
+
+
+async def stored_evaluation(app: Application, name: str) -> dict[str, Any]:
+    """Return the evaluation of this id, or the newest of the release of this id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for _, body, *_ in await app.state.documents.list(_KIND, limit=_ALL):
+        if body["id"] == name:
+            return dict(body)
+    return await _evaluation(app, name)
+
+
+async def _judged(app: Application, runs: list[RunReport], *, first: bool) -> GateReport:
+    specs = gate_specs(app.project)
+    dataset = runs[0].dataset
+    options = GateOptions(
+        first_release=first and len(runs) == 1,
+        metrics=gate_metrics(specs),
+        sd=await own_sd(app, dataset),
+        quarantine=await quarantine_of(app.loaded, dataset, now_s=app.clock.now_s()),
+        # The runs were comparable when they were made; a corpus that differs was the release's own change.
+        expected_changes=frozenset({"corpus"}),
+    )
+    baseline = runs[1] if len(runs) > 1 else None
+    return await anyio.to_thread.run_sync(evaluate_gates, specs, runs[0], baseline, options)
+
+
+async def _dataset(app: Application) -> Dataset:
+    dataset = await project_dataset(app.loaded)
+    if dataset is None:
+        raise UsageError("the project names no dataset and has no gates", hint="write `evals` and `gates`")
+    return dataset
+
+
+async def _evaluation(app: Application, release: str) -> dict[str, Any]:
+    prefix = f"{(await app.releases.get(release)).id}/" if release else ""
+    found = await app.state.documents.list(_KIND, prefix=prefix, limit=_ALL)
+    if not found:
+        what = f"release {release}" if release else "no release"
+        said = f"{what} has not been evaluated" if release else f"{what} has been evaluated"
+        raise NotFoundError(said, hint=f"run `shipway eval run {release or 'REL'}`")
+    return dict(max((item[1] for item in found), key=lambda body: float(body["at_s"])))
+
+
+async def _stored_runs(app: Application, found: Mapping[str, Any], dataset: Dataset) -> list[RunReport]:
+    data = await verified_blob(app, Digest(found["runs"]), f"evaluation {found['id']}")
+    body = json.loads(data)
+    return [_run(body[name], dataset) for name in ("candidate", "baseline") if name in body]
+
+
+def _run(body: Mapping[str, Any], dataset: Dataset) -> RunReport:
+    binding = Binding(**body["binding"])
+    if binding.dataset != dataset.digest:
+        raise UsageError(
+            f"the run of {body['target']} was made on other cases: dataset {binding.dataset} against {dataset.digest}",
+            hint=f"evaluate again: `shipway eval run {body['target']}`",
+        )
+    results = tuple(
+        CaseResult(item["case"], int(item["repeat"]), item["scores"], item["errors"]) for item in body["results"]
+    )
+    return RunReport(body["target"], body["target_digest"], dataset, int(body["repeats"]), results, binding)
