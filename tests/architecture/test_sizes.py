@@ -1,6 +1,7 @@
 """Sizes that keep code readable; what exceeds one stands here by name with the reason."""
 
 import ast
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +21,20 @@ EXCEPTIONS: dict[str, str] = {}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+def parsed(text: str) -> ast.AST:
+    # A collection in the middle of it may end in "AST constructor recursion depth mismatch" (CPython issue 106905).
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        gc.enable()
+
+
 def too_large(path: str, text: str) -> Iterator[str]:
     lines = text.count("\n")
     if lines > MOST_LINES_OF_A_FILE and path not in EXCEPTIONS:
         yield f"{path}: {lines} lines; at most {MOST_LINES_OF_A_FILE}"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, Function):
             size, limit, unit = 1 + (node.end_lineno or 0) - node.lineno, MOST_LINES_OF_A_FUNCTION, "lines"
         elif isinstance(node, ast.ClassDef) and path.startswith("src"):

@@ -154,7 +154,8 @@ def test_a_responses_stream_is_read_by_the_sdks_helper(client, gateway):
         ({"model": "nope"}, openai.NotFoundError, "model_not_found"),
         ({"messages": []}, openai.BadRequestError, "invalid_request"),
         ({"extra_body": {"stream": "yes"}}, openai.BadRequestError, "invalid_request"),
-        ({"model": "chat-rate_429"}, openai.RateLimitError, "injected"),
+        # Another test may have asked a moment ago: then the engine is still left alone.
+        ({"model": "chat-rate_429"}, openai.RateLimitError, "injected engine_cooling"),
         ({"model": "chat-error_500"}, openai.InternalServerError, "upstream_500"),
         ({"model": "chat-cut_mid"}, openai.InternalServerError, "upstream_cut"),
     ],
@@ -163,7 +164,7 @@ def test_each_failure_raises_the_sdks_own_class(client, call, kind, code):
     with pytest.raises(kind) as caught:
         client.chat.completions.create(**{"model": "chat", "messages": MESSAGES, **call})
 
-    assert caught.value.code == code
+    assert caught.value.code in code.split()
     assert caught.value.request_id.startswith("req_")
 
 

@@ -63,6 +63,7 @@ class Arm:
     runtime: ChatRoute
     route: ChatRoute
     engine: str
+    pause_key: str
     breaker: CircuitBreaker
     price: ModelPrice | None
     deadline_s: float

@@ -20,7 +20,7 @@ from shipway.gateway.quota import Excess, LimitsLostError
 from shipway.gateway.quota_book import HostLimits, QuotaBook
 from shipway.gateway.relay import engine_address, engine_headers, splice
 from shipway.gateway.replies import JSON_TYPE
-from shipway.gateway.routed import MODEL_HEADER, Dispatch
+from shipway.gateway.routed import MODEL_HEADER, Dispatch, pause_key
 from shipway.gateway.routing import Choice, Facts
 from shipway.gateway.serving import Applied, LoadedRelease, Serving
 from shipway.gateway.validate import ModelCall, last_user_text
@@ -101,7 +101,7 @@ class LaneRoutes:
         if key not in route.arms:
             route.arms[key] = self._arm(route, release, alias, call)
         arm = route.arms[key]
-        if arm is None or arm.breaker.state or self._dispatch.is_cooling(arm.engine):
+        if arm is None or arm.breaker.state or self._dispatch.is_cooling(arm.pause_key):
             return None
         return arm
 
@@ -200,6 +200,7 @@ class LaneRoutes:
             runtime=runtime,
             route=target,
             engine=target.engine_base_url,
+            pause_key=pause_key(target),
             breaker=self._calls.breaker(target.engine_base_url),
             price=settings.prices.get(target.upstream_model),
             deadline_s=deadline_s,

@@ -7,6 +7,7 @@ the first byte was sent; an engine that asked for a pause gets it, and a pause i
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -221,15 +222,16 @@ class Dispatch:
             # Asking a replica after another one is a retry: it goes against the same budget.
             if number and not self._calls.may_retry():
                 return
-            replica = found.pick(self._is_usable, key=key, tried=tried)
+            replica = found.pick(partial(self._is_usable, target), key=key, tried=tried)
             if replica is None or replica.url in tried:
                 return
             tried.append(replica.url)
-            yield Leg(alias, replace(target, engine_base_url=replica.url, replayable=False), replica.url, replica)
+            asked = replace(target, engine_base_url=replica.url, replayable=False)
+            yield Leg(alias, asked, pause_key(asked), replica)
 
-    def _is_usable(self, replica: Replica) -> bool:
+    def _is_usable(self, target: ChatRoute, replica: Replica) -> bool:
         resting = self._calls.breaker(replica.url).is_resting
-        return not resting and not self.is_cooling(replica.url)
+        return not resting and not self.is_cooling(pause_key(replace(target, engine_base_url=replica.url)))
 
     # Asking.
 
@@ -265,7 +267,7 @@ class Dispatch:
 
     async def _alone(self, route: ChatRoute, act: Callable[[], Awaitable[Result]]) -> Result:
         """Ask the only engine of a route, unless it asked to be left alone."""
-        engine = route.engine_base_url
+        engine = pause_key(route)
         if self.is_cooling(engine):
             raise _cooling(self._cooled_until_s[engine] - self._clock.monotonic_s())
         try:
@@ -339,7 +341,7 @@ class Dispatch:
         legs = (
             self._replica_legs(call, choice.alias, target)
             if target.replicas
-            else iter((Leg(choice.alias, target, target.engine_base_url),))
+            else iter((Leg(choice.alias, target, pause_key(target)),))
         )
         try:
             _, reply = await self._through(exchange, account, legs, lambda each: self._relay.ask(account, asked, each))
@@ -353,6 +355,11 @@ class Dispatch:
         account.note(ESCALATED)
         account.also_charge()
         return None
+
+
+def pause_key(route: ChatRoute) -> str:
+    """Return what a pause is for: one model of an engine, because providers limit each model by itself."""
+    return f"{route.engine_base_url} {route.upstream_model}"
 
 
 def passes_on(error: Exception) -> bool:
@@ -404,7 +411,7 @@ def _adapted(target: Any, plan: RoutePlan | None, choice: Choice, orders: Orders
 
 
 def _engine(target: ChatRoute | AnswerRoute) -> str:
-    return target.engine_base_url if isinstance(target, ChatRoute) else f"answerer:{id(target.answerer)}"
+    return pause_key(target) if isinstance(target, ChatRoute) else f"answerer:{id(target.answerer)}"
 
 
 def _stamp(exchange: Exchange, alias: str) -> None:
