@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from shipway.core.canonical import canonical_json
@@ -12,7 +11,6 @@ from shipway.core.ids import Digest, ReleaseId, ulid
 from shipway.core.verdicts import Verdict
 from shipway.evals.assertions import LoadedAssertions, import_function, load_assertions
 from shipway.evals.baseline import NO_JUDGE, bind
-from shipway.evals.dataset import load_dataset
 from shipway.evals.gate_report import GateReport
 from shipway.evals.gates import GateOptions, check_gates, evaluate_gates
 from shipway.evals.metric_context import DocumentAccess, Function, MetricContext
@@ -26,6 +24,7 @@ from shipway.evals.runner import Progress, RunPlan, run
 from shipway.evals.scoring import score_attempts
 from shipway.registry.model import Release
 from shipway.services.application import Application
+from shipway.services.dataset_files import load_project_dataset
 from shipway.services.gates import gate_metrics, gate_specs, own_sd, quarantine_of
 
 _KIND = "evaluation"
@@ -166,8 +165,7 @@ async def _baseline(app: Application, release: Release, named: str) -> Release |
 
 async def _dataset(app: Application, named: str) -> Dataset:
     settings = app.project.evals
-    path = Path(named or settings.dataset)
-    dataset = await load_dataset(path if path.is_absolute() else app.loaded.root / path)
+    dataset = await load_project_dataset(app.loaded, named)
     return dataset if settings.split == "all" else dataset.only(settings.split)
 
 
