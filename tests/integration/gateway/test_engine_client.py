@@ -176,7 +176,7 @@ async def test_cancelling_before_the_head_closes_the_connection(client, upstream
     await upstream.arrived.wait()
     sending.cancel()
     await asyncio.wait([sending])
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await upstream.heard[0].closed.wait()
 
 
@@ -192,7 +192,7 @@ async def test_closing_in_the_middle_of_a_body_cuts_the_connection(client, upstr
     async for _ in response.chunks():
         break
     response.close()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await upstream.heard[0].closed.wait()
 
 

@@ -135,7 +135,7 @@ async def test_what_a_client_sends_ahead_is_held_back_and_answered_in_order(dial
             await hang(wire)
         await wire.json(REPLY, 200 if script == "answers" else 500)
 
-    async with run_gateway(replace(quick, llm_deadline_s=0.3)) as bench:
+    async with run_gateway(replace(quick, llm_deadline_s=2.0 if script == "hangs" else 30.0)) as bench:
         bench.upstream.play(first, answer)
         client = await dial(bench)
         client.send(asking())

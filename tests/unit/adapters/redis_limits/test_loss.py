@@ -25,7 +25,7 @@ class Bench:
         self.server = server
         self.notes: list[tuple[str, dict[str, Any]]] = []
         settings = RedisSettings(on_loss=on_loss, share=0.5, retry_first_s=0.01, retry_cap_s=0.05)
-        client = connected(server.url, 0.5)
+        client = connected(server.url, 10.0)
         self.limits = RedisLimits(client, SystemClock(), settings, note=self._note, uniform=lambda: 0.5)
 
     def _note(self, event: str, **fields: Any) -> None:
