@@ -5,7 +5,7 @@ import hashlib
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,9 @@ class Sink:
 
     def append(self, record: ServedRequest) -> None:
         self.records.append(record)
+
+    def append_all(self, records: Sequence[ServedRequest]) -> None:
+        self.records.extend(records)
 
     async def wait_for_room(self) -> None:
         return

@@ -32,8 +32,17 @@ from shipway.gateway.model_api import ModelApi
 from shipway.gateway.ofrep import PREFIX as FLAGS_PREFIX
 from shipway.gateway.ofrep import FlagDesk
 from shipway.gateway.pages import MODELS, Pages
-from shipway.gateway.ports import DirectEngines, EngineClient, EventNote, RecordSink, RequestLogger, RequestMetrics
+from shipway.gateway.ports import (
+    DirectEngines,
+    EngineClient,
+    EngineFailedError,
+    EventNote,
+    RecordSink,
+    RequestLogger,
+    RequestMetrics,
+)
 from shipway.gateway.quota_book import QuotaBook
+from shipway.gateway.record_desk import RecordDesk
 from shipway.gateway.replies import RefusedError, Reply, error_reply, refusal_of
 from shipway.gateway.response_desk import PREFIX as RESPONSES
 from shipway.gateway.response_desk import ResponseDesk
@@ -248,6 +257,8 @@ class Gateway:
         refusal = self._admission.turned_away(exchange, account, refusal_of(error))
         if refusal.status == _SERVER_ERROR:
             self._parts.note("request_failed", request_id=account.id, error=repr(error))
+        if isinstance(error, EngineFailedError):
+            self._parts.note("engine_error", request_id=account.id, model=account.model, said=error.said)
         account.blame(refusal)
         self._commit(account, refusal.status)
         if exchange.complete:
@@ -323,6 +334,7 @@ class Gateway:
             clock=parts.clock,
             settings=self._settings,
             records=parts.records,
+            desk=RecordDesk(parts.records),
             places=admission.places,
             watch=calls.watch,
             limits=parts.quotas.limits if parts.quotas is not None else None,

@@ -4,6 +4,7 @@ It ends in `answered`, in the callback that brought the whole reply, or it hands
 was reserved, chosen and sent for it. Nothing in between is a task, so nothing has to be woken.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +31,10 @@ _ESTIMATED = (USAGE_ESTIMATED,)
 class LaneClient(Protocol):
     """The client's connection."""
 
+    def before_sending(self, work: Callable[[], None]) -> None:
+        """Do some work at the end of this turn of the loop, before anything is sent."""
+        ...
+
     def answer(self, headers: bytes, body: bytes) -> None:
         """Send a whole 200 reply; `headers` are whole lines."""
         ...
@@ -44,7 +49,8 @@ class Flight:
     """A request that an engine is answering, and what was decided about it before.
 
     `wake_s` is the loop's time at which its deadline is over, `generation` the breaker's when it was sent; `connection`
-    is None once its reply has been taken, `failure` what went wrong after that.
+    is None once its reply has been taken, `failure` what went wrong after that. A flight `is_landing` while its record
+    waits to be written.
     """
 
     tools: LaneTools
@@ -67,11 +73,12 @@ class Flight:
     failure: Exception | None = None
     usage: Usage | None = None
     is_handed_over: bool = False
+    is_landing: bool = False
 
     # What the engine's connection tells.
 
     def answered(self, raw: bytes) -> bool:
-        """Take a whole 200 reply and end the request; False when the reply has to be read the long way."""
+        """Take a whole 200 reply, which ends the request; False when the reply has to be read the long way."""
         if len(raw) > self.tools.settings.max_reply_bytes:
             return False
         try:
@@ -87,13 +94,25 @@ class Flight:
         try:
             record = self._recorded(usage_or_estimate(reply, self.call))
         except Exception as error:  # noqa: BLE001 - nobody stands above a callback; the long way says what failed
-            self.failure = error
-            self.client.resume(self)
+            self.unrecorded(error)
             return True
-        tools.leave(arm.loaded)
-        self.client.answer(arm.stamp(self.id), raw)
-        tools.publish(record, self.question, self.trace)
+        self.is_landing = True
+        if tools.desk.put(self, record, raw):
+            self.client.before_sending(tools.desk.commit)
         return True
+
+    def acknowledged(self, record: ServedRequest, reply: bytes) -> None:
+        """Answer: the record is written."""
+        tools, arm = self.tools, self.arm
+        tools.leave(arm.loaded)
+        self.client.answer(arm.stamp(self.id), reply)
+        tools.publish(record, self.question, self.trace)
+
+    def unrecorded(self, error: Exception) -> None:
+        """Let the long way say that the record cannot be written."""
+        self.is_landing = False
+        self.failure = error
+        self.client.resume(self)
 
     def unusual(self) -> None:
         """Go the long way: the reply is no whole 200, or the connection broke."""
@@ -110,6 +129,9 @@ class Flight:
 
     def end(self, *, gone: bool) -> None:
         """End the engine's work: the client left, or the worker stops."""
+        if self.is_landing:
+            # It is served and about to be recorded as that.
+            return
         self.tools.watch.discard(self)
         account = self.account()
         if self.connection is not None:
@@ -151,7 +173,7 @@ class Flight:
         )
 
     def _recorded(self, usage: Usage) -> ServedRequest:
-        """Settle and write the record; the reply must not leave before."""
+        """Settle, and return the record; the reply must not leave before it is written."""
         tools, arm, key = self.tools, self.arm, self.caller.key
         self.usage = usage
         tokens_in = usage.uncached + usage.cache_write
@@ -160,7 +182,7 @@ class Flight:
         if hold is not None and tools.limits is not None:
             tools.limits.settle(hold, tokens_in + usage.cache_read + usage.output, nano_usd(cost_usd))
         served = self.state.served
-        record = ServedRequest(
+        return ServedRequest(
             self.id,
             self.at_s,
             served.environment,
@@ -191,5 +213,3 @@ class Flight:
             self.question_hash,
             tools.settings.worker,
         )  # fmt: skip
-        tools.records.append(record)
-        return record

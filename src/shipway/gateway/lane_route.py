@@ -16,6 +16,7 @@ from shipway.gateway.places import Places
 from shipway.gateway.ports import ChatRoute, ReadyConnection, RecordSink
 from shipway.gateway.quota import Limits
 from shipway.gateway.quota_book import CallerQuota
+from shipway.gateway.record_desk import RecordDesk
 from shipway.gateway.relay import Splice
 from shipway.gateway.routing import RoutingTable
 from shipway.gateway.serving import LoadedRelease
@@ -33,6 +34,7 @@ class LaneTools:
     clock: Clock
     settings: GatewaySettings
     records: RecordSink
+    desk: RecordDesk
     places: Places
     watch: Watch
     limits: Limits | None

@@ -2,6 +2,8 @@
 
 Both of the gateway's HTTP adapters write through it.
 
+What has to happen before anything of a turn leaves is done first, once for the whole turn (`first`).
+
 Each send to a peer that sleeps wakes it, which costs the kernel more than the sending. A gateway that sends between two
 requests' work finds both peers asleep again each time; one that sends all at once wakes them once. With 32 requests at
 a time that is a quarter of the processor time (docs/performance.md). A single write waits for one turn of the loop,
@@ -9,29 +11,48 @@ some microseconds.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 
 class Outbox:
     """The letters of one loop; they leave in the order in which they were written."""
 
-    __slots__ = ("_letters", "_loop")
+    __slots__ = ("_letters", "_loop", "_work")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._letters: list[tuple[asyncio.Transport, bytes]] = []
+        self._work: list[Callable[[], None]] = []
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
         """Send bytes at the end of this turn."""
-        if not self._letters:
-            loop = self._loop
-            if loop is None:
-                loop = self._loop = asyncio.get_running_loop()
-            loop.call_soon(self.flush)
+        if not self._letters and not self._work:
+            self._soon()
         self._letters.append((transport, data))
+
+    def first(self, work: Callable[[], None]) -> None:
+        """Do some work at the end of this turn, before anything leaves; what it puts leaves with the rest."""
+        if not self._letters and not self._work:
+            self._soon()
+        self._work.append(work)
+
+    def _soon(self) -> None:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send everything now."""
+        if self._work:
+            # They stay on the list while they run, so that what they put needs no turn of its own.
+            for work in self._work:
+                try:
+                    work()
+                except Exception as error:  # noqa: BLE001 - what one cannot do must not keep the letters back
+                    _complain("work before sending that failed", error)
+            self._work.clear()
         letters, self._letters = self._letters, []
         for transport, data in letters:
             # Who is gone by now has no use for it; the transport would raise.
@@ -39,8 +60,11 @@ class Outbox:
                 try:
                     transport.write(data)
                 except Exception as error:  # noqa: BLE001 - what one cannot take must not cost the others theirs
-                    context = {"message": "bytes that a transport did not take", "exception": error}
-                    asyncio.get_running_loop().call_exception_handler({**context, "transport": transport})
+                    _complain("bytes that a transport did not take", error, transport=transport)
+
+
+def _complain(message: str, error: Exception, **more: Any) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error, **more})
 
 
 class OutboxTransport:

@@ -26,6 +26,21 @@ class EngineBrokenError(UnavailableError):
     """The connection ended before the reply was whole."""
 
 
+class EngineFailedError(EngineBrokenError):
+    """A stream ended with an error event of the engine; `said` is the beginning of its words, masked."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__("the engine ended the stream with an error")
+        self.said = said
+
+
+class EngineGarbledError(EngineBrokenError):
+    """A stream holds an event that is no JSON."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine sent an event that is no JSON")
+
+
 @dataclass(slots=True)
 class EngineRequest:
     """One HTTP request to an engine or a service; `url` is sent as it is, without requoting.
@@ -171,6 +186,14 @@ class RecordSink(Protocol):
 
         Raises:
             StoreError: it cannot be written; the answer must not be acknowledged.
+        """
+        ...
+
+    def append_all(self, records: Sequence[ServedRequest]) -> None:
+        """Make all records survive this process, or none of them.
+
+        Raises:
+            StoreError: they cannot be written.
         """
         ...
 

@@ -28,6 +28,9 @@ class Endpoint(StrEnum):
     RERANK = "rerank"
     RESPONSES = "responses"
 
+    # A text's own: an enum's is a call into Python, and an endpoint is looked up several times a request.
+    __hash__ = str.__hash__
+
 
 STREAMING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -198,6 +198,12 @@ class ListSink:
             raise StoreError("no space left on device")
         self.on_append(record)
         self.records.append(record)
+
+    def append_all(self, records: Sequence[ServedRequest]) -> None:
+        if self.full:
+            raise StoreError("no space left on device")
+        for record in records:
+            self.append(record)
 
     has_room = True
 

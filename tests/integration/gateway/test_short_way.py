@@ -8,7 +8,7 @@ import gc
 import hashlib
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from shipway.gateway.app import Gateway
 from shipway.gateway.lane import Lane
 from shipway.gateway.ports import ChatRoute
 from shipway.gateway.quota_book import QuotaBook, QuotaRules
+from shipway.gateway.record_desk import RecordDesk
 from shipway.gateway.route_plan import RoutePlan
 from shipway.gateway.routing import RoutingTable, Rule
 from shipway.gateway.serving import LoadedRelease
@@ -245,6 +246,37 @@ async def test_an_answer_that_cannot_be_recorded_is_not_given_and_its_place_is(d
 
 
 # Clients that leave.
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["written", "not-written"])
+async def test_a_client_that_leaves_while_its_record_waits_was_served_once(dial, run_gateway, quick, monkeypatch, full):
+    put = RecordDesk.put
+
+    def put_and_leave(desk: RecordDesk, landing: Any, *served: Any) -> bool:
+        first = put(desk, landing, *served)
+        if first:
+            landing.client.before_sending(desk.commit)
+        landing.client._transport._transport.abort()
+        landing.client.end(gone=True)
+        return False
+
+    quotas = book()
+    async with run_gateway(quick, quotas=quotas) as bench:
+        bench.upstream.play(answer)
+        bench.sink.full = full
+        client = await dial(bench)
+        with flights(bench) as taken:
+            monkeypatch.setattr(RecordDesk, "put", put_and_leave)
+            client.send(asking())
+            with suppress(ConnectionResetError):
+                assert await client.rest() == b""
+            monkeypatch.setattr(RecordDesk, "put", put)
+        assert len(taken) == 1
+        await settled(bench)
+        assert [record.status for record in bench.sink.records] == ([] if full else [200])
+        assert len(bench.logged) == len(bench.metrics.seen) == 1
+        found = await left(quotas)
+        assert (found[PLACES], found["tokens"]) == (50, FULL - 10)
 
 
 @pytest.mark.parametrize("stage", ["half-a-body", "engine-asked", "reply-begun", "early-bytes"])

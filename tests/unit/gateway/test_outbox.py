@@ -114,3 +114,47 @@ async def test_what_is_written_while_letters_leave_leaves_a_turn_later(told):
     assert told == [("first", b"ask")]
     await asyncio.sleep(0)
     assert told[-1] == ("second", b"answer")
+
+
+async def test_work_that_comes_first_is_done_once_a_turn_and_its_bytes_leave_with_the_others(told):
+    outbox = Outbox()
+    wire = through(outbox, Line(told))
+    wire.write(b"early")
+
+    def work() -> None:
+        told.append(("", "worked"))
+        wire.write(b"late")
+
+    outbox.first(work)
+    await asyncio.sleep(0)
+    assert told == [("", "worked"), ("", b"early"), ("", b"late")]
+    await asyncio.sleep(0)
+    assert len(told) == 3
+
+
+async def test_work_that_closes_a_connection_does_not_begin_again(told):
+    outbox = Outbox()
+    wire = through(outbox, Line(told))
+    worked: list[bool] = []
+
+    def work() -> None:
+        if not worked:
+            worked.append(True)
+            wire.write(b"last")
+            wire.close()
+
+    outbox.first(work)
+    await asyncio.sleep(0)
+    assert told == [("", b"last"), ("", "close")]
+
+
+async def test_work_that_fails_keeps_no_letter_back(told):
+    outbox = Outbox()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    outbox.first(lambda: 1 / 0)
+    outbox.first(lambda: told.append(("", "worked")))
+    through(outbox, Line(told)).write(b"sent")
+    await asyncio.sleep(0)
+    assert told == [("", "worked"), ("", b"sent")]
+    assert complaints == ["work before sending that failed"]

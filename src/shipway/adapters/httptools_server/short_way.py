@@ -5,6 +5,7 @@ goes to the connection's parser as if nothing had been.
 """
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from shipway.adapters.httptools_server.known_heads import KnownHeads
@@ -119,6 +120,10 @@ class ShortWay:
             self._declined(self._raw)
 
     # What the flight tells.
+
+    def before_sending(self, work: Callable[[], None]) -> None:
+        """Do some work at the end of this turn of the loop, before anything is sent."""
+        self._lanes.outbox.first(work)
 
     def answer(self, headers: bytes, body: bytes) -> None:
         """Send a whole 200 reply; `headers` are whole lines."""

@@ -76,20 +76,20 @@ class Segment:
         os.close(descriptor)
         return None
 
-    def append(self, line: bytes) -> None:
-        """Write a line at once; nothing of it stays when it fails.
+    def append(self, data: bytes, lines: int = 1) -> None:
+        """Write whole lines at once; nothing of them stays when it fails.
 
         Raises:
-            StoreError: the disk did not take the line.
+            StoreError: the disk did not take them.
         """
         reason = "the disk is full"
         try:
-            written = os.write(self._descriptor, line)
+            written = os.write(self._descriptor, data)
         except OSError as error:
             written, reason = 0, str(error)
-        if written == len(line):
+        if written == len(data):
             self.size_bytes += written
-            self.lines += 1
+            self.lines += lines
             return
         os.ftruncate(self._descriptor, self.size_bytes)
         raise StoreError(f"{self.path}: the record was not written: {reason}", hint="free some space")

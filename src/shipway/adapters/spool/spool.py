@@ -6,7 +6,7 @@ done in this process: `SpoolCollector` takes the lines to the store, in the cont
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +91,21 @@ class RecordSpool:
         Raises:
             StoreError: the disk did not take the line.
         """
+        self._segment().append(encoded(record))
+
+    def append_all(self, records: Sequence[ServedRequest]) -> None:
+        """Write the lines of all records at once, or none of them; else as `append`.
+
+        Raises:
+            StoreError: the disk did not take the lines.
+        """
+        self._segment().append(b"".join([encoded(record) for record in records]), len(records))
+
+    def _segment(self) -> Segment:
         segment = self._current
         if segment is None or segment.size_bytes >= self._limits.segment_bytes:
             segment = self._renewed()
-        segment.append(encoded(record))
+        return segment
 
     async def wait_for_room(self, timeout_s: float = 5.0) -> None:
         """Wait until enough has been collected for another request.

@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -160,4 +161,33 @@ async def test_run_looks_again_and_again(tmp_path, clock):
             collect(*segments(tmp_path))
             await spool.wait_for_room()
         group.cancel_scope.cancel()
+    await spool.close()
+
+
+async def test_records_that_come_together_are_lines_like_all_others(tmp_path, clock):
+    spool = spool_of(tmp_path, clock)
+    add(spool, 1)
+    spool.append_all([replace(RECORD, id=f"r{number}") for number in (1, 2, 3)])
+    (path,) = segments(tmp_path)
+    data = path.read_bytes()
+    assert [record.id for record in decoded(data[len(HEADER) :], header_of(data)).records] == ["r0", "r1", "r2", "r3"]
+    assert spool._current is not None
+    assert spool._current.lines == 4
+    await spool.close()
+
+
+async def test_records_that_do_not_fit_together_leave_nothing_behind(tmp_path, clock, monkeypatch):
+    spool = spool_of(tmp_path, clock)
+    add(spool, 1)
+    (path,) = segments(tmp_path)
+    before = path.read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:-5]))
+    with pytest.raises(StoreError, match="not written"):
+        spool.append_all([replace(RECORD, id=f"r{number}") for number in (1, 2)])
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    add(spool, 1, start=1)
+    data = path.read_bytes()
+    assert [record.id for record in decoded(data[len(HEADER) :], header_of(data)).records] == ["r0", "r1"]
     await spool.close()
