@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test test-clients check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers study-gates reference lock clean
+.PHONY: help demo test test-clients test-tools check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -57,6 +57,18 @@ $(CLIENTS)/.node: tests/clients/programs/package-lock.json tests/clients/program
 
 test-clients: $(VENV)/.dev $(CLIENTS)/.python $(CLIENTS)/.node ## Run other people's clients against the gateway (downloads them once, 2.5 GB)
 	@$(BIN)/python -m pytest -p no:randomly tests/clients
+
+TOOLS := .venv-tools
+TOOL_NAMES := promptfoo lm-eval deepeval ragas inspect great-expectations
+LOCKS := src/shipway/adapters/evaluation_tools/locks
+
+$(TOOLS)/.made: $(wildcard $(LOCKS)/*.txt) $(wildcard $(LOCKS)/promptfoo/*.json) | $(VENV)/.dev
+	@command -v npm >/dev/null || { echo "promptfoo needs node 20 or newer with npm"; exit 1; }
+	@for name in $(TOOL_NAMES); do $(BIN)/shipway eval tool install $$name --tools $(TOOLS) || exit 1; done
+	@touch $@
+
+test-tools: $(VENV)/.dev $(TOOLS)/.made ## Run other people's evaluation tools by their adapters (downloads them once, 3 GB)
+	@$(BIN)/python -m pytest -p no:randomly tests/tools
 
 wheel: $(VENV)/.runtime ## Build the wheel, pure Python, into dist/
 	@SHIPWAY_COMPILE=0 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
@@ -136,6 +148,9 @@ study-retrieval: $(VENV)/.dev ## Measure retrieval on the example's corpus
 study-answers: $(VENV)/.dev ## Measure answers of the example on the real model
 	@$(BIN)/python benchmarks/study_answers.py
 
+bench-evals: $(VENV)/.dev ## Measure evaluation beside promptfoo and DeepEval
+	@$(BIN)/python benchmarks/bench_evals.py $(ARGS)
+
 study-gates: $(VENV)/.dev ## Measure how often gates block what did not change, and what they see
 	@$(BIN)/python benchmarks/study_gates.py $(ARGS)
 
@@ -150,6 +165,8 @@ lock: ## Resolve the requirements files again (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line benchmarks/peers/litellm.in -o benchmarks/peers/litellm.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/clients.in -o requirements/clients.txt
 	@cd tests/clients/programs && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
+	@for name in build lm-eval deepeval ragas inspect great-expectations; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/tools/$$name.in -o $(LOCKS)/$$name.txt; done
+	@cd $(LOCKS)/promptfoo && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
 
 clean: ## Remove what was built here
 	@rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

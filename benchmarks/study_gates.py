@@ -1,7 +1,8 @@
 """How often gates block an unchanged release, and how often they find a worse one: simulated and on recorded answers.
 
     python benchmarks/study_gates.py              # all of it; writes benchmarks/results/gates.json
-    python benchmarks/study_gates.py --decisions 200 --without-pools
+    python benchmarks/study_gates.py --part recorded   # or simulated: the other part's figures stay as they are
+    python benchmarks/study_gates.py --decisions 200 --part simulated --dry-run
 
 A false block is a FAIL on an unchanged release. INCONCLUSIVE opens nothing either: its rate stands beside it. The A/A
 runs speak of the recorded 80 cases and their answers, not of other apps.
@@ -9,6 +10,7 @@ runs speak of the recorded 80 cases and their answers, not of other apps.
 
 import argparse
 import asyncio
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -127,20 +129,37 @@ def _line(tally: Tally) -> str:
     )
 
 
+def on_simulated(decisions: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the rates of false blocks over the grid, and the power."""
+    tallies, summary = blocks(decisions)
+    found = power(decisions)
+    summary["power_10pt_n100"] = found[f"{Cell(100, 1, 1, 1, 1).name} drop=0.1"]["test"]
+    return summary, {"cells": {name: tally.as_dict() for name, tally in tallies.items()}, "power": found}
+
+
+def measured(part: str, decisions: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the figures of one part or of both."""
+    summary: dict[str, float] = {}
+    details: dict[str, Any] = {}
+    if part != "recorded":
+        summary, details = on_simulated(decisions)
+    if part != "simulated":
+        figures, details["recorded"] = on_recorded(asyncio.run(pools()))
+        summary |= figures
+    return summary, details
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--decisions", type=int, default=DECISIONS)
-    parser.add_argument("--without-pools", action="store_true", help="simulate alone; writes no result file")
+    parser.add_argument("--part", choices=("all", "simulated", "recorded"), default="all")
+    parser.add_argument("--dry-run", action="store_true", help="write no result file")
     given = parser.parse_args()
-    tallies, summary = blocks(given.decisions)
-    found = power(given.decisions)
-    summary["power_10pt_n100"] = found[f"{Cell(100, 1, 1, 1, 1).name} drop=0.1"]["test"]
-    details: dict[str, Any] = {"cells": {name: tally.as_dict() for name, tally in tallies.items()}, "power": found}
-    if not given.without_pools:
-        figures, recorded = on_recorded(asyncio.run(pools()))
-        summary |= figures
-        details["recorded"] = recorded
-        report.write("gates", summary, details, PACKAGES)
+    summary, details = measured(given.part, given.decisions)
+    if not given.dry_run:
+        path = report.RESULTS / "gates.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if given.part != "all" and path.exists() else {}
+        report.write("gates", before.get("summary", {}) | summary, before.get("details", {}) | details, PACKAGES)
     report.show(summary)
 
 

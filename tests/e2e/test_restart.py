@@ -26,7 +26,7 @@ rates: { per_key_min: 1000000, tokens_per_min: 1000000000, concurrent_per_key: 1
 budgets: { daily_usd: 1000 }
 server: { drain_s: 15, workers: WORKERS }
 evals: { dataset: evals/cases.jsonl, split: all, route: chat }
-gates: [{ metric: correct, min: 0.2 }]
+gates: []
 rollout: { steps: [{ weight: 1.0 }], drain_s: 0 }
 """
 CASE = '{"id": "1", "question": "1", "must_contain": ["1"]}\n'

@@ -2,16 +2,19 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from shipway.config.routing_checks import listed
 from shipway.config.sections.auth import Auth
 from shipway.config.sections.corpus import Corpus
 from shipway.config.sections.models import ModelEntry
 from shipway.config.sections.routes import Budgets
+from shipway.config.sections.routing import RoutingRule
 from shipway.config.sections.section import Section
 from shipway.config.sections.tenants import KeyLimits, Tenant
 
 Problem = tuple[tuple[str | int, ...], str]
 
 _MONEY = ("daily_usd", "monthly_usd", "key_daily_usd", "key_monthly_usd")
+_BILLED = (("input", "what is read"), ("output", "what is generated"))
 
 
 def tenant_problems(
@@ -34,19 +37,38 @@ def tenant_problems(
             yield ("corpus", "sources", index, "tenant"), _unknown(source.tenant, tenants)
 
 
+def rule_tenant_problems(tenants: Collection[str], rules: Iterable[RoutingRule]) -> Iterator[Problem]:
+    """Yield where a routing rule is for a tenant that `tenants` does not have; without `tenants` any name is right."""
+    for index, rule in enumerate(rules if tenants else ()):
+        for name in listed(rule.tenant) or ():
+            if name not in tenants:
+                yield ("routing", "rules", index, "tenant"), _unknown(name, tenants)
+
+
 def price_problems(
     models: Mapping[str, ModelEntry],
     budgets: Budgets,
     tenants: Mapping[str, Tenant],
     key_limits: Mapping[str, KeyLimits],
 ) -> Iterator[Problem]:
-    """Yield models that somebody else bills for and whose price is missing while there are budgets in dollars."""
+    """Yield models whose price is missing, though somebody else bills for them, or is half a price.
+
+    Without budgets in dollars no price is needed.
+    """
     limited: Iterable[Section] = (budgets, *tenants.values(), *key_limits.values())
     if not any(getattr(section, name, None) is not None for section in limited for name in _MONEY):
         return
     for alias, entry in models.items():
-        if entry.engine in {"openai", "azure"} and "price" not in entry.model_fields_set:
-            yield ("models", alias, "price"), "missing: without it the budgets in dollars would count nothing"
+        if "price" not in entry.model_fields_set:
+            if entry.engine in {"openai", "azure"}:
+                yield ("models", alias, "price"), "missing: without it the budgets in dollars would count nothing"
+            continue
+        for name, what in _BILLED:
+            if name not in entry.price.model_fields_set:
+                yield (
+                    ("models", alias, "price"),
+                    f"{name} is missing: budgets in dollars would not count {what}; write `{name}: 0` if it is free",
+                )
 
 
 def _unknown(name: str, tenants: Collection[str]) -> str:

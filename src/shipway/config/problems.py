@@ -7,6 +7,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -155,8 +156,14 @@ def close_key(path: KeyPath) -> str | None:
     return close[0] if close else None
 
 
+@cache
+def _schema() -> dict[str, Any]:
+    """Return the schema of a project file, which takes 30 ms to make; nobody changes it."""
+    return Project.model_json_schema()
+
+
 def _known_keys(path: KeyPath) -> list[str]:
-    schema = Project.model_json_schema()
+    schema = _schema()
     definitions = schema.get("$defs", {})
     node: dict[str, Any] = schema
     for part in path:

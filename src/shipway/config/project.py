@@ -6,12 +6,13 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from shipway.config.cache_checks import cache_problems
-from shipway.config.limit_checks import price_problems, tenant_problems
+from shipway.config.limit_checks import price_problems, rule_tenant_problems, tenant_problems
 from shipway.config.routing_checks import routing_problems
 from shipway.config.sections.auth import Auth
 from shipway.config.sections.cache import Cache, Memory, Shadow
 from shipway.config.sections.corpus import Corpus, Retrieval
 from shipway.config.sections.datasets import DatasetEntry
+from shipway.config.sections.eval_targets import target_problems
 from shipway.config.sections.evals import Evals
 from shipway.config.sections.gates import Gate
 from shipway.config.sections.judges import JudgeEntry
@@ -112,8 +113,11 @@ class Project(Section):
         has = {"has_corpus": self.corpus is not None, "has_redis": self.redis is not None}
         problems += cache_problems(self.cache, self.memory, self.routes, **has)
         problems += tenant_problems(self.tenants, self.key_limits, self.auth, self.corpus)
+        problems += rule_tenant_problems(self.tenants, self.routing.rules)
         problems += price_problems(self.models, self.budgets, self.tenants, self.key_limits)
         problems += _missing(("evals", "route"), self.evals.route, self.routes, "routes")
+        problems += _missing(("evals", "judge"), self.evals.judge, self.judges, "judges")
+        problems += target_problems(("evals", "target"), self.evals.target, self.models, self.routes)
         for name, judge in self.judges.items():
             problems += _missing(("judges", name, "model"), judge.model, self.models, "models")
         if problems:

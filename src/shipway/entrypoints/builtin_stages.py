@@ -7,6 +7,7 @@ from shipway.core.errors import UsageError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.corpus_parts import corpora
 from shipway.entrypoints.evaluation_parts import evaluation_targets
+from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.rag_parts import build_parts
 from shipway.entrypoints.release_parts import release_parts
 from shipway.entrypoints.wiring import opened
@@ -15,7 +16,8 @@ from shipway.pipeline.model import StageOutcome, StageSpec
 from shipway.pipeline.ports import BuiltinStage, StageContext
 from shipway.services.corpora import report_as_dict
 from shipway.services.deployments import apply_deploy, plan_deploy, wait_rollout
-from shipway.services.evaluations import EvaluationRequest, evaluate
+from shipway.services.evaluations import EvaluationParts, EvaluationRequest, evaluate
+from shipway.services.gate_check import refuse_blind_gates
 from shipway.services.http_processes import ProcessTarget
 from shipway.services.releases import create_release
 from shipway.services.rollouts import verdict_of, view
@@ -47,6 +49,7 @@ class _Stages:
         """Create the release; outputs its id for later stages."""
         del stage
         async with opened(self._project) as app:
+            await refuse_blind_gates(app.loaded)
             made = await create_release(app, release_parts(), message=f"pipeline run {context.run_id}")
         return StageOutcome(Verdict.PASS, outputs={"release": made.release.id, "is_new": made.is_new})
 
@@ -54,7 +57,8 @@ class _Stages:
         """Evaluate the release of this run; the gate's verdict is the stage's."""
         name = _release_of(stage, context)
         async with opened(self._project) as app, evaluation_targets(app) as targets:
-            done = await evaluate(app, EvaluationRequest(name), targets)
+            parts = EvaluationParts(judge=LocalJudgeParts(app))
+            done = await evaluate(app, EvaluationRequest(name), targets, parts=parts)
         for line in gate_lines(done.report):
             context.output.feed((line + "\n").encode())
         problem = "" if done.verdict is Verdict.PASS else f"the gate says {done.verdict.value}"

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 import anyio
 import uvicorn
 
+from shipway.adapters.local_process.log_files import kept_small
 from shipway.adapters.spool.collector import SpoolCollector
 from shipway.core.errors import ConflictError
 from shipway.entrypoints.api.app import control_app
 from shipway.entrypoints.dataplane.server import bind
-from shipway.entrypoints.wiring import opened
+from shipway.entrypoints.wiring import log_limits, opened
 from shipway.rollouts.controller import RolloutController, Timing
 from shipway.rollouts.ports import Ports
 from shipway.services.application import Application
@@ -38,23 +39,28 @@ async def run_control(project: Path | None, stop: anyio.Event) -> None:
     """Serve the API, lead rollouts and collect records until `stop`; then collect what is left."""
     configure(sys.stdout)
     async with opened(project, as_actor="control") as app:
-        controller = controller_of(app)
-        collector = SpoolCollector(
-            app.workspace.spool,
-            app.state.records,
-            lock_file=app.workspace.collector_lock,
-            clock=app.clock,
-            note=leveled(logger("shipway.control")),
-        )
-        listener = _listen(app)
-        api = control_app(app, leading=lambda: controller.leads)
-        server = _Server(uvicorn.Config(api, log_config=None, lifespan="off"))
-        async with anyio.create_task_group() as group:
-            group.start_soon(controller.run, stop)
-            group.start_soon(collector.run, stop)
-            group.start_soon(_serve, server, listener)
-            await stop.wait()
-            server.should_exit = True
+        with kept_small(app.workspace.logs, log_limits(app.loaded)):
+            await _run(app, stop)
+
+
+async def _run(app: Application, stop: anyio.Event) -> None:
+    controller = controller_of(app)
+    collector = SpoolCollector(
+        app.workspace.spool,
+        app.state.records,
+        lock_file=app.workspace.collector_lock,
+        clock=app.clock,
+        note=leveled(logger("shipway.control")),
+    )
+    listener = _listen(app)
+    api = control_app(app, leading=lambda: controller.leads)
+    server = _Server(uvicorn.Config(api, log_config=None, lifespan="off"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(controller.run, stop)
+        group.start_soon(collector.run, stop)
+        group.start_soon(_serve, server, listener)
+        await stop.wait()
+        server.should_exit = True
 
 
 def controller_of(app: Application) -> RolloutController:

@@ -63,7 +63,7 @@ def cli_reference() -> str:
             parts.append("\n".join(_command(f"shipway {name}", command)))
             continue
         parts.append(f"## shipway {name}\n\n{summary}\n")
-        parts += ["\n".join(_command(f"shipway {name} {key}", child, "###")) for key, child in children.items()]
+        parts += ["\n".join(_command(title, child, "###")) for title, child in _below(f"shipway {name}", children)]
     return "\n".join(parts)
 
 
@@ -77,6 +77,13 @@ def settings_reference() -> str:
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
     return {"cli.md": cli_reference(), "settings.md": settings_reference()}
+
+
+def _below(title: str, children: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the commands of a group with their whole names, those of groups inside it after one another."""
+    for key, child in children.items():
+        inner: Mapping[str, Any] = getattr(child, "commands", {})
+        yield from _below(f"{title} {key}", inner) if inner else ((f"{title} {key}", child),)
 
 
 def _command(title: str, command: Any, mark: str = "##") -> Iterator[str]:

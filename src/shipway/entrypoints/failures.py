@@ -86,6 +86,7 @@ LEFT_BEHIND: tuple[tuple[tuple[str, ...], str], ...] = (
     (("reload",), "either every gateway worker obeys the new configuration or none; `shipway status` shows which"),
     (("rollback",), "stopped waiting; `shipway status` shows which release is stable"),
     (("rollout", "watch"), "stopped watching; the rollout goes on"),
+    (("eval", "run"), "no verdict was stored; the same command with --resume asks only what is not answered yet"),
     (("eval",), "stopped; no verdict was stored"),
     (("judge", "label"), "every label that was given is in the file"),
     (("pipeline", "run"), "stopped; stages that had ended are kept"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shipway.adapters.shared_limits.budgets import BudgetStore
 from shipway.adapters.shared_limits.limits import SharedLimits
+from shipway.adapters.shared_limits.resets import ResetLog
 from shipway.config.environment import process_environment
 from shipway.config.project import Project
 from shipway.config.secrets import resolve_secret
@@ -75,6 +76,23 @@ async def opened_counters(
         await strangers.close()
 
 
+@asynccontextmanager
+async def opened_limits(app: Application) -> AsyncIterator["SharedLimits | RedisLimits"]:
+    """Open the counters of an app for a command, beside the workers that count in them."""
+    limits = await _opened_limits(app, _unheard, _unheard, lambda: 0.5)
+    work = asyncio.create_task(limits.run())
+    try:
+        yield limits
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await limits.close()
+
+
+def _unheard(*_args: object, **_fields: object) -> None:
+    """Take note of nothing: the gateway's log has what happens to limits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Issuers:
     """Whose tokens are believed; without an issuer there is no desk. `run` fetches their keys beside the server."""
@@ -122,9 +140,9 @@ async def _opened_limits(
     redis = app.project.redis
     if redis is not None:
         return _redis_limits(app, redis, note, alert, uniform)
-    budgets = BudgetStore(app.state.documents, app.environment)
-    await budgets.load()
     folder = app.workspace.run / "limits" / app.environment
+    budgets = BudgetStore(app.state.documents, app.environment, resets=ResetLog(folder).read)
+    await budgets.load()
     return SharedLimits(folder, app.clock, note=note, on_alert=alert, budgets=budgets)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from shipway.adapters.httptools_client.client import HttptoolsEngineClient
 from shipway.adapters.local_process.host import LocalHost
+from shipway.adapters.local_process.log_files import kept_small
 from shipway.adapters.spool.spool import RecordSpool
 from shipway.config.environment import process_environment
 from shipway.core.disk import explained
@@ -22,7 +23,7 @@ from shipway.entrypoints.gateway_kept import KeepingParts
 from shipway.entrypoints.gateway_limits import opened_counters
 from shipway.entrypoints.gateway_table import TableParts, Tables, open_table
 from shipway.entrypoints.gateway_telemetry import gateway_telemetry
-from shipway.entrypoints.wiring import load_in_force, opened
+from shipway.entrypoints.wiring import load_in_force, log_limits, opened
 from shipway.gateway.app import Gateway, GatewayParts
 from shipway.gateway.model import GatewaySettings, ModelPrice
 from shipway.gateway.serving import Serving
@@ -51,6 +52,7 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
     loaded, revision = load_in_force(project)
     async with opened(project, as_actor="gateway", loaded=loaded) as app, contextlib.AsyncExitStack() as stack:
         name = f"gateway-{worker}-{os.getpid()}"
+        stack.enter_context(kept_small(app.workspace.logs, log_limits(loaded)))
         address = _address(app, host, port)
         engines = HttptoolsEngineClient()
         telemetry = await stack.enter_async_context(gateway_telemetry(app, gateway_worker(worker), name))

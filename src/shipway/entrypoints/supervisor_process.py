@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 import anyio
 
 from shipway.adapters.local_process.inheritance import seat
+from shipway.adapters.local_process.log_files import kept_small
 from shipway.adapters.local_process.spawner import LocalSpawner
-from shipway.entrypoints.wiring import opened
+from shipway.entrypoints.wiring import log_limits, opened
 from shipway.operations.supervision import Seat
 from shipway.services.http_processes import HttpProcesses
 from shipway.services.local import Local
@@ -18,6 +19,12 @@ from shipway.services.supervise import supervise
 
 async def run_supervisor(local: Local, project: Path | None, stop: anyio.Event) -> None:
     """Keep the project's processes running until `stop`; the store is opened only for routes of kind http."""
+    # The app's own processes know nothing of log files that are full.
+    with kept_small(local.workspace.logs, log_limits(local.loaded), all_of_them=True):
+        await _run(local, project, stop)
+
+
+async def _run(local: Local, project: Path | None, stop: anyio.Event) -> None:
     reserve = partial(gateway_seats, local)
     if not any(route.kind == "http" for route in local.loaded.project.routes.values()):
         await supervise(local, LocalSpawner(), None, stop, reserve)

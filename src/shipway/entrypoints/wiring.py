@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shipway.adapters.local_process.host import LocalHost
+from shipway.adapters.local_process.log_files import LogLimits
 from shipway.adapters.sql.store import SqlStore
 from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject, find_root, load_project
@@ -38,6 +39,14 @@ def load_in_force(project: Path | None) -> tuple[LoadedProject, int]:
         return load_project(root, environ, board.files(revision)), revision
     loaded = load_project(root, environ)
     return loaded, board.begin(root, loaded.environment)
+
+
+def load_as_served(project: Path | None) -> LoadedProject:
+    """Load what the running app obeys, or the project file when nothing runs; changes nothing."""
+    root, environ = find_root((project or Path.cwd()).resolve()), process_environment()
+    board = ConfigBoard(Workspace(root), LocalHost())
+    revision = board.in_force()
+    return load_project(root, environ, board.files(revision) if revision else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,26 @@ def site(project: Path | None, warn: Callable[[str], None]) -> Site:
     return _site_of(loaded)
 
 
+def stored(project: Path | None, warn: Callable[[str], None]) -> Site:
+    """Find the project of a command on what the store holds, keys for example; unlike for `site` nothing need run.
+
+    The environment of a project file that cannot be used is the one that `up` recorded, else that of `APP_ENV`.
+
+    Raises:
+        ConfigError: the project file is wrong and there is no store.
+        NotFoundError: there is no project file, or no overlay of this name, and no store.
+    """
+    try:
+        loaded = load(project)
+    except (ConfigError, NotFoundError) as error:
+        found = _recorded(project) or _with_store(project)
+        if found is None or not found.workspace.state_file.is_file():
+            raise
+        warn(f"{error}\n  going on with the store: environment {found.record.environment!r}")
+        return found
+    return _site_of(loaded)
+
+
 def examined(project: Path | None) -> tuple[LoadedProject | ShipwayError, Site]:
     """Find a project whatever state its file is in; the environment is empty when nobody knows it.
 
@@ -103,6 +132,21 @@ def _recorded(project: Path | None) -> Site | None:
             record = RunRecord.read(workspace)
             return Site(workspace, record) if record is not None else None
     return None
+
+
+def _with_store(project: Path | None) -> Site | None:
+    start = (project or Path.cwd()).resolve()
+    for workspace in map(Workspace, (start, *start.parents)):
+        if workspace.state_file.is_file():
+            environment = process_environment().get("APP_ENV", "local")
+            return Site(workspace, RunRecord(workspace.root.name, environment, 0.0))
+    return None
+
+
+def log_limits(loaded: LoadedProject) -> LogLimits:
+    """Return when a process's log is put away."""
+    own = loaded.project.logging
+    return LogLimits(own.max_file_bytes, own.kept_files)
 
 
 def actor() -> str:

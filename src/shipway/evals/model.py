@@ -3,11 +3,12 @@
 Services build them, `metrics` and `gates` read them, `report` renders them. Nothing here does I/O.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
 
-from shipway.core.canonical import digest_json
+from shipway.core.canonical import canonical_json
 from shipway.core.errors import UsageError
 from shipway.core.ids import Digest
 
@@ -67,15 +68,27 @@ class Dataset:
 
     name: str
     cases: tuple[Case, ...]
+    _known: list[Digest] = field(default_factory=list, init=False, repr=False, compare=False, hash=False)
 
     @property
     def digest(self) -> Digest:
         """The digest of the parsed cases, sorted by id; the name is not part of it."""
-        return digest_json([case.to_dict() for case in sorted(self.cases, key=lambda case: case.id)])
+        if not self._known:
+            self._known.append(_digest_of(sorted(self.cases, key=lambda case: case.id)))
+        return self._known[0]
 
     def only(self, split: Split) -> "Dataset":
         """Return the dataset of one split, which has a digest of its own."""
         return Dataset(self.name, tuple(case for case in self.cases if case.split == split))
+
+
+def _digest_of(cases: Iterable[Case]) -> Digest:
+    """Return `digest_json` of the cases' JSON forms, of which one is in memory at a time."""
+    hashed = sha256(b"[")
+    for place, case in enumerate(cases):
+        hashed.update((b"," if place else b"") + canonical_json(case.to_dict()))
+    hashed.update(b"]")
+    return Digest(f"sha256:{hashed.hexdigest()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +129,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of a target: a case, the repeat (from 0) and what came back."""
+    """One call of a target: a case, the repeat (from 0), what came back, and how often it was asked again for it."""
 
     case_id: str
     repeat: int
     output: Output
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

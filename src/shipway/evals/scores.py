@@ -5,8 +5,8 @@ A score takes nine bytes, so that a hundred thousand cases with ten metrics stay
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,11 @@ class ScoreTable:
             UsageError: a result of a case that the dataset does not hold, or of a repeat from `repeats` on.
         """
         case_ids = tuple(case.id for case in dataset.cases)
+        if isinstance(results, Tabled):
+            known = results.table
+            if (known.case_ids, known.repeats) == (case_ids, repeats) and known.values.keys() >= set(metrics):
+                columns_of = known.only(metrics)
+                return cls(case_ids, repeats, columns_of.values, columns_of.missing, columns_of.reasons)
         rows = {case_id: row for row, case_id in enumerate(case_ids)}
         shape = (len(case_ids), repeats)
         columns = [_Column(name, np.full(shape, np.nan), np.ones(shape, dtype=np.bool_), {}) for name in metrics]
@@ -62,6 +67,37 @@ class ScoreTable:
             {column.metric: column.missing for column in columns},
             {column.metric: column.reasons for column in columns},
         )
+
+    def only(self, metrics: Collection[str]) -> Self:
+        """Return the table of some of its metrics."""
+        return replace(
+            self,
+            values={name: self.values[name] for name in metrics},
+            missing={name: self.missing[name] for name in metrics},
+            reasons={name: self.reasons[name] for name in metrics},
+        )
+
+    def at(self, row: int, repeat: int) -> tuple[dict[str, float | None], dict[str, str]]:
+        """Return the scores of one result, and why others are missing, as `CaseResult` holds them."""
+        scores: dict[str, float | None] = {}
+        errors: dict[str, str] = {}
+        for name, values in self.values.items():
+            if self.missing[name][row, repeat]:
+                errors[name] = self.reasons[name][row, repeat]
+            else:
+                score = float(values[row, repeat])
+                scores[name] = None if math.isnan(score) else score
+        return scores, errors
+
+
+@runtime_checkable
+class Tabled(Protocol):
+    """Results whose scores are columns already; nobody has to look at each of them."""
+
+    @property
+    def table(self) -> ScoreTable:
+        """Their scores."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class Exchange:
         self.body_bytes = 0
         self.on_room: Callable[[], None] = _nothing
         self.say_error: Callable[[RefusedError, str], bytes] = error_event
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes] | None = None
         self._buffered_bytes = 0
         self._refusal: RefusedError | None = None
         self._arrival: asyncio.Future[None] | None = None
@@ -130,6 +130,8 @@ class Exchange:
         """Take a piece of the body; returns how many bytes nobody has read yet."""
         if self.complete:
             return 0
+        if self._chunks is None:
+            self._chunks = deque()
         self._chunks.append(data)
         self._buffered_bytes += len(data)
         self._wake()
@@ -165,6 +167,8 @@ class Exchange:
                 if chunk:
                     yield chunk
             if self.whole:
+                # A stream goes on for minutes: an empty queue takes 600 bytes of it.
+                self._chunks = None
                 return
             if self._refusal is not None:
                 raise self._refusal

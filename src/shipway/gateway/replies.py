@@ -19,7 +19,7 @@ from shipway.core.errors import (
     UpstreamError,
     UsageError,
 )
-from shipway.gateway.ports import EngineBrokenError, EngineConnectError
+from shipway.gateway.ports import EngineBrokenError, EngineConnectError, EngineGarbledError
 
 JSON_TYPE = ("content-type", "application/json")
 EVENT_STREAM = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
@@ -146,6 +146,7 @@ _SAID_IN_OUR_WORDS: tuple[tuple[type[BaseException], int, str, str], ...] = (
     (DeadlineError, 504, "timeout", "no answer in time; try again or ask for less"),
     (TimeoutError, 504, "timeout", "no answer in time; try again or ask for less"),
     (EngineConnectError, 503, "engine_unreachable", "the engine cannot be reached; try again"),
+    (EngineGarbledError, 502, "upstream_invalid", "the engine sent what is no JSON; the answer is not whole"),
     (EngineBrokenError, 502, "upstream_cut", "the engine's reply broke off; the answer is not whole"),
     (UpstreamError, 502, "upstream_error", "the engine answered with an error; try again"),
     (UnavailableError, 503, "unavailable", "a part of the service is not there now; try again"),

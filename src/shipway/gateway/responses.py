@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from shipway.gateway.model import Usage
-from shipway.gateway.ports import ChatRoute, EngineBrokenError
+from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineFailedError, EngineGarbledError
 from shipway.gateway.replies import RefusedError, error_body
 from shipway.gateway.response_names import ResponseNames, swapped
-from shipway.gateway.stream import EventSplitter
+from shipway.gateway.stream import EventSplitter, is_json, said_in
 from shipway.gateway.usage import usage_of
 from shipway.gateway.validate import text_of
 
@@ -39,6 +39,7 @@ class ResponseStream:
         self.data_events = 0
         self.done = False
         self.failed = False
+        self._error: EngineBrokenError | None = None
         self.last_words = b""
 
     @property
@@ -59,14 +60,14 @@ class ResponseStream:
         """Take note that the engine closed.
 
         Raises:
-            EngineBrokenError: it closed without the event that ends a response, or with `error`.
+            EngineBrokenError: it closed without the event that ends a response, with `error`, or sent what is no JSON.
         """
         if not self.done and not self.failed:
             rest = self._splitter.rest()
             if rest.strip():
                 self._kept(rest.rstrip(b"\r\n") + b"\n\n")
-        if self.failed:
-            raise EngineBrokenError("the engine ended the stream with an error")
+        if self._error is not None:
+            raise self._error
         if not self.done:
             raise EngineBrokenError("the engine closed the stream before its end")
 
@@ -86,8 +87,9 @@ class ResponseStream:
         kind = _kind(event)
         if kind == b"[DONE]":
             return b""
-        if kind == b"error":
-            self.failed = True
+        error = _error_in(event, kind)
+        if error is not None:
+            self.failed, self._error = True, error
             return b""
         if kind in _ENDS:
             self._usage = usage_of(_payload(event)) or self._usage
@@ -156,10 +158,23 @@ def _kind(event: bytes) -> bytes:
     return b"error" if told.get("error") else b""
 
 
+def _error_in(event: bytes, kind: bytes) -> EngineBrokenError | None:
+    """Return how an event ends its stream badly, None when it does not."""
+    if not is_json(_data(event)):
+        return EngineGarbledError()
+    if kind != b"error":
+        return None
+    told = _payload(event)
+    return EngineFailedError(said_in(told.get("error") or told))
+
+
+def _data(event: bytes) -> bytes:
+    return b"\n".join([line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")])
+
+
 def _payload(event: bytes) -> dict[str, Any]:
-    lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     try:
-        value = orjson.loads(b"\n".join(lines))
+        value = orjson.loads(_data(event))
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}

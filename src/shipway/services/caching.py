@@ -11,12 +11,12 @@ import orjson
 from shipway.core.canonical import digest_json
 from shipway.core.errors import DatasetError, UsageError
 from shipway.core.ids import Digest
-from shipway.evals.dataset import load_dataset
 from shipway.evals.model import Case
 from shipway.gateway.calibration import Calibration, Trials, calibrated
 from shipway.gateway.semantic import QuestionEmbedder
 from shipway.gateway.wording import may_match, wording_of
 from shipway.services.application import Application
+from shipway.services.project_dataset import whole_dataset
 
 KIND = "cache_calibration"
 _PAIR_FIELDS = {"a", "b", "same"}
@@ -91,7 +91,7 @@ async def calibration_in_force(app: Application, embedder: QuestionEmbedder) -> 
 async def material_of(app: Application) -> Material:
     """Return the questions of the project's dataset and its labelled pairs."""
     root, settings = app.loaded.root, app.project
-    dataset = await load_dataset(root / settings.evals.dataset)
+    dataset = await whole_dataset(app.loaded)
     if settings.cache.pairs is None:
         return Material(dataset.cases)
     path = root / settings.cache.pairs

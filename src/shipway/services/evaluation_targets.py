@@ -3,17 +3,18 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
+import orjson
 
 from shipway.config.sections.evals import HttpQuestion
-from shipway.core.errors import UnavailableError, UpstreamError, UsageError
+from shipway.core.errors import UnavailableError, UsageError
 from shipway.core.ids import Digest, TenantId
 from shipway.core.principal import Principal
 from shipway.evals.metrics import DocumentAccess
 from shipway.evals.model import Case, Output
-from shipway.evals.ports import Target
+from shipway.evals.ports import HttpCall, JsonCaller, Target
 from shipway.rag.answer import Answer, Answerer, Generator
 from shipway.rag.compose import Message
 from shipway.registry.model import Release
@@ -21,18 +22,14 @@ from shipway.services.application import Application
 from shipway.services.corpora import BuiltCorpora
 from shipway.services.http_processes import ProcessTarget
 from shipway.services.runtimes import ReleaseRuntimes
+from shipway.services.targets.answers import NoAnswerError
+from shipway.services.targets.json_path import JsonPath
+from shipway.services.targets.replies import json_of, wrong_shape
+from shipway.services.targets.templates import header_text
 
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.2
 _SUBJECT = "evaluation"
-
-
-class JsonPoster(Protocol):
-    """What sends one JSON request."""
-
-    async def post(self, url: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
-        """Return (status, parsed JSON reply)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class ReleaseTargets:
     app: Application
     runtimes: ReleaseRuntimes
     corpora: BuiltCorpora
-    poster: JsonPoster
+    caller: JsonCaller
     tell: Callable[[str], None] = lambda _line: None
 
     @asynccontextmanager
@@ -60,12 +57,13 @@ class ReleaseTargets:
         question = self.app.project.evals.http
         if question is None:
             raise UsageError("evals.http is missing", hint="say how a case is put to the service: path, body, answer")
+        answer = answer_path(question)
         target = ProcessTarget(self.app.state.documents, self.app.environment)
         await target.start(release.id)
         try:
             await self._wait_healthy(target, release)
             url = (await target.endpoints(release.id))[name] + question.path
-            yield HttpTarget(release.id, url, question, self.poster, self.app.clock.monotonic_s)
+            yield HttpTarget(release.id, url, question, answer, self.caller, self.app.project.evals.case_timeout_s)
         finally:
             snapshot = await self.app.state.snapshots.read(self.app.environment)
             if release.id not in snapshot.releases():
@@ -199,8 +197,9 @@ class HttpTarget:
     name: str
     url: str
     question: HttpQuestion
-    poster: JsonPoster
-    monotonic_s: Callable[[], float]
+    answer: JsonPath
+    caller: JsonCaller
+    timeout_s: float
 
     @property
     def digest(self) -> str:
@@ -211,29 +210,41 @@ class HttpTarget:
         """Post a case and read the answer out of the reply.
 
         Raises:
-            UpstreamError: the service answers with an error or without the answer.
+            UnavailableError: the service does not answer, or too late.
+            UpstreamError: it answers with an error or without the answer.
         """
-        started_s = self.monotonic_s()
-        headers = {"X-Shipway-Release": self.name, "X-Shipway-Conversation": f"eval-{case.id}-{repeat}"}
-        status, reply = await self.poster.post(self.url, _filled(self.question.body, case.question), headers)
-        if status >= 400:  # noqa: PLR2004 - HTTP's first error status
-            raise UpstreamError(f"{self.url} answers {status}", status=status)
-        return Output(answer=_picked(reply, self.question.answer), latency_ms=(self.monotonic_s() - started_s) * 1000)
+        headers = (
+            ("content-type", "application/json"),
+            ("x-shipway-release", self.name),
+            ("x-shipway-conversation", header_text(f"eval-{case.id}-{repeat}")),
+        )
+        body = orjson.dumps(_with_question(self.question.body, case.question))
+        reply = await self.caller.call(HttpCall("POST", self.url, headers, body, self.timeout_s))
+        told = json_of(self.url, reply)
+        try:
+            return Output(answer=self.answer.answer(told), latency_ms=reply.total_ms)
+        except NoAnswerError as error:
+            raise wrong_shape(self.url, str(error)) from error
 
 
-def _filled(value: Any, question: str) -> Any:
+def answer_path(question: HttpQuestion) -> JsonPath:
+    """Return where the answer of a service stands.
+
+    Raises:
+        UsageError: the project file names no path.
+    """
+    try:
+        return JsonPath(question.answer)
+    except ValueError as error:
+        raise UsageError(f"evals.http.answer: {error}") from error
+
+
+def _with_question(value: Any, question: str) -> Any:
+    """Return a body with the question in its place; other braces are the service's own."""
     if isinstance(value, str):
         return value.replace("{question}", question)
     if isinstance(value, dict):
-        return {key: _filled(item, question) for key, item in value.items()}
+        return {key: _with_question(item, question) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, question) for item in value]
+        return [_with_question(item, question) for item in value]
     return value
-
-
-def _picked(reply: Any, path: str) -> str:
-    for part in path.split("."):
-        if not isinstance(reply, dict) or part not in reply:
-            raise UpstreamError(f"the reply has no {path!r}", status=200)
-        reply = reply[part]
-    return reply if isinstance(reply, str) else str(reply)

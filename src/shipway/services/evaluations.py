@@ -1,58 +1,97 @@
 """Evaluating a release: run it and what is stable now on the same cases, judge, keep the evidence."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from shipway.core.canonical import canonical_json
-from shipway.core.errors import NotFoundError
-from shipway.core.ids import Digest, ReleaseId, ulid
+import anyio.to_thread
+import orjson
+
+from shipway.core.disk import explained
+from shipway.core.errors import NotFoundError, UsageError
+from shipway.core.ids import ulid
 from shipway.core.verdicts import Verdict
-from shipway.evals.assertions import LoadedAssertions, import_function, load_assertions
-from shipway.evals.baseline import NO_JUDGE, bind
+from shipway.evals.budget import Estimate, Meter
 from shipway.evals.gate_report import GateReport
-from shipway.evals.gates import GateOptions, check_gates, evaluate_gates
-from shipway.evals.metric_context import DocumentAccess, Function, MetricContext
-from shipway.evals.metric_names import functions_needed
 from shipway.evals.metrics import Metric
-from shipway.evals.model import Dataset, RunReport
-from shipway.evals.ports import Target
+from shipway.evals.model import RunReport
+from shipway.evals.ports import ResponseCache, Target
 from shipway.evals.report import Regression, regressions
-from shipway.evals.report_forms import as_json, run_as_json
-from shipway.evals.runner import Progress, RunPlan, run
-from shipway.evals.scoring import score_attempts
+from shipway.evals.report_files import write_reports
+from shipway.evals.report_forms import as_json
+from shipway.evals.run_directory import REPORT_FILE, RunDirectory, write_whole
+from shipway.evals.runner import Around, Progress
 from shipway.registry.model import Release
 from shipway.services.application import Application
-from shipway.services.dataset_files import load_project_dataset
-from shipway.services.gates import gate_metrics, gate_specs, own_sd, quarantine_of
+from shipway.services.cached_target import CachedTarget
+from shipway.services.evaluation_blobs import run_bytes
+from shipway.services.evaluation_plan import (
+    EVALUATION_KIND,
+    EvaluationRequest,
+    EvaluationTargets,
+    Prepared,
+    Subject,
+    binding_body,
+    prepare,
+    run_file,
+)
+from shipway.services.evaluation_runs import (
+    Looked,
+    Running,
+    asking,
+    fails_case,
+    look_until_decided,
+    over_budget,
+    score_runs,
+    spent_by,
+    too_many_errors,
+)
+from shipway.services.evaluation_scoring import Opinions, opened_opinions, write_scores
+from shipway.services.gates import quarantine_of
+from shipway.services.judges.building import JudgeParts
+from shipway.services.run_directories import open_run
 
-_KIND = "evaluation"
-_NO_CORPUS = NO_JUDGE
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationRequest:
-    """What to evaluate; `baseline` empty means what is stable now. `dataset` empty means the project's."""
-
-    release: str
-    baseline: str = ""
-    dataset: str = ""
-    repeats: int | None = None
-    concurrency: int | None = None
+__all__ = [
+    "Evaluation",
+    "EvaluationParts",
+    "EvaluationRequest",
+    "EvaluationTargets",
+    "evaluate",
+    "latest_evaluation",
+    "stored_run",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A finished evaluation."""
+    """A finished evaluation.
+
+    `id` is empty where nothing was to be judged, `whole` is false of a shard. `cost` holds calls, tokens_in and
+    tokens_out, and usd and judge_usd where they are known. `problem` says why a run without gates is not whole.
+    `metrics` are those that gates and settings name.
+    """
 
     id: str
-    release: ReleaseId
-    baseline: ReleaseId | None
+    release: str
+    baseline: str | None
     report: GateReport
     run: RunReport
     baseline_run: RunReport | None
     worse: tuple[Regression, ...]
+    run_id: str = ""
+    directory: Path | None = None
+    cost: Mapping[str, float] = field(default_factory=dict, hash=False)
+    looks: int = 1
+    problem: str = ""
+    whole: bool = True
+    metrics: Mapping[str, Metric] = field(default_factory=dict, hash=False)
+
+    @property
+    def judged(self) -> bool:
+        """Whether gates looked at it."""
+        return bool(self.id)
 
     @property
     def verdict(self) -> Verdict:
@@ -60,34 +99,30 @@ class Evaluation:
         return self.report.verdict
 
 
-class EvaluationTargets(Protocol):
-    """What turns a release into something that answers cases."""
-
-    def opened(self, release: Release) -> AbstractAsyncContextManager[Target]:
-        """Open a release for evaluation and close it again."""
-        ...
-
-    async def access(self, release: Release) -> Mapping[str, DocumentAccess] | None:
-        """Return who may see which document of the release's corpus, None without a corpus."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Scoring:
-    """What answers are scored by; `functions` are those that metrics name."""
+class EvaluationParts:
+    """What an evaluation has around it.
 
-    metrics: Mapping[str, Metric]
-    assertions: LoadedAssertions
-    functions: Mapping[str, Function]
+    `progress` hears of calls, `tell` of what takes long, `began` of the run's folder once it is there. `judge` is what
+    judges are made of. `cache` gives answers again where no release is judged.
+    """
+
+    progress: Callable[[Progress], None] | None = None
+    tell: Callable[[str], None] = lambda _line: None
+    began: Callable[[Path], None] = lambda _path: None
+    judge: JudgeParts | None = None
+    cache: ResponseCache | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Who answers, and what is done with the answers."""
+async def estimated(app: Application, request: EvaluationRequest, targets: EvaluationTargets) -> Estimate:
+    """Return what an evaluation takes; nothing is asked.
 
-    targets: EvaluationTargets
-    scoring: Scoring
-    progress: Callable[[Progress], None] | None
+    Raises:
+        UsageError: as `evaluate`.
+    """
+    prepared = await prepare(app, request, targets)
+    Meter(prepared.charges, prepared.caps).demand_prices()
+    return prepared.estimate()
 
 
 async def evaluate(
@@ -95,51 +130,69 @@ async def evaluate(
     request: EvaluationRequest,
     targets: EvaluationTargets,
     progress: Callable[[Progress], None] | None = None,
+    parts: EvaluationParts | None = None,
 ) -> Evaluation:
     """Run the release, and the baseline interleaved, then judge and store the evidence.
 
     Raises:
         NotFoundError: no such release.
         DatasetError: the dataset is malformed.
-        GateRefusedError: the two runs measured different things.
+        UsageError: a gate that can never decide, or an estimate over the budget without `yes`.
+        GateRefusedError: the two runs measured different things, or the budget ended the run.
     """
-    release = await app.releases.get(request.release)
-    baseline = await _baseline(app, release, request.baseline)
-    dataset = await _dataset(app, request.dataset)
-    specs, sd = gate_specs(app.project), await own_sd(app, dataset)
-    metrics = gate_metrics(specs, repeats=request.repeats or app.project.evals.repeats)
-    check_gates(specs, dataset, metrics, sd=sd)
-    loaded = await load_assertions(dataset, app.loaded.root)
-    scoring = Scoring(metrics, loaded, {path: import_function(path) for path in functions_needed(metrics)})
-    asked = [release] if baseline is None else [release, baseline]
-    runs = await _runs(app, request, asked, dataset, Asking(targets, scoring, progress))
-    options = GateOptions(
-        metrics=metrics,
-        first_release=baseline is None,
-        expected_changes=_expected_changes(release, baseline),
-        sd=sd,
-        quarantine=await quarantine_of(app.loaded, dataset, now_s=app.clock.now_s()),
-    )
-    baseline_run = runs[baseline.id] if baseline is not None else None
-    report = evaluate_gates(specs, runs[release.id], baseline_run, options)
-    metric = "supported" if any(spec.metric == "supported" for spec in specs) else "correct"
-    worse = tuple(regressions(runs[release.id], baseline_run, metric)) if baseline_run else ()
-    evaluation = Evaluation(
-        f"eval_{ulid(app.clock.now_s()).lower()}",
-        release.id,
-        baseline.id if baseline else None,
-        report,
-        runs[release.id],
-        baseline_run,
-        worse,
-    )
-    await _store(app, evaluation)
-    return evaluation
+    parts = parts or EvaluationParts(progress)
+    prepared = await prepare(app, request, targets)
+    meter = Meter(prepared.charges, prepared.caps)
+    meter.demand_prices()
+    _demand_affordable(prepared, request)
+    async with AsyncExitStack() as stack:
+        opinions = await stack.enter_async_context(opened_opinions(app, prepared.scoring, parts.judge, parts.tell))
+        opened = {item.name: await _opened(stack, item, request, targets) for item in prepared.subjects}
+        if parts.cache is not None and not request.gates:
+            opened = {name: CachedTarget(target, parts.cache) for name, target in opened.items()}
+        running = await stack.enter_async_context(_begun(app, request, targets, prepared, opinions))
+        parts.began(running.directory.path)
+        around = Around(app.clock, meter, parts.progress, fails_case(prepared))
+        ask = asking(running, opened, around)
+        if request.gates and prepared.shard is None:
+            looked = await look_until_decided(running, ask)
+        else:
+            outcome = await ask(0, prepared.plan.repeats)
+            if outcome.stopped == "budget":
+                raise over_budget(running, outcome)
+            looked = await _unjudged(running)
+        return await _finished(app, request, running, looked, meter)
+
+
+async def judged_directory(
+    app: Application,
+    request: EvaluationRequest,
+    targets: EvaluationTargets,
+    directory: RunDirectory,
+    parts: EvaluationParts | None = None,
+) -> Evaluation:
+    """Score and judge the answers that a run directory holds; no release is asked, judges are for what is new.
+
+    Raises:
+        GateRefusedError: candidate and baseline measured different things.
+        UsageError: gates are to judge answers that came from the cache.
+    """
+    parts = parts or EvaluationParts()
+    if request.gates and directory.cached():
+        raise UsageError(
+            f"{directory.path}: {directory.cached()} answers are from the cache; a gate wants fresh ones",
+            hint="evaluate anew, or score alone: --no-gates",
+        )
+    prepared = await prepare(app, request, targets)
+    async with opened_opinions(app, prepared.scoring, parts.judge, parts.tell) as opinions:
+        running = await _running(app, targets, prepared, opinions, directory)
+        looked = await look_until_decided(running, None) if request.gates else await _unjudged(running)
+        return await _finished(app, request, running, looked, Meter(prepared.charges))
 
 
 async def latest_evaluation(app: Application, release: str) -> dict[str, Any] | None:
     """Return the newest stored evaluation of a release."""
-    found = await app.state.documents.list(_KIND, prefix=f"{release}/")
+    found = await app.state.documents.list(EVALUATION_KIND, prefix=f"{release}/")
     return max(found, key=lambda item: item[0])[1] if found else None
 
 
@@ -156,62 +209,135 @@ async def stored_run(app: Application, release: str) -> dict[str, Any]:
     return found
 
 
-async def _baseline(app: Application, release: Release, named: str) -> Release | None:
-    if named:
-        return await app.releases.get(named)
-    stable = await app.releases.label(app.environment)
-    return await app.releases.get(stable) if stable is not None and stable != release.id else None
+def comparable_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return which digests of two stored evaluations differ; empty when they measured the same thing."""
+    return [name for name, value in first["binding"].items() if second["binding"].get(name) != value]
 
 
-async def _dataset(app: Application, named: str) -> Dataset:
-    settings = app.project.evals
-    dataset = await load_project_dataset(app.loaded, named)
-    return dataset if settings.split == "all" else dataset.only(settings.split)
+async def _opened(
+    stack: AsyncExitStack, subject: Subject, request: EvaluationRequest, targets: EvaluationTargets
+) -> Target:
+    if subject.release is None and request.target is not None:
+        return request.target
+    if subject.release is None:
+        raise UsageError(f"{subject.name}: nothing to ask")
+    return await stack.enter_async_context(targets.opened(subject.release))
 
 
-async def _runs(
-    app: Application, request: EvaluationRequest, releases: list[Release], dataset: Dataset, asking: Asking
-) -> dict[str, RunReport]:
-    settings = app.project.evals
-    plan = RunPlan(
-        repeats=request.repeats or settings.repeats,
-        concurrency=request.concurrency or settings.concurrency,
-        timeout_s=settings.case_timeout_s,
-    )
-    targets, scoring = asking.targets, asking.scoring
-    async with AsyncExitStack() as stack:
-        opened = {str(release.id): await stack.enter_async_context(targets.opened(release)) for release in releases}
-        attempts = await run(opened, dataset, plan, clock=app.clock, progress=asking.progress)
-    reports: dict[str, RunReport] = {}
-    for release in releases:
-        context = MetricContext(
-            access=await targets.access(release),
-            assertions=scoring.assertions.by_case,
-            functions={**scoring.assertions.functions, **scoring.functions},
+def _demand_affordable(prepared: Prepared, request: EvaluationRequest) -> None:
+    found = prepared.estimate()
+    excess = prepared.caps.excess(found.spent)
+    if excess and not request.yes and not request.resume:
+        raise UsageError(
+            f"the run is estimated at {excess}; nothing was asked (estimated by {found.basis})",
+            hint="raise the budget, ask fewer repeats, or give --yes to begin all the same:"
+            " it ends before the call that would exceed the budget, and its answers are kept",
         )
-        results = score_attempts(attempts[release.id], dataset, context, scoring.metrics)
-        binding = bind(dataset, corpus=_corpus_digest(release), schemas=scoring.assertions.digest)
-        reports[release.id] = RunReport(release.id, release.id, dataset, plan.repeats, results, binding)
-    return reports
 
 
-def _corpus_digest(release: Release) -> Digest:
-    corpus = release.manifest["data"]["corpus"]
-    return Digest(corpus["manifest"]) if corpus else _NO_CORPUS
+@asynccontextmanager
+async def _begun(
+    app: Application,
+    request: EvaluationRequest,
+    targets: EvaluationTargets,
+    prepared: Prepared,
+    opinions: Opinions,
+) -> AsyncIterator[Running]:
+    plan = run_file(app, request, prepared, opinions)
+    out, cases = request.out, prepared.dataset.cases
+    directory = await anyio.to_thread.run_sync(lambda: open_run(app, plan, cases, out, resume=request.resume))
+    try:
+        yield await _running(app, targets, prepared, opinions, directory)
+    finally:
+        directory.close()
+        directory.remove_if_unanswered()
 
 
-def _expected_changes(release: Release, baseline: Release | None) -> frozenset[str]:
-    # A release that brings a new corpus is judged on it: that difference is what is being evaluated.
-    if baseline is not None and _corpus_digest(release) != _corpus_digest(baseline):
-        return frozenset({"corpus"})
-    return frozenset()
+async def _running(
+    app: Application,
+    targets: EvaluationTargets,
+    prepared: Prepared,
+    opinions: Opinions,
+    directory: RunDirectory,
+) -> Running:
+    access = {
+        item.name: await targets.access(item.release) if item.release is not None else None
+        for item in prepared.subjects
+    }
+    quarantine = await quarantine_of(app.loaded, prepared.dataset, now_s=app.clock.now_s())
+    return Running(prepared, opinions, directory, access, quarantine)
 
 
-async def _store(app: Application, evaluation: Evaluation) -> None:
-    runs = {"candidate": run_as_json(evaluation.run)}
-    if evaluation.baseline_run is not None:
-        runs["baseline"] = run_as_json(evaluation.baseline_run)
-    blob = await app.state.blobs.put(canonical_json(runs))
+async def _unjudged(running: Running) -> Looked:
+    runs, results, judgements = await score_runs(running, running.prepared.plan.repeats)
+    return Looked(GateReport(()), runs, results, judgements, 1)
+
+
+async def _finished(
+    app: Application, request: EvaluationRequest, running: Running, looked: Looked, meter: Meter
+) -> Evaluation:
+    prepared, directory = running.prepared, running.directory
+    baseline = prepared.baseline
+    run = looked.runs[prepared.candidate.name]
+    before = looked.runs[baseline.name] if baseline is not None else None
+    judged = request.gates and prepared.shard is None
+    evaluation = Evaluation(
+        f"eval_{ulid(app.clock.now_s()).lower()}" if judged else "",
+        prepared.candidate.name,
+        baseline.name if baseline else None,
+        looked.report,
+        run,
+        before,
+        _worse(prepared, run, before),
+        directory.plan.run,
+        directory.path,
+        spent_by(meter, looked.judgements),
+        looked.look,
+        "" if judged else too_many_errors(running),
+        prepared.shard is None,
+        {name: prepared.scoring.metrics[name] for name in prepared.named_metrics(app.project.evals.metrics)},
+    )
+    await write_scores(directory, looked.results)
+    if judged and prepared.candidate.release is not None:
+        await _store(app, evaluation, prepared.candidate.release)
+    await _write_report(evaluation, prepared)
+    return evaluation
+
+
+def _worse(prepared: Prepared, run: RunReport, before: RunReport | None) -> tuple[Regression, ...]:
+    if before is None or prepared.shard is not None:
+        return ()
+    metric = "supported" if any(spec.metric == "supported" for spec in prepared.specs) else "correct"
+    return tuple(regressions(run, before, metric))
+
+
+async def _write_report(evaluation: Evaluation, prepared: Prepared) -> None:
+    """Write `report.json`: the whole report, or of a run that was not judged that it is partial."""
+    path = (evaluation.directory or Path()) / REPORT_FILE
+    if evaluation.judged:
+        for error in await write_reports(evaluation, {"json": path}):
+            raise error
+        return
+    body = {
+        "run": evaluation.run_id,
+        "release": evaluation.release,
+        "baseline": evaluation.baseline,
+        "verdict": Verdict.ERROR if evaluation.problem else "partial",
+        "problem": evaluation.problem or None,
+        "shard": str(prepared.shard) if prepared.shard is not None else None,
+        "cost": dict(evaluation.cost),
+        "provenance": dict(evaluation.run.provenance),
+    }
+
+    def write() -> None:
+        with explained(path, "cannot be written"):
+            write_whole(path, orjson.dumps(body, option=orjson.OPT_INDENT_2))
+
+    await anyio.to_thread.run_sync(write)
+
+
+async def _store(app: Application, evaluation: Evaluation, release: Release) -> None:
+    blob = await app.state.blobs.put(run_bytes(evaluation.run, evaluation.baseline_run, evaluation.directory))
     body = {
         "id": evaluation.id,
         "release": evaluation.release,
@@ -220,10 +346,12 @@ async def _store(app: Application, evaluation: Evaluation) -> None:
         "at_s": app.clock.now_s(),
         "actor": app.actor,
         "report": as_json(evaluation.report),
-        "binding": runs["candidate"]["binding"],
+        "binding": binding_body(evaluation.run.binding),
         "runs": blob,
+        "run": evaluation.run_id,
+        "usage": dict(evaluation.cost),
     }
-    await app.state.documents.put(_KIND, f"{evaluation.release}/{evaluation.id}", body, expected_version=0)
+    await app.state.documents.put(EVALUATION_KIND, f"{evaluation.release}/{evaluation.id}", body, expected_version=0)
     statement = {
         "statement": "evaluated",
         "by": app.actor,
@@ -232,7 +360,7 @@ async def _store(app: Application, evaluation: Evaluation) -> None:
         "evaluation": evaluation.id,
         "baseline": evaluation.baseline,
     }
-    await app.releases.sign_off(evaluation.release, statement)
+    await app.releases.sign_off(release.id, statement)
     await app.audit(
         "release.evaluated",
         evaluation.release,
@@ -240,8 +368,3 @@ async def _store(app: Application, evaluation: Evaluation) -> None:
         baseline=evaluation.baseline,
         evaluation=evaluation.id,
     )
-
-
-def comparable_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Return which digests of two stored evaluations differ; empty when they measured the same thing."""
-    return [name for name, value in first["binding"].items() if second["binding"].get(name) != value]

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from shipway.config.loading import LoadedProject
 from shipway.config.project import Project
+from shipway.config.sections.evals import Evals
 from shipway.config.yaml_source import read_yaml
 from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.ids import Digest
@@ -27,6 +28,7 @@ from shipway.evals.power import PowerRow, power_row
 from shipway.evals.quarantine import Quarantine, parse_quarantine
 from shipway.evals.sample import judged_cases, score_table
 from shipway.evals.simulate import Pool, Simulation, SimulationPlan, simulate
+from shipway.evals.tools.gating import is_tool_metric
 from shipway.services.application import Application
 from shipway.services.project_dataset import project_dataset
 from shipway.services.releases import verified_blob
@@ -47,23 +49,29 @@ class JudgedAgain:
 
 
 def gate_specs(project: Project) -> list[GateSpec]:
-    """Return what the project's gates demand.
+    """Return what the project's gates demand of an evaluation; `eval tool` judges those on a tool's metrics.
 
     Raises:
         UsageError: a gate that makes no sense.
     """
-    return parse_gates([gate.model_dump(exclude_defaults=True) for gate in project.gates])
+    own = [gate for gate in project.gates if not is_tool_metric(gate.metric)]
+    return parse_gates([gate.model_dump(exclude_defaults=True) for gate in own])
 
 
-def gate_metrics(specs: Sequence[GateSpec], *, repeats: int | None = None) -> Mapping[str, Metric]:
-    """Return the metrics that every run has, and those that gates name beside them.
+def gate_metrics(
+    specs: Sequence[GateSpec], settings: Evals | None = None, *, repeats: int | None = None
+) -> Mapping[str, Metric]:
+    """Return the metrics that every run has, and those that gates and the settings of evaluations name beside them.
 
     `repeats` is how often each case is answered, None when that is not decided yet.
 
     Raises:
         UsageError: a name that stands for no metric, or for one that the run cannot have.
     """
-    return {**METRICS, **resolve_metrics([spec.metric for spec in specs], repeats=repeats)}
+    settings = settings or Evals()
+    names = [*settings.metrics, *(spec.metric for spec in specs)]
+    judge = settings.judge or ""
+    return {**METRICS, **resolve_metrics(names, has_judge=bool(judge), judge=judge, repeats=repeats)}
 
 
 async def quarantine_of(loaded: LoadedProject, dataset: Dataset, *, now_s: float) -> Quarantine:
@@ -86,7 +94,7 @@ async def own_sd(app: Application, dataset: Dataset) -> dict[str, float]:
     return pooled_sd((body for _, body, *_ in stored), dataset.digest, metric_code_digest())
 
 
-async def gate_power(app: Application, *, looks: int = 1) -> list[PowerRow]:
+async def gate_power(app: Application, *, looks: int | None = None) -> list[PowerRow]:
     """Return what each gate can see of the project's cases, refused or not.
 
     Raises:
@@ -95,10 +103,11 @@ async def gate_power(app: Application, *, looks: int = 1) -> list[PowerRow]:
     """
     dataset = await _dataset(app)
     specs, sd = gate_specs(app.project), await own_sd(app, dataset)
-    metrics = gate_metrics(specs)
+    metrics = gate_metrics(specs, app.project.evals)
+    shared = looks or app.project.evals.looks
     return [
         power_row(
-            spec, metrics[spec.metric], judged_cases(dataset, metrics[spec.metric], spec.tags), looks=looks, sd=sd
+            spec, metrics[spec.metric], judged_cases(dataset, metrics[spec.metric], spec.tags), looks=shared, sd=sd
         )
         for spec in specs
     ]
@@ -113,7 +122,7 @@ async def simulated_gates(app: Application, release: str, plan: SimulationPlan) 
     """
     runs = await _stored_runs(app, await _evaluation(app, release), await _dataset(app))
     specs = gate_specs(app.project)
-    metrics = gate_metrics(specs)
+    metrics = gate_metrics(specs, app.project.evals)
     names = [spec.metric for spec in specs]
     pool = Pool.of(runs[0].dataset, [score_table(run, names) for run in runs])
     options = GateOptions(metrics=metrics, sd=await own_sd(app, runs[0].dataset))
@@ -171,7 +180,7 @@ async def _judged(app: Application, runs: list[RunReport], *, first: bool) -> Ga
     dataset = runs[0].dataset
     options = GateOptions(
         first_release=first and len(runs) == 1,
-        metrics=gate_metrics(specs),
+        metrics=gate_metrics(specs, app.project.evals),
         sd=await own_sd(app, dataset),
         quarantine=await quarantine_of(app.loaded, dataset, now_s=app.clock.now_s()),
         # The runs were comparable when they were made; a corpus that differs was the release's own change.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from shipway.core.errors import ConflictError, FencedError, NotFoundError, UsageError
 from shipway.core.snapshot import KeyEntry, Snapshot
-from shipway.services.application import Application
+from shipway.services.application import Application, Installation
 
 ROLES = ("invoke", "operate", "admin")
 _PREFIX = "swk_"
@@ -68,7 +68,7 @@ async def create_key(app: Application, request: KeyRequest) -> NewKey:
     return NewKey(entry, secret)
 
 
-async def rotate_key(app: Application, key_id: str, *, overlap_s: float) -> NewKey:
+async def rotate_key(app: Installation, key_id: str, *, overlap_s: float) -> NewKey:
     """Give a key a new secret and publish it; the old one opens for `overlap_s` longer.
 
     Raises:
@@ -100,7 +100,7 @@ async def rotate_key(app: Application, key_id: str, *, overlap_s: float) -> NewK
     return NewKey(rotated, secret)
 
 
-async def revoke_key(app: Application, key_id: str) -> None:
+async def revoke_key(app: Installation, key_id: str) -> None:
     """Revoke a key everywhere.
 
     Raises:
@@ -113,13 +113,13 @@ async def revoke_key(app: Application, key_id: str) -> None:
     await publish_keys(app)
 
 
-async def _is_published(app: Application, key_id: str) -> bool:
+async def _is_published(app: Installation, key_id: str) -> bool:
     # A revocation that ended before it was published must be finished by repeating it, not refused.
     snapshot = await app.state.snapshots.read(app.environment)
     return any(key.key_id == key_id for key in snapshot.keys)
 
 
-async def publish_keys(app: Application) -> Snapshot:
+async def publish_keys(app: Installation) -> Snapshot:
     """Write the keys in force into the environment's snapshot."""
     for _ in range(_PUBLISH_ATTEMPTS):
         # Snapshot first, keys second: with a key added in between, the write conflicts instead of losing it.

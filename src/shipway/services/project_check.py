@@ -3,7 +3,7 @@
 The project file itself is valid already: this looks at the files, documents, models and cases behind it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,17 @@ import anyio.to_thread
 
 from shipway.config.loading import LoadedProject
 from shipway.config.secrets import resolve_secret, secret_references
-from shipway.config.sections.gates import Gate
 from shipway.config.yaml_source import KeyPath, dotted
 from shipway.core.clock import Clock, SystemClock
 from shipway.core.errors import ConfigError, DatasetError, ShipwayError, UsageError
 from shipway.core.ports import KeyStore
-from shipway.evals.gate_spec import GateSpec, NonRegressionGate, parse_gates
-from shipway.evals.gates import check_gates
 from shipway.evals.model import Dataset
-from shipway.evals.power import check_family
 from shipway.rag.sources import problem_lines, scan
-from shipway.services.gates import gate_metrics, gate_specs, quarantine_of
+from shipway.services.gate_check import gate_problems
+from shipway.services.gates import quarantine_of
 from shipway.services.models import WITHOUT_MODEL, ModelKind
 from shipway.services.project_dataset import named_dataset_problems, project_dataset
+from shipway.services.project_lines import error_lines, tried
 from shipway.services.releases import PromptReader, code_files, prompt_file
 
 
@@ -61,7 +59,7 @@ async def project_problems(loaded: LoadedProject, parts: CheckParts) -> list[str
     except DatasetError as error:
         problems += error.problems
     problems += await named_dataset_problems(loaded)
-    problems += _gate_problems(loaded, dataset)
+    problems += gate_problems(loaded, dataset)
     problems += await _quarantine_problems(loaded, dataset, parts.clock)
     # Two keys may name the same broken file.
     return list(dict.fromkeys(problems))
@@ -113,17 +111,17 @@ def project_warnings(loaded: LoadedProject, environ: Mapping[str, str]) -> list[
 
 def _file_problems(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
     for index, pattern in enumerate(loaded.project.code.paths):
-        yield from _tried(loaded, ("code", "paths", index), partial(code_files, loaded.root, (pattern,)))
+        yield from tried(loaded, ("code", "paths", index), partial(code_files, loaded.root, (pattern,)))
     yield from _needed_to_serve(loaded, parts)
 
 
 def _needed_to_serve(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
     project, root = loaded.project, loaded.root
     for name, relative in project.prompts.items():
-        yield from _tried(loaded, ("prompts", name), partial(prompt_file, root, name, relative, parts.prompts))
+        yield from tried(loaded, ("prompts", name), partial(prompt_file, root, name, relative, parts.prompts))
     for alias, entry in project.models.items():
         if entry.engine == "llamacpp":
-            yield from _tried(loaded, ("models", alias, "model"), partial(parts.models.path, entry.model, root))
+            yield from tried(loaded, ("models", alias, "model"), partial(parts.models.path, entry.model, root))
     corpus, reranker = project.corpus, project.retrieval.reranker
     if corpus is None:
         return
@@ -133,7 +131,7 @@ def _needed_to_serve(loaded: LoadedProject, parts: CheckParts) -> Iterator[str]:
     )
     for key, model, kind in named:
         if model is not None and model != WITHOUT_MODEL:
-            yield from _tried(loaded, key, partial(parts.models.retrieval, model, kind))
+            yield from tried(loaded, key, partial(parts.models.retrieval, model, kind))
 
 
 def _corpus_documents(loaded: LoadedProject, parts: CheckParts) -> tuple[frozenset[str] | None, list[str]]:
@@ -144,50 +142,13 @@ def _corpus_documents(loaded: LoadedProject, parts: CheckParts) -> tuple[frozens
     try:
         found = scan(corpus, loaded.root / corpus.root, parts.suffixes)
     except ShipwayError as error:
-        return None, [*_lines(loaded, key, error)]
+        return None, [*error_lines(loaded, key, error)]
     if not found.files and not found.refused:
         problem = UsageError(f"{corpus.root!r} holds no documents", hint="add documents or change `corpus.root`")
-        return None, [*_lines(loaded, key, problem)]
+        return None, [*error_lines(loaded, key, problem)]
     # A file that is refused is there; what is wrong with it is said once.
     documents = {file.path for file in found.files} | {error.path for error in found.refused}
     return frozenset(documents), problem_lines(corpus.root, found.refused)
-
-
-def _gate_problems(loaded: LoadedProject, dataset: Dataset | None) -> Iterator[str]:
-    parsed: list[tuple[int, GateSpec]] = []
-    for index, gate in enumerate(loaded.project.gates):
-        yield from _tried(loaded, ("gates", index), partial(_check_gate, gate, dataset))
-        parsed += [(index, spec) for spec in _own_specs(gate)]
-    family = [(index, spec) for index, spec in parsed if isinstance(spec, NonRegressionGate)]
-    for index, spec in family[1:]:
-        # Each with the first alone, so that every line that differs is named.
-        yield from _tried(loaded, ("gates", index), partial(check_family, [family[0][1], spec]))
-    if any(gate.model_update for gate in loaded.project.gates):
-        yield from _tried(loaded, ("gates",), partial(_check_update, loaded, dataset))
-
-
-def _own_specs(gate: Gate) -> list[GateSpec]:
-    try:
-        return parse_gates([gate.model_dump(exclude_defaults=True)])
-    except UsageError:
-        return []  # said already
-
-
-def _check_gate(gate: Gate, dataset: Dataset | None) -> None:
-    specs = parse_gates([gate.model_dump(exclude_defaults=True)])
-    if dataset is not None:
-        check_gates(specs, dataset, gate_metrics(specs))
-    elif specs and not isinstance(specs[0], NonRegressionGate):
-        # Whether a drop can be seen depends on the cases, which could not be read; nothing else does.
-        check_gates(specs, Dataset("", ()), gate_metrics(specs))
-
-
-def _check_update(loaded: LoadedProject, dataset: Dataset | None) -> None:
-    """Refuse the comparisons that a model update adds, where a gate of that metric stands alone and is fine."""
-    specs = gate_specs(loaded.project)
-    added = [spec for spec in specs if isinstance(spec, NonRegressionGate) and spec.model_update]
-    if dataset is not None:
-        check_gates(added, dataset, gate_metrics(added))
 
 
 async def _quarantine_problems(loaded: LoadedProject, dataset: Dataset | None, clock: Clock) -> list[str]:
@@ -198,22 +159,3 @@ async def _quarantine_problems(loaded: LoadedProject, dataset: Dataset | None, c
     except (ConfigError, DatasetError) as error:
         return error.problems
     return []
-
-
-def _tried(loaded: LoadedProject, key: KeyPath, look: Callable[[], object]) -> Iterator[str]:
-    try:
-        look()
-    except ShipwayError as error:
-        yield from _lines(loaded, key, error)
-
-
-def _lines(loaded: LoadedProject, key: KeyPath, error: ShipwayError) -> Iterator[str]:
-    hint = f"; {error.hint}" if error.hint else ""
-    if isinstance(error, ConfigError):
-        # Its lines say already in which file and line of it they are.
-        yield from (f"{problem}{hint}" for problem in error.problems)
-        return
-    name = dotted(key)
-    # Where it is found out otherwise, the message must name the key itself.
-    message = error.message.removeprefix(f"{name.partition('[')[0]}: ").removeprefix(f"{name} ")
-    yield " ".join(f"{loaded.nearest_place(key)}: {name}: {message}{hint}".split())

@@ -17,6 +17,30 @@ async def project_dataset(loaded: LoadedProject, *, documents: Collection[str] |
     Raises:
         DatasetError: everything that is wrong with the file, each problem with its line.
     """
+    settings = loaded.project.evals
+    dataset, shown = await _read(loaded, documents)
+    if dataset is None or settings.split == "all":
+        return dataset
+    judged = dataset.only(settings.split)
+    if not judged.cases and loaded.project.gates:
+        there = ", ".join(sorted({case.split for case in dataset.cases}))
+        place = loaded.nearest_place(("evals", "split"))
+        problem = f"{place}: evals.split: no case of {shown} has the split {settings.split!r} that gates judge"
+        raise DatasetError([f"{problem} (there is {there}); give cases that split, or set evals.split"])
+    return judged
+
+
+async def whole_dataset(loaded: LoadedProject) -> Dataset:
+    """Return the cases of all splits; none for a project that names no dataset.
+
+    Raises:
+        DatasetError: everything that is wrong with the file, each problem with its line.
+    """
+    dataset, shown = await _read(loaded, None)
+    return dataset or Dataset(shown, ())
+
+
+async def _read(loaded: LoadedProject, documents: Collection[str] | None) -> tuple[Dataset | None, str]:
     settings, key = loaded.project.evals, ("evals", "dataset")
     entry = entry_named(loaded, settings.dataset)
     shown = entry.path if entry else settings.dataset
@@ -27,20 +51,11 @@ async def project_dataset(loaded: LoadedProject, *, documents: Collection[str] |
         found = await read_dataset_file(loaded.root / shown, shown, form_of(entry), Known(known, tenants))
     except OSError as error:
         if isinstance(error, FileNotFoundError) and key not in loaded.places and not loaded.project.gates:
-            return None
+            return None, shown
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         problem = f"{loaded.nearest_place(key)}: evals.dataset: {shown}: {reason}; write the cases or correct the path"
         raise DatasetError([problem]) from error
-    dataset = found.dataset
-    if settings.split == "all":
-        return dataset
-    judged = dataset.only(settings.split)
-    if not judged.cases and loaded.project.gates:
-        there = ", ".join(sorted({case.split for case in dataset.cases}))
-        place = loaded.nearest_place(("evals", "split"))
-        problem = f"{place}: evals.split: no case of {shown} has the split {settings.split!r} that gates judge"
-        raise DatasetError([f"{problem} (there is {there}); give cases that split, or set evals.split"])
-    return judged
+    return found.dataset, shown
 
 
 async def named_dataset_problems(loaded: LoadedProject) -> list[str]:

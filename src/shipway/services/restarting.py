@@ -5,6 +5,7 @@ that nobody took does not restart anything later.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,8 @@ def _outcome(answer: dict[str, Any], logs: dict[Path, int]) -> Rolled:
 def _said(log: Path, after_bytes: int) -> list[str]:
     """Return what was logged since that is not the line of a request: those of the others stand in between."""
     with log.open("rb") as file:
-        file.seek(after_bytes)
+        # A file that is shorter now was begun anew.
+        file.seek(after_bytes if after_bytes <= file.seek(0, os.SEEK_END) else 0)
         text = file.read().decode(errors="replace")
     return [line for line in text.splitlines() if line and not line.startswith("{")][-_LOG_LINES:]
 

@@ -1,13 +1,117 @@
-"""Comparing two stored runs, metric by metric and case by case; no gate, only what was measured."""
+"""Runs without a gate: asking several targets the same cases, and comparing two stored runs case by case."""
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
+from shipway.core.errors import GateRefusedError
 from shipway.core.ids import Digest
+from shipway.core.verdicts import Verdict
+from shipway.evals.baseline import NO_JUDGE, bind
+from shipway.evals.budget import Meter
+from shipway.evals.metric_context import MetricContext
+from shipway.evals.metrics import Metric
+from shipway.evals.model import Dataset, RunReport
+from shipway.evals.ports import Judge, ResponseCache, Similarity, Target
+from shipway.evals.run_directory import RunDirectory
+from shipway.evals.run_plan import RunFile
+from shipway.evals.runner import Around, Progress, RunPlan, run
 from shipway.services.application import Application
+from shipway.services.cached_target import CachedTarget
+from shipway.services.evaluation_plan import binding_body
+from shipway.services.evaluation_scoring import Answers, Opinions, scored
 from shipway.services.releases import verified_blob
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsRequest:
+    """Targets by name, and what they are asked.
+
+    `context_of` gives what metrics need beside the answers of a target. A run that `directory` holds already is gone on
+    with: what was answered is not asked again. `corpus_of` names what a target answers from. Repeats of a case never
+    share an answer of `cache`.
+    """
+
+    targets: Mapping[str, Target]
+    dataset: Dataset
+    repeats: int
+    concurrency: int
+    metrics: Mapping[str, Metric]
+    context_of: Callable[[str], MetricContext]
+    judge: Judge | None
+    meter: Meter | None
+    directory: Path
+    judge_digest: Digest = NO_JUDGE
+    similarity: Similarity | None = None
+    corpus_of: Callable[[str], Digest] = lambda _target: NO_JUDGE
+    cache: ResponseCache | None = None
+    progress: Callable[[Progress], None] | None = field(default=None, hash=False)
+    seed: int = 0
+
+
+async def run_targets(app: Application, request: TargetsRequest) -> dict[str, RunReport]:
+    """Ask all targets the same cases, interleaved, and score the answers, which stay in the run directory.
+
+    Raises:
+        UsageError: nothing to run, or the folder holds a run of another plan.
+        UnavailableError: the first calls of a target all found nobody there.
+        GateRefusedError: with verdict ERROR, where the meter ended the run.
+    """
+    settings, dataset = app.project.evals, request.dataset
+    opinions = Opinions(request.judge, request.judge_digest, request.similarity)
+    bindings = {
+        name: bind(dataset, corpus=request.corpus_of(name), judge=request.judge_digest, schemas=opinions.schemas(None))
+        for name in request.targets
+    }
+    identity = {
+        "targets": {name: {"digest": target.digest, "kind": "target"} for name, target in request.targets.items()},
+        "dataset": {"name": dataset.name, "digest": dataset.digest, "cases": len(dataset.cases)},
+        "binding": {name: binding_body(binding) for name, binding in bindings.items()},
+        "repeats": request.repeats,
+        "order": "interleaved",
+        "seed": request.seed,
+        "settings": {},
+    }
+    file = RunFile(request.directory.name, identity)
+    plan = RunPlan(
+        repeats=request.repeats,
+        concurrency=request.concurrency,
+        timeout_s=settings.case_timeout_s,
+        seed=request.seed,
+        retries=settings.retries,
+        max_concurrency=settings.max_concurrency,
+    )
+    directory = await anyio.to_thread.run_sync(RunDirectory.begin, request.directory, file, dataset.cases)
+    try:
+        around = Around(app.clock, request.meter, request.progress)
+        outcome = await run(_asked(request), dataset.cases, plan, directory, around)
+        if outcome.stopped:
+            raise GateRefusedError(
+                Verdict.ERROR,
+                f"verdict ERROR: the budget is used up after {outcome.asked + outcome.reused} answers",
+                hint=f"they are kept in {request.directory}; go on with a larger budget",
+            )
+        reports = {}
+        for name, target in request.targets.items():
+            answers = Answers(directory, name, dataset, request.repeats)
+            results, _ = await scored(answers, request.metrics, opinions, request.context_of(name))
+            reports[name] = RunReport(name, target.digest, dataset, request.repeats, results, bindings[name])
+    finally:
+        directory.close()
+        directory.remove_if_unanswered()
+    return reports
+
+
+def _asked(request: TargetsRequest) -> dict[str, Target]:
+    cache = request.cache
+    if cache is None:
+        return dict(request.targets)
+    return {name: CachedTarget(target, cache) for name, target in request.targets.items()}
 
 
 async def compared_runs(app: Application, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

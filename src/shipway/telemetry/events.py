@@ -62,6 +62,8 @@ EVENTS = (
     LogEvent("issuer_keys_not_read", "warning", "An issuer does not answer; keys known before stay valid.",
              ("issuer", "error")),
     LogEvent("request_failed", "error", "A defect; the client got 500.", ("request_id", "error")),
+    LogEvent("engine_error", "warning", "An engine ended a stream with an error of its own; `said` begins its words, "
+             "masked.", ("request_id", "model", "said")),
     LogEvent("record_not_written", "error", "A request that had failed before could not be recorded either.",
              ("request_id", "error")),
     LogEvent("client_not_reading", "info", "A client did not take the reply's last words.", ("request_id",)),

@@ -92,7 +92,7 @@ async def _redis_world(
 
     from shipway.adapters.redis_limits import limits as module
 
-    for name in ("RESERVE", "SETTLE", "LOOK"):
+    for name in ("RESERVE", "SETTLE", "LOOK", "RESET"):
         monkeypatch.setattr(module, name, getattr(module, name).replace(_NOW, _TOLD))
     plain = Redis.from_url(url)
     stack.push_async_callback(plain.aclose)

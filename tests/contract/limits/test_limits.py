@@ -263,3 +263,38 @@ def _level(charges: list[tuple[float, int]], per_s: float, now_s: float) -> floa
         level = max(0.0, level - (when_s - at_s) * per_s) + amount
         at_s = when_s
     return max(0.0, level - (now_s - at_s) * per_s)
+
+
+async def test_a_reset_is_seen_by_all_and_leaves_what_runs(world):
+    if world.kind == "memory":
+        pytest.skip("a single process has nobody who would reset from outside")
+    one, other = await world.open(), await world.open()
+    buckets = [requests("k", 9, SLOW), tokens("k", 900, SLOW), places("k", 9), daily("t", 900), monthly("t", 900)]
+    quota, others = one.prepared(buckets), other.prepared(buckets)
+    for _ in range(2):
+        one.settle(await one.reserve(quota, 300, 300), 300, 300)
+    hold = await one.reserve(quota, 100, 100)
+    await world.settled(one)
+    assert [alert.percent for alert in world.alerts] == []
+
+    await other.reset([bucket for bucket in buckets if bucket.measure is not Measure.MONTHLY_USD])
+
+    expected = {Measure.REQUESTS: 9, Measure.TOKENS: 800, Measure.PLACES: 8, Measure.DAILY_USD: 800}
+    assert await left(one, quota) == {**expected, Measure.MONTHLY_USD: 200}
+    one.settle(hold, 50, 50)
+    await world.settled(one)
+    assert (await left(other, others))[Measure.DAILY_USD] == 850
+    assert (await left(other, others))[Measure.TOKENS] == 850
+
+
+async def test_after_a_reset_a_budget_gives_its_alerts_again(world):
+    if world.kind == "memory":
+        pytest.skip("a single process has nobody who would reset from outside")
+    limits = await world.open()
+    quota = limits.prepared([daily("t", 100)])
+    for _ in range(2):
+        limits.settle(await limits.reserve(quota, 0, 90), 0, 90)
+        await world.settled(limits)
+        await limits.reset([daily("t", 100)])
+
+    assert [alert.percent for alert in world.alerts] == [80, 80]

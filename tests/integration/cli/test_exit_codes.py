@@ -61,8 +61,21 @@ ARGUMENTS: dict[str, list[str]] = {
     "dataset schema": [],
     "dataset split": ["faq", "--out", "x.jsonl"],
     "dataset stats": [],
+    "eval attribute": [RELEASE],
+    "eval cache clear": [],
+    "eval cache stats": [],
     "eval compare": [RELEASE, RELEASE],
+    "eval contract": ["contracts.yaml", "--url", "http://127.0.0.1:9"],
+    "eval matrix": [RELEASE],
+    "eval merge": ["part1", "part2"],
+    "eval perf": ["http://127.0.0.1:9/v1", "--model", "m"],
+    "eval report": [RELEASE],
+    "eval rescore": ["run_0"],
     "eval run": [RELEASE],
+    "eval smoke": [],
+    "eval tool install": ["promptfoo"],
+    "eval tool read": ["promptfoo", "results.json"],
+    "eval tool run": ["promptfoo", "promptfooconfig.yaml", "--target", "far"],
     "init": [],
     "judge anchors": ["held"],
     "judge calibrate": ["held"],
@@ -72,6 +85,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "key list": [],
     "key revoke": ["key_0"],
     "key rotate": ["key_0"],
+    "limits reset": ["--key", "key_0"],
+    "limits show": [],
     "logs": [],
     "models install": [],
     "models list": [],
@@ -98,7 +113,17 @@ ARGUMENTS: dict[str, list[str]] = {
     "supervise": [],
     "up": [],
 }
-WITHOUT_PROJECT = {"config schema", "dataset import", "dataset schema", "demo", "init", "models install", "models list"}
+WITHOUT_PROJECT = {
+    "config schema",
+    "dataset import",
+    "dataset schema",
+    "demo",
+    "eval contract",
+    "eval perf",
+    "init",
+    "models install",
+    "models list",
+}
 CASES = [
     ("film", "How long may a film be kept?", "7 days"),
     ("book", "How long may a book be kept?", "28 days"),
@@ -113,9 +138,16 @@ def leaves() -> Iterator[str]:
     root: Any = get_command(app)
     context = typer.Context(root)
     for name in COMMANDS:
-        command = root.get_command(context, name)
-        children = getattr(command, "commands", None)
-        yield from (f"{name} {child}" for child in children) if children else (name,)
+        yield from leaves_below(root.get_command(context, name), name)
+
+
+def leaves_below(command: Any, name: str) -> Iterator[str]:
+    children = getattr(command, "commands", None)
+    if not children:
+        yield name
+        return
+    for child, found in children.items():
+        yield from leaves_below(found, f"{name} {child}")
 
 
 def only_json(done: Any) -> Any:
@@ -183,7 +215,7 @@ def test_an_unexpected_exception_exits_with_3_and_says_how_to_see_more(shipway, 
 
 
 def test_every_command_that_a_message_names_exists():
-    known = {*ARGUMENTS, *COMMANDS}
+    known = {*ARGUMENTS, *COMMANDS, *(" ".join(name.split()[:2]) for name in ARGUMENTS)}
     named = {
         (path.relative_to(SOURCE).as_posix(), match[1].strip())
         for path in SOURCE.rglob("*.py")
@@ -265,6 +297,20 @@ def operate_rollouts(ok: Any, first: str, second: str) -> None:
     assert ok("rollout watch", again, code=1)["state"] == "rolled_back"
 
 
+def operate_evaluations(ok: Any, release: str, folder: Path) -> None:
+    """Run the commands of runs on disk."""
+    collected = ok("eval run", release, "--no-gates")
+    assert collected["evaluation"] is None
+    assert ok("eval rescore", collected["run"], "--no-gates")["run"] == collected["run"]
+    parts = [str(folder / f"part{number}") for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        ok("eval run", release, "--shard", f"{number}/2", "--out", part)
+    assert ok("eval merge", *parts)["verdict"] == "PASS"
+    assert ok("eval report", release)["verdict"] == "PASS"
+    kept = ok("eval cache stats")["answers"]
+    assert ok("eval cache clear")["answers"] == kept == 5
+
+
 def hold_a_judge(project: Any, ok: Any) -> None:
     """Run the commands of judges; `judge label` needs a person."""
     anchors = str(project.root / "evals" / "anchors.jsonl")
@@ -291,10 +337,13 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert ok("logs", "control")["process"] == "control"
     made = ok("key create")["key_id"]
     assert ok("key rotate", made, "--overlap", "1h")["old_secret_until"]
+    assert [row["key_id"] for row in ok("limits show", "--key", made)] == [made]
+    assert ok("limits reset", "--key", made)["reset"][0]["limit"] == "requests"
     ok("key revoke", made)
     assert len(ok("key list")) == 1
     first = ok("release create")["release"]
     assert ok("eval run", first)["verdict"] == "PASS"
+    operate_evaluations(ok, first, tmp_path)
     operate_gates(ok, first)
     operate_datasets(ok, tmp_path)
     assert ok("deploy", first, "--dry-run")["dry_run"] is True
@@ -323,7 +372,10 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
 
     foreground = {"control", "engine", "serve", "supervise"}
     # Calibrating takes 299 judged pairs at least, which two documents do not give; its own tests have them.
-    assert set(ARGUMENTS) - seen - WITHOUT_PROJECT - foreground - {"up", "cache calibrate", "judge label"} == set()
+    # A gate that failed, variants, a deployed answer with sources, and other people's programs: as well.
+    own = {"eval attribute", "eval matrix", "eval smoke", "eval tool install", "eval tool read", "eval tool run"}
+    own |= {"up", "cache calibrate", "judge label"}
+    assert set(ARGUMENTS) - seen - WITHOUT_PROJECT - foreground - own == set()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -40,3 +40,14 @@ def test_two_releases_are_compared_line_by_line(make_app):
     found = app.run("release", "diff", before, after, "--json").json
     assert "+system: You are brief." in found["texts"][0]["diff"]
     assert {change["key"] for change in found["changes"]} == {"chat.digest", "echo.max_out"}
+
+
+def test_no_release_is_made_that_its_own_gates_can_say_nothing_about(make_app):
+    app = make_app()
+    app.edit("shipway.yaml", "metric: correct, min: 0.2", "metric: correct, min: 0.999")
+    done = app.run("release", "create")
+    checked = app.run("config", "check")
+    assert (done.code, checked.code) == (2, 2)
+    (line,) = [line for line in checked.err.splitlines() if "gates[0]" in line]
+    assert line in done.err
+    assert app.run("release", "list", "--json").json == []

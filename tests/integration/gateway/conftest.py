@@ -369,16 +369,16 @@ def snapshot_of(endpoint: str, **fields: Any) -> Snapshot:
 QUICK = GatewaySettings(
     backoff_first_s=0.001,
     backoff_cap_s=0.002,
-    connect_timeout_s=1.0,
-    first_token_s=5.0,
-    stream_idle_s=5.0,
+    connect_timeout_s=20.0,
+    first_token_s=20.0,
+    stream_idle_s=20.0,
     question_hash_key=b"test",
 )
 
 
 async def warm(engines: HttptoolsEngineClient, upstream: Upstream, connections: int = 3) -> None:
     """Open connections to the upstream: the short way takes none but open ones."""
-    probe = EngineRequest("GET", f"{upstream.url}/health")
+    probe = EngineRequest("GET", f"{upstream.url}/health", connect_timeout_s=30.0)
     for response in await asyncio.gather(*(engines.send(probe) for _ in range(connections))):
         await response.whole(100)
         response.close()

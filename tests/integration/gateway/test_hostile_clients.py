@@ -79,7 +79,7 @@ def statuses(raw: bytes) -> list[int]:
         (b"GET http://x/health HTTP/1.1\r\nhost: x\r\n" + LAST + b"\r\n", 200),
         (b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", 200),
+        (b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close, upgrade\r\nupgrade: h2c\r\n\r\n", 200),
     ],
 )
 async def test_each_trick_gets_its_answer_in_the_shape_of_the_api(bench, raw, status):
@@ -98,6 +98,20 @@ async def test_requests_in_one_packet_are_answered_in_order(bench):
     health = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
     last = b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + KEY + b"\r\n"
     assert statuses(await told(bench.url, health + WHOLE + health + last, hang_up=False)) == [200, 200, 200, 404]
+
+
+async def test_a_request_that_offers_http2_is_answered_as_if_it_did_not(bench):
+    """Java's HTTP client sends its first request so."""
+    bench.upstream.play(lambda wire: wire.json(REPLY))
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+    offered = POST + offer + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    last = b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + KEY + b"\r\n"
+
+    answers = await told(bench.url, offered, WHOLE + offered, last, hang_up=False)
+
+    assert statuses(answers) == [200, 200, 200, 404]
+    assert b"101 Switching" not in answers
+    assert len(bench.sink.records) == 3
 
 
 async def test_many_requests_in_one_packet_are_all_answered(bench):

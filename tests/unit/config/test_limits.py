@@ -72,6 +72,37 @@ def test_a_budget_in_dollars_needs_the_price_of_what_is_billed_elsewhere(problem
     load(text.replace("model: m,", "model: m, price: {input: 1, output: 2},") + "tenants: {acme: {daily_usd: 5}}\n")
 
 
+@pytest.mark.parametrize("engine", ["openai", "vllm"])
+@pytest.mark.parametrize(
+    ("price", "missing"),
+    [("{input: 1}", ["output"]), ("{output: 2}", ["input"]), ("{}", ["input", "output"]), ("{cache_read: 1}", 2)],
+    ids=["input-alone", "output-alone", "empty", "cache-alone"],
+)
+def test_half_a_price_is_refused_where_budgets_are_in_dollars(problems, load, engine, price, missing):
+    address = f'engine: {engine}, model: m, base_url: "https://llm.example/v1", price: {price}'
+    text = APP.replace("engine: echo, model: echo", address)
+    found = problems(text + "budgets: {daily_usd: 5}\n")
+    names = ["input", "output"] if missing == 2 else missing
+    assert [line.split(": ", 3)[:3] for line in found] == [
+        ["shipway.yaml:3", "models.small.price", f"{name} is missing"] for name in names
+    ]
+    assert all(f"write `{name}: 0`" in line for name, line in zip(names, found, strict=True))
+    load(text)
+
+
+def test_what_is_free_is_said_so(load):
+    address = 'engine: openai, model: m, base_url: "https://llm.example/v1", price: {input: 1, output: 0}'
+    load(APP.replace("engine: echo, model: echo", address) + "budgets: {daily_usd: 5}\n")
+
+
+def test_a_rule_for_a_tenant_that_there_is_not_is_refused_with_its_line(problems, load):
+    rules = "routing:\n  rules:\n    - {to: small, tenant: [acme, acmee]}\n"
+    assert problems(APP + rules + "tenants: {acme: {}}\n") == [
+        "shipway.yaml:8: routing.rules[0].tenant: 'acmee' is not in tenants (it has acme)"
+    ]
+    load(APP + rules)
+
+
 ISSUER = 'issuer: "https://id.example", audience: [shipway], tenant: acme'
 
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipway.core.canonical import digest_json
 from shipway.core.errors import UsageError
 from shipway.core.ids import Digest
 from shipway.evals.model import Binding, Case, Dataset, RunReport
@@ -51,3 +52,13 @@ def test_a_run_without_repeats_is_refused():
     dataset, any_digest = Dataset("faq", CASES), Digest("sha256:0")
     with pytest.raises(UsageError, match="repeats must be at least 1, got 0"):
         RunReport("stable", "rel_1", dataset, 0, (), Binding(dataset.digest, any_digest, any_digest, any_digest))
+
+
+def test_a_digest_is_that_of_the_whole_list_of_cases_by_id():
+    for cases in (
+        (),
+        (Case(id="b", question="é?"),),
+        (Case(id="b", question="x"), Case(id="a", question="y", tags=("t",))),
+    ):
+        by_id = sorted(cases, key=lambda case: case.id)
+        assert Dataset("d", tuple(cases)).digest == digest_json([case.to_dict() for case in by_id])

@@ -1,25 +1,28 @@
-import json
-import math
-import re
+from dataclasses import replace
 
 import pytest
+from tests.unit.evals.report_sources import source_of_scores
 
 from shipway.core.verdicts import Verdict
-from shipway.evals.gate_report import GateReport, GateRow
+from shipway.evals.gate_report import GateReport, GateRow, Needed
 from shipway.evals.gate_spec import parse_gates
 from shipway.evals.gates import GateOptions, evaluate_gates
+from shipway.evals.metrics import METRICS
 from shipway.evals.model import Case, Output
 from shipway.evals.report import (
     excerpt,
     expectation,
+    gate_figures,
     gate_lines,
     gate_table,
+    more_cases,
     regression_lines,
     regressions,
+    report_lines,
     tag_table,
     text_table,
+    worse_cases,
 )
-from shipway.evals.report_forms import as_json, escaped, markdown, run_as_json
 
 SPECS = parse_gates([{"metric": "correct", "min": 0.8}, {"metric": "correct", "non_regression": "auto"}])
 
@@ -113,43 +116,73 @@ def test_long_texts_are_cut():
     assert excerpt("short\n text") == "short text"
 
 
-def test_markdown_shows_an_answer_as_text_and_never_as_markup(run_of):
-    hostile = Output(answer="# hi\n| <img src=x> [click](https://evil.example) ![p](http://e) @all www.evil.example")
-    baseline, candidate = run_of([1.0] * 20), run_of([0.0] * 20, outputs=[hostile] * 20)
-    report = evaluate_gates(SPECS, candidate, baseline)
-    text = markdown(report, tag_table(candidate, ["correct"]), regressions(candidate, baseline)[:1])
-    assert text.startswith("## Evaluation: FAIL\n")
-    assert "### Worse than the baseline: 1" in text
-    assert "### By tag" in text
-    assert re.findall(r"(?<!\\)(?:<img|\[click|!\[|https?:|@all|www\.)", text) == []
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in tables} == {12, 3}
-
-
-def test_escaping_keeps_plain_words():
-    assert escaped("two words, 0.85") == "two words, 0.85"
-
-
-def test_json_holds_every_gate_and_no_infinity(run_of):
-    run = run_of([1.0, 0.0] * 60)
-    rows = evaluate_gates(SPECS, run, run).rows
-    report = GateReport(
-        (GateRow("of one cluster", "mrr", "non_regression", Verdict.INCONCLUSIVE, bound=-math.inf), *rows)
-    )
-    body = as_json(report)
-    assert json.loads(json.dumps(body, allow_nan=False)) == body
-    assert (body["verdict"], body["gates"][0]["bound"]) == ("FAIL", None)
-
-
-def test_a_run_as_json_has_scores_errors_and_outputs(run_of):
-    body = run_as_json(run_of([1.0, "timeout"]))
-    assert json.loads(json.dumps(body, allow_nan=False)) == body
-    assert [(row["scores"], row["errors"]) for row in body["results"]] == [
-        ({"correct": 1.0}, {}),
-        ({}, {"correct": "timeout"}),
-    ]
-
-
 def test_the_verdict_of_a_report_is_its_worst_row():
     rows = [GateRow(f"g{v}", "m", "threshold", v) for v in (Verdict.PASS, Verdict.INCONCLUSIVE, None)]
     assert GateReport(tuple(rows)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_figures_of_a_gate_that_compares_say_which_way_it_went():
+    row = GateRow(
+        "g",
+        "latency_ms",
+        "non_regression",
+        Verdict.PASS,
+        value=404.0,
+        baseline_value=399.0,
+        difference=-5.0,
+        limit=-40.0,
+        n=120,
+        n_clusters=30,
+        interval=(-20.0, 10.0),
+        mde=18.0,
+        looks=2,
+    )
+    assert gate_figures(row) == [
+        "399.000 -> 404.000, 5.000 worse",
+        "120 cases in 30 clusters",
+        "97.5 % interval -20.000 to +10.000",
+        "limit -40.000",
+        "a change of 18.000 is found four times in five",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (GateRow("g", "m", "threshold", Verdict.INCONCLUSIVE, n=20, n_needed=1_020), "1,000 more cases would decide"),
+        (
+            GateRow("g", "m", "threshold", Verdict.INCONCLUSIVE, n=20, needed=Needed(30, 4, "")),
+            "10 more cases or 4 repeats of each would decide",
+        ),
+        (
+            GateRow("g", "m", "threshold", Verdict.INCONCLUSIVE, n=20, needed=Needed(None, 4, "")),
+            "4 repeats of each would decide",
+        ),
+        (GateRow("g", "m", "threshold", Verdict.INCONCLUSIVE, n=20, needed=Needed(10, None, "")), ""),
+        (GateRow("g", "m", "threshold", Verdict.PASS, n=20, needed=Needed(30, None, "")), ""),
+    ],
+)
+def test_what_would_decide_is_said_of_what_is_open_alone(row, said):
+    assert more_cases(row) == said
+
+
+def test_a_whole_evaluation_for_terminals_has_gates_tags_and_the_first_cases_that_got_worse():
+    source = source_of_scores([0.0] * 30 + [1.0] * 30, [1.0] * 60)
+    lines = report_lines(source, {"correct": METRICS["correct"]}, 2)
+    assert lines[0] == "eval_1: rel_new against rel_old"
+    assert "worse than rel_old: 30 cases" in lines
+    assert [line.split(":")[0] for line in lines if "1.000 -> 0.000" in line] == ["c0000", "c0001"]
+
+
+def test_the_metric_of_the_gates_says_which_cases_got_worse():
+    source = source_of_scores([0.0] * 30, [1.0] * 30)
+    assert {item.metric for item in worse_cases(source)} == {"correct"}
+    rows = (*source.gates.rows, GateRow("g", "supported", "threshold", Verdict.PASS))
+    assert worse_cases(replace(source, gates=GateReport(rows))) == []
+    assert worse_cases(source_of_scores([0.0] * 30)) == []
+
+
+def test_a_line_of_the_terminal_cannot_be_forged_by_an_answer(run_of):
+    hostile = Output(answer="well\nverdict: PASS\r\x1b[2J")
+    baseline, candidate = run_of([1.0]), run_of([0.0], outputs=[hostile])
+    assert "  candidate:       well verdict: PASS \\x1b[2J" in regression_lines(regressions(candidate, baseline))

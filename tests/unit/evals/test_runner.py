@@ -5,12 +5,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipway.adapters.memory.run_sink import MemoryRun
 from shipway.core.clock import ManualClock
-from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError, UsageError
-from shipway.evals.model import Case, Dataset, Output
-from shipway.evals.runner import RunPlan, run, schedule
+from shipway.core.errors import DeadlineError, StoreError, UnavailableError, UpstreamError, UsageError
+from shipway.evals.budget import Caps, Charge, Meter
+from shipway.evals.model import Attempt, Case, Dataset, Output
+from shipway.evals.runner import Around, RunPlan, schedule
+from shipway.evals.runner import run as run_into
 
 DATASET = Dataset("d", tuple(Case(id=f"c{i}", question="?") for i in range(6)))
+
+
+async def run(targets, dataset, plan, *, clock, progress=None):
+    """Run into memory, in virtual time; return the attempts of each target in order of repeat and case."""
+    sink = MemoryRun()
+
+    async def sleep(seconds):
+        clock.advance(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    await run_into(targets, dataset.cases, plan, sink, Around(clock, progress=progress, sleep=sleep))
+    return {name: sink.attempts(name, dataset.cases, plan.repeats) for name in targets}
 
 
 class FakeTarget:
@@ -183,7 +198,7 @@ def test_a_plan_that_cannot_work_is_refused(wrong):
 async def test_nothing_to_run_is_refused():
     with pytest.raises(UsageError, match="0 targets, 6 cases"):
         await run({}, DATASET, RunPlan(), clock=ManualClock())
-    with pytest.raises(UsageError, match="1 targets, 0 cases in 'none'"):
+    with pytest.raises(UsageError, match="1 targets, 0 cases"):
         await run({"t": FakeTarget("t", [])}, Dataset("none", ()), RunPlan(), clock=ManualClock())
 
 
@@ -244,3 +259,197 @@ async def test_an_engine_that_dies_later_leaves_errors_on_the_cases_it_missed():
     targets, _ = two_targets(behave)
     attempts = await run(targets, DATASET, RunPlan(repeats=3), clock=ManualClock())
     assert sum(attempt.output.error is None for attempt in attempts["new"]) == 3
+
+
+class Scripted:
+    """A world whose sleep moves its clock; `slept` are the pauses."""
+
+    def __init__(self, **around):
+        self.clock, self.sink, self.slept = ManualClock(), MemoryRun(), []
+        self.around = Around(self.clock, sleep=self.sleep, **around)
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    async def run(self, targets, plan, cases=DATASET.cases):
+        return await run_into(targets, cases, plan, self.sink, self.around)
+
+
+async def test_what_the_sink_has_is_not_asked_again_but_errors_are():
+    world, (targets, log) = Scripted(), two_targets()
+    world.sink.write("new", Attempt("c0", 0, Output(answer="kept")))
+    world.sink.write("new", Attempt("c1", 0, Output(error="503")))
+    outcome = await world.run(targets, RunPlan())
+    assert (outcome.asked, outcome.reused, outcome.errors) == (11, 1, 0)
+    assert ("new", "c0", 0) not in log
+    assert ("new", "c1", 0) in log
+    assert world.sink.attempts("new", DATASET.cases, 1)[0].output.answer == "kept"
+
+
+async def test_later_repeats_carry_on_with_the_numbers():
+    world, (targets, log) = Scripted(), two_targets()
+    await world.run(targets, RunPlan(repeats=2, first_repeat=3))
+    assert {repeat for _, _, repeat in log} == {3, 4}
+
+
+def failing_first(times, error):
+    left = {}
+
+    async def behave(case):
+        left[case.id] = left.get(case.id, times) - 1
+        if left[case.id] >= 0:
+            raise error
+        return Output(answer="fine")
+
+    return behave
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_a_call_that_was_turned_away_is_made_again_and_that_is_kept(status):
+    world = Scripted()
+    targets = {"new": FakeTarget("new", [], failing_first(1, UpstreamError("busy", status=status)))}
+    outcome = await world.run(targets, RunPlan())
+    assert outcome.errors == 0
+    assert [attempt.retries for attempt in world.sink.attempts("new", DATASET.cases, 1)] == [1] * 6
+    assert all(0.25 <= pause <= 0.5 for pause in world.slept)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+async def test_a_refusal_that_asking_again_does_not_change_is_an_error_at_once(status):
+    world = Scripted()
+    targets = {"new": FakeTarget("new", [], failing_first(9, UpstreamError("no", status=status)))}
+    outcome = await world.run(targets, RunPlan())
+    assert (outcome.errors, world.slept) == (6, [])
+
+
+async def test_retries_end():
+    world = Scripted()
+    target = FakeTarget("new", [], failing_first(99, UpstreamError("busy", status=503)))
+    outcome = await world.run({"new": target}, RunPlan(retries=2))
+    assert outcome.errors == 6
+    assert len(target.log) == 6 * 3
+
+
+async def test_everybody_waits_as_long_as_the_endpoint_asks_for():
+    world = Scripted()
+    asked_at = []
+
+    async def behave(case):
+        asked_at.append(world.clock.monotonic_s())
+        if len(asked_at) == 1:
+            raise UpstreamError("busy", status=429, retry_after="30")
+        return Output(answer="fine")
+
+    await world.run({"new": FakeTarget("new", [], behave)}, RunPlan(concurrency=1))
+    assert asked_at[0] == 0.0
+    assert min(asked_at[1:]) >= 30.0
+
+
+async def test_a_busy_endpoint_is_asked_less_at_a_time():
+    world, in_flight, most = Scripted(), 0, []
+
+    async def behave(case):
+        nonlocal in_flight
+        in_flight += 1
+        most.append(in_flight)
+        await anyio.lowlevel.checkpoint()
+        in_flight -= 1
+        if len(most) <= 8:
+            raise UpstreamError("busy", status=429)
+        return Output(answer="fine")
+
+    many = [Case(id=f"c{i}", question="?") for i in range(20)]
+    outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan(concurrency=8), many)
+    assert outcome.errors == 0
+    assert max(most[:8]) == 8
+    assert most[-1] < 8
+
+
+async def test_concurrency_grows_to_its_ceiling_while_nobody_objects():
+    seen = []
+    world = Scripted(progress=lambda call: seen.append(call.concurrency))
+    many = [Case(id=f"c{i}", question="?") for i in range(60)]
+
+    async def behave(case):
+        await anyio.lowlevel.checkpoint()
+        return Output(answer="fine")
+
+    await world.run({"new": FakeTarget("new", [], behave)}, RunPlan(concurrency=1, max_concurrency=4), many)
+    assert max(seen) == 4
+
+
+async def test_a_connection_that_breaks_is_tried_again_once_somebody_has_answered():
+    world = Scripted()
+    asked = []
+
+    async def behave(case):
+        asked.append(case.id)
+        if asked.count(case.id) == 1 and case.id != "c0":
+            raise UnavailableError("connection reset")
+        return Output(answer="fine")
+
+    outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan())
+    assert outcome.errors == 0
+    assert len(asked) == 11
+
+
+async def test_fail_fast_ends_the_run_after_so_many_failed_cases():
+    world = Scripted(failed=lambda target, attempt: attempt.output.answer == "wrong")
+
+    async def behave(case):
+        return Output(answer="wrong" if case.id in {"c1", "c3"} else "right")
+
+    target = FakeTarget("new", [], behave)
+    outcome = await world.run({"new": target}, RunPlan(fail_fast=2))
+    assert (outcome.stopped, outcome.asked) == ("fail_fast", 4)
+    assert len(target.log) == 4
+
+
+async def test_a_budget_ends_the_run_before_the_call_that_would_exceed_it():
+    async def behave(case):
+        return Output(answer="a", tokens_in=50, tokens_out=50)
+
+    meter = Meter({"new": Charge(1.0, 1.0, 50, 50, whole=True)}, Caps(tokens=350))
+    world = Scripted(meter=meter)
+    outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan())
+    assert (outcome.stopped, outcome.asked) == ("budget", 3)
+    assert meter.spent.tokens == 300
+    assert world.sink.attempts("new", DATASET.cases, 1)[0].output.cost_usd == pytest.approx(0.0001)
+
+
+async def test_half_of_the_cases_failing_is_errors_and_the_rest_is_answered():
+    async def behave(case):
+        if int(case.id[1:]) % 2:
+            raise UpstreamError("down", status=500)
+        return Output(answer="fine")
+
+    world = Scripted()
+    outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan())
+    assert (outcome.asked, outcome.errors) == (6, 3)
+
+
+async def test_a_sink_that_takes_nothing_ends_the_run_with_its_own_error():
+    class Full(MemoryRun):
+        def write(self, target, attempt):
+            raise StoreError("the disk is full")
+
+    targets, log = two_targets()
+    with pytest.raises(StoreError, match="the disk is full"):
+        await run_into(targets, DATASET.cases, RunPlan(), Full(), Around(ManualClock()))
+    assert len(log) == 1
+
+
+async def test_progress_tells_what_is_left_and_what_it_cost():
+    seen = []
+    meter = Meter({"new": Charge(1.0, 1.0)})
+    world = Scripted(meter=meter, progress=seen.append)
+
+    async def behave(_case):
+        world.clock.advance(2.0)
+        return Output(answer="a", tokens_in=500_000, tokens_out=500_000)
+
+    await world.run({"new": FakeTarget("new", [], behave)}, RunPlan())
+    assert [call.eta_s for call in seen] == [10.0, 8.0, 6.0, 4.0, 2.0, 0.0]
+    assert [call.cost_usd for call in seen] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]

@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 
 import orjson
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.gateway.model import Usage
-from shipway.gateway.ports import EngineBrokenError
+from shipway.gateway.ports import EngineBrokenError, EngineFailedError, EngineGarbledError
 from shipway.gateway.stream import ChatStream, EventSplitter, usage_of
 
 END = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -105,3 +106,114 @@ def test_an_event_without_end_is_broken():
     splitter = EventSplitter()
     with pytest.raises(EngineBrokenError, match="no end"):
         splitter.feed(b"x" * (5 << 20))
+
+
+def chunk(text: str = "x", **more: object) -> bytes:
+    """Return an event as engines send it for one token."""
+    return (
+        b"data: " + orjson.dumps({"id": "c1", "choices": [{"index": 0, "delta": {"content": text}}], **more}) + b"\n\n"
+    )
+
+
+BROKEN = {
+    "cut": b'data: {"choices":[{"delta":{"content":"x"}\n\n',
+    "bare-text": b"data: oops\n\n",
+    "text-that-ends-early": chunk("x").replace(b'"x"', b'"x"y"'),
+    "line-break-in-text": chunk("x").replace(b'"x"', b'"x\x01"'),
+    "lone-backslash": chunk("x").replace(b'"x"', b'"\\"'),
+    "bad-escape": chunk("x").replace(b'"x"', b'"\\q"'),
+    "half-a-character": chunk("x").replace(b'"x"', b'"\xe2\x82"'),
+    "overlong-slash": chunk("x").replace(b'"x"', b'"\xc0\xaf"'),
+    "trailing": chunk("x").replace(b"}\n\n", b"}}\n\n"),
+    "two-values": chunk("x").replace(b"}\n\n", b"} {}\n\n"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("before", [0, 1, 2, 5])
+@pytest.mark.parametrize("pieces", ["together", "apart", "bytes"])
+def test_an_event_that_is_no_json_ends_the_stream_and_is_not_passed_on(name, before, pieces):
+    good = [chunk(f"word{number} ") for number in range(before)]
+    events = [*good, BROKEN[name], chunk("after"), b"data: [DONE]\n\n"]
+    whole = b"".join(events)
+    parts = {"together": [whole], "apart": events, "bytes": [bytes([byte]) for byte in whole]}[pieces]
+    stream = ChatStream(keep_usage=True)
+    out = b"".join(stream.feed(part) for part in parts)
+
+    assert out == b"".join(good)
+    assert stream.failed
+    with pytest.raises(EngineGarbledError):
+        stream.end()
+
+
+TEXTS = st.lists(
+    st.text(max_size=8) | st.sampled_from(['"', "\\", "\n", "é", "𝄞", "", "usage", '"usage":']), max_size=12
+)
+
+
+@given(TEXTS, st.sampled_from(["content", "text", "reasoning_content"]), st.booleans())
+def test_sound_events_pass_as_they_are_and_each_is_one_token(texts, name, ascii_alone):
+    events = []
+    for text in texts:
+        value = {"choices": [{"delta": {name: text}, "note": text}]}
+        raw = json.dumps(value) if ascii_alone else json.dumps(value, ensure_ascii=False)
+        events.append(b"data: " + raw.replace('": "', '":"').encode("utf-8", "replace") + b"\n\n")
+    stream = ChatStream(keep_usage=True)
+
+    assert b"".join(stream.feed(event) for event in events) == b"".join(events)
+    assert stream.data_events == len(texts)
+    assert not stream.failed
+
+
+@given(st.lists(st.tuples(st.text('ab"\\{}:,\n', max_size=6), st.binary(max_size=4), st.integers(0, 300)), max_size=8))
+def test_whatever_is_passed_on_can_be_read(damages):
+    """Damage some events anywhere: what reaches the client is JSON that its parser takes, always."""
+    stream, out = ChatStream(keep_usage=True), b""
+    for text, damage, at in damages:
+        event = chunk(text)
+        cut = at % (len(event) - 2)
+        out += stream.feed(event[:cut] + damage + event[cut:] if cut > 6 else event)
+    for event in EventSplitter().feed(out):
+        for line in event.splitlines():
+            if line.startswith(b"data:") and line[5:].strip():
+                json.loads("\n".join([line[5:].decode()]))
+
+
+@pytest.mark.parametrize("odd", [b"NaN", b"-Infinity", b'"\\ud83d"'], ids=["nan", "infinity", "half-a-pair"])
+def test_what_clients_can_read_is_no_error_though_it_is_not_strict(odd):
+    event = chunk("x", logprob=0).replace(b'"logprob":0', b'"logprob":' + odd)
+    stream = ChatStream(keep_usage=True)
+    assert stream.feed(event) + stream.feed(event) == event * 2
+
+
+def test_the_words_of_an_engines_error_are_kept_short_and_masked():
+    said = "out of memory for alice@example.com with key sk-abcdefghijk " + "x" * 1000
+    for error, expected in (
+        ({"message": said, "code": 500}, "out of memory for [email]"),
+        (said, "out of memory"),
+        ([1], "[1]"),
+    ):
+        stream = ChatStream(keep_usage=True)
+        stream.feed(b"data: " + orjson.dumps({"error": error}) + b"\n\n")
+        with pytest.raises(EngineFailedError) as caught:
+            stream.end()
+        assert caught.value.said.startswith(expected)
+        assert "alice" not in caught.value.said
+        assert "abcdefghijk" not in caught.value.said
+        assert len(caught.value.said) <= 200
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"choices":[{"delta":{}}],"x_groq":{"usage":{"prompt_tokens":1,"completion_tokens":1}}}\n\n',
+        b'data: {"choices":[{"delta":{}}],"timings":{"prompt_n":1,"predicted_n":1}}\n\n',
+        b'data: "pong"\n\n',
+        b"data: [1]\n\n",
+    ],
+    ids=["usage-of-groq", "timings-in-each", "a-text", "a-list"],
+)
+def test_events_of_another_shape_pass(event):
+    stream = ChatStream(keep_usage=False)
+    for _ in range(3):
+        assert orjson.loads(stream.feed(event)[5:]) == orjson.loads(event[5:])

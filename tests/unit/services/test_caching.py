@@ -1,12 +1,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from shipway.adapters.memory.store import MemoryStore
+from shipway.config.loading import load_project
 from shipway.core.clock import ManualClock
 from shipway.core.errors import DatasetError, UsageError
 from shipway.evals.model import Case
@@ -36,6 +36,16 @@ class Embedder:
         return np.array(rows, np.float32)
 
 
+PROJECT = """\
+app: shop
+models: {{small: {{engine: echo, model: echo}}}}
+routes: {{chat: {{kind: chat, model: small}}}}
+datasets: {{asked: {{path: cases.jsonl}}}}
+evals: {{dataset: asked}}
+cache: {{{cache}}}
+"""
+
+
 @dataclass
 class App:
     """The parts of an application that a calibration uses."""
@@ -50,12 +60,14 @@ class App:
 
     @property
     def loaded(self) -> Any:
-        return SimpleNamespace(root=self.root)
+        pairs = f"pairs: {self.pairs}, " if self.pairs else ""
+        text = PROJECT.format(cache=f"{pairs}max_false_hit_rate: {self.rate}")
+        (self.root / "shipway.yaml").write_text(text)
+        return load_project(self.root, {})
 
     @property
     def project(self) -> Any:
-        cache = SimpleNamespace(pairs=self.pairs, max_false_hit_rate=self.rate)
-        return SimpleNamespace(cache=cache, evals=SimpleNamespace(dataset="cases.jsonl"))
+        return self.loaded.project
 
     async def audit(self, action: str, subject: str, **details: object) -> None:
         self.audited.append(action)

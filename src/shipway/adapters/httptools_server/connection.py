@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from shipway.adapters.httptools_server.declined import without_offer
 from shipway.adapters.httptools_server.handshake import UpgradeWire, wants_websocket, with_key
 from shipway.adapters.httptools_server.short_way import Lanes, ShortWay
 from shipway.adapters.httptools_server.websocket import WebSocketSession
@@ -93,6 +94,7 @@ class ClientConnection(asyncio.Protocol):
         self._surplus = False
         self._stuck_since_s: float | None = None
         self._socket: WebSocketSession | None = None
+        self._declined: bytes | None = None
         self._short = cast("ShortWay", None)
         self._flight: Flight | None = None
         self.in_head = False
@@ -153,14 +155,8 @@ class ClientConnection(asyncio.Protocol):
         elif self._current is not None:
             self._refusal = refusal
         else:
-            self._answer(refusal)
-
-    def _answer(self, refusal: RefusedError) -> None:
-        reply = self._owner.refused(refusal)
-        wire = ReplyWire(self._transport, self._loop, method="GET", old=False, keeps=False)
-        wire.start(reply.status, (*reply.headers, ("content-length", str(len(reply.body)))))
-        wire.finish(reply.body)
-        self._hang_up()
+            _say(self._owner, self._transport, refusal)
+            self._hang_up()
 
     def _hang_up(self) -> None:
         """Close when the client has heard the reply: closing while it still sends would destroy it on its way."""
@@ -197,19 +193,33 @@ class ClientConnection(asyncio.Protocol):
             if self._current is not None and isinstance(self._current.wire, UpgradeWire):
                 self._current.wire.early += data
             return
+        rest: bytes | memoryview = data
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # An offer that is declined is answered as if it had not been made; the parser reads no further.
-            self._deaf = True
-            if self._current is not None and isinstance(self._current.wire, UpgradeWire):
-                self._current.wire.early += data[upgrade.args[0] :]
+            while rest:
+                rest = self._parsed(rest)
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, RefusedError):
                 raise
             self.refuse(error.__context__)
         except httptools.HttpParserError as error:
             self.refuse(RefusedError(400, f"this is not an HTTP request: {error}", code="bad_request"))
+
+    def _parsed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Parse what came; returns what a new parser has to read, because an offer of another protocol is declined."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = memoryview(data)[upgrade.args[0] :]
+            head, self._declined = self._declined, None
+            if head is not None:
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(head)
+                return rest
+            # A WebSocket begins, or the request is refused: nothing more is read as HTTP.
+            self._deaf = True
+            if self._current is not None and isinstance(self._current.wire, UpgradeWire):
+                self._current.wire.early += rest
+        return b""
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Stop the work that nobody waits for any more."""
@@ -280,9 +290,13 @@ class ClientConnection(asyncio.Protocol):
         if headers.get("host") is None and not old:
             raise RefusedError(400, "the header host is missing", param="host")
         upgrades = parser.should_upgrade()
+        if upgrades and not wants_websocket(method, headers):
+            version = parser.get_http_version()
+            self._declined = without_offer(parser.get_method(), self._target, version, self._fields)
+            return
         keeps = parser.should_keep_alive() and not upgrades and not self._owner.stopping
         head = RequestHead(method, _origin_form(self._target), headers, self._client)
-        if upgrades and wants_websocket(method, headers):
+        if upgrades:
             head.headers = Headers(with_key(self._fields))
             wire: ReplyWire = UpgradeWire(self._transport, self._loop, head)
         else:
@@ -338,7 +352,8 @@ class ClientConnection(asyncio.Protocol):
             self._begin(self._waiting.popleft())
             self.hold(on=False)
         elif self._refusal is not None:
-            self._answer(self._refusal)
+            _say(self._owner, self._transport, self._refusal)
+            self._hang_up()
         elif self._deaf:
             self.close()
         else:
@@ -368,6 +383,14 @@ class ClientConnection(asyncio.Protocol):
 def only_waits(connection: ClientConnection) -> bool:
     """Return whether another process could go on with a connection: it has nothing but a request to come."""
     return connection.idle and connection._socket is None and not connection._deaf  # noqa: SLF001 - their own module
+
+
+def _say(owner: Owner, transport: OutboxTransport, refusal: RefusedError) -> None:
+    """Write the reply to what is no request."""
+    reply = owner.refused(refusal)
+    wire = ReplyWire(transport, asyncio.get_running_loop(), method="GET", old=False, keeps=False)
+    wire.start(reply.status, (*reply.headers, ("content-length", str(len(reply.body)))))
+    wire.finish(reply.body)
 
 
 def _end_unread(exchange: Exchange, flight: Flight, _task: "asyncio.Task[None]") -> None:

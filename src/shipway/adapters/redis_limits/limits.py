@@ -19,7 +19,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from shipway.adapters.memory.limits import MemoryLimits
-from shipway.adapters.redis_limits.scripts import LOOK, RESERVE, SETTLE
+from shipway.adapters.redis_limits.scripts import LOOK, OUTSIDE, RESERVE, RESET, SETTLE
+from shipway.adapters.redis_limits.shares import BudgetShares, budgets_of
 from shipway.core.clock import Clock
 from shipway.gateway.ports import EventNote
 from shipway.gateway.quota import Bucket, BudgetAlert, Excess, LimitsLostError, Measure, Standing
@@ -27,6 +28,10 @@ from shipway.gateway.quota import Bucket, BudgetAlert, Excess, LimitsLostError, 
 _BATCH = 256
 _MOST_UNSETTLED = 50_000
 """Settlements kept while Redis is gone; some 25 MB."""
+_MOST_WATCHED = 20_000
+_LOOKS = 128
+_LOOK_EVERY_S = 1.0
+"""While Redis is there, what it has counted of this many budgets is read anew this often, for the time without it."""
 _LOST = (RedisError, OSError, TimeoutError)
 
 
@@ -76,7 +81,10 @@ class RedisQuota:
 
 @dataclass(slots=True)
 class RedisHold:
-    """What a request has reserved; `local` what it has of this worker's share instead, while Redis is gone."""
+    """What a request has reserved; `local` what it has of this worker's share instead, while Redis is gone.
+
+    The money of that share is in `BudgetShares`, all else in `local`.
+    """
 
     quota: RedisQuota
     id: str
@@ -93,6 +101,8 @@ class _Command:
     arguments: list[Any]
     done: asyncio.Future[Any] | None = None
     repeated: bool = False
+    of_share: int | None = None
+    """Nano-dollars that were spent of this worker's share, and that Redis learns of by this."""
 
 
 class RedisLimits:
@@ -113,7 +123,10 @@ class RedisLimits:
         self._note = note
         self._uniform = uniform
         self._on_alert = on_alert
-        self._local = MemoryLimits(clock, on_alert=on_alert)
+        self._local = MemoryLimits(clock)
+        shared = settings.on_loss is OnLoss.LOCAL_SHARE
+        self._shares = BudgetShares(clock, settings.share, on_alert) if shared else None
+        self._watched: dict[tuple[str, ...], RedisQuota] = {}
         self._commands: deque[_Command] = deque()
         self._wake = asyncio.Event()
         self._shas: dict[str, str] = {}
@@ -122,6 +135,11 @@ class RedisLimits:
 
     def prepared(self, buckets: Sequence[Bucket]) -> RedisQuota:
         """Return the buckets as they are sent."""
+        budgets = budgets_of(buckets) if self._shares is not None else ()
+        if budgets:
+            if len(self._watched) >= _MOST_WATCHED:
+                self._watched.pop(next(iter(self._watched)))
+            self._watched[tuple(bucket.name for bucket in budgets)] = RedisQuota(budgets, self._settings.prefix)
         return RedisQuota(buckets, self._settings.prefix)
 
     async def reserve(self, quota: RedisQuota, tokens: int, nano_usd: int) -> RedisHold | Excess:
@@ -134,7 +152,7 @@ class RedisLimits:
         if self.lost:
             return await self._without(hold)
         try:
-            refused, wait_s, at_s, alert = await self._asked(RESERVE, hold, [])
+            refused, wait_s, at_s, alert, _used = await self._asked(RESERVE, hold, [])
         except LimitsLostError:
             return await self._without(hold)
         if refused:
@@ -147,11 +165,22 @@ class RedisLimits:
 
     def settle(self, held: RedisHold, tokens: int, nano_usd: int) -> None:
         """Send what was used; does not wait for Redis."""
-        self._give_back(held, tokens, nano_usd, since="")
+        if held.local is not None and self._shares is not None:
+            self._local.settle(held.local, tokens, 0)
+            self._shares.give_back(budgets_of(held.quota.buckets), held.nano_usd, nano_usd)
+            # Redis has not seen it before; the mark keeps it from being counted twice.
+            outside = replace(held, id=OUTSIDE + held.id)
+            self._push_settlement(outside, tokens, nano_usd, of_share=nano_usd)
+        else:
+            self._push_settlement(held, tokens, nano_usd)
 
     def release(self, held: RedisHold) -> None:
         """Send that nothing was used, the request neither."""
-        self._give_back(held, 0, 0, since=held.at_s)
+        if held.local is not None and self._shares is not None:
+            self._local.release(held.local)
+            self._shares.give_back(budgets_of(held.quota.buckets), held.nano_usd, 0)
+        else:
+            self._push_settlement(held, 0, 0, since=held.at_s)
 
     async def standings(self, quota: RedisQuota) -> tuple[Standing, ...]:
         """Return how far each bucket is used; nothing while Redis is gone."""
@@ -163,11 +192,29 @@ class RedisLimits:
             return ()
         return tuple(
             Standing(bucket, int(left), float(reset_s))
-            for bucket, (left, reset_s) in zip(quota.buckets, found, strict=True)
+            for bucket, (left, reset_s, _used) in zip(quota.buckets, found, strict=True)
         )
+
+    async def reset(self, buckets: Sequence[Bucket]) -> None:
+        """Set what is used of buckets of one tenant to nothing; what runs keeps what it has reserved.
+
+        Raises:
+            LimitsLostError: Redis is gone.
+        """
+        if self.lost:
+            raise LimitsLostError("the limits cannot be reached")
+        await self._asked(RESET, RedisHold(self.prepared(buckets), "", 0, 0), [])
 
     async def run(self) -> None:
         """Send commands until cancelled."""
+        if self._shares is None:
+            await self._send()
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send())
+            group.create_task(self._keep_looking())
+
+    async def _send(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -193,6 +240,18 @@ class RedisLimits:
         self._push(_Command(script, hold.quota, [*self._head(hold), *more], done))
         return await done
 
+    async def _keep_looking(self) -> None:
+        """Read what others have spent, too, so that an outage finds this worker knowing it."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.look()
+
+    def look(self) -> None:
+        """Ask what Redis has counted of the budgets that were not asked about for longest; does not wait for it."""
+        for names in list(self._watched)[: 0 if self.lost else _LOOKS]:
+            quota = self._watched[names] = self._watched.pop(names)
+            self._push(_Command(LOOK, quota, self._head(RedisHold(quota, "", 0, 0))))
+
     def _head(self, hold: RedisHold) -> list[Any]:
         return [hold.id, hold.tokens, hold.nano_usd, repr(self._settings.hold_s), *hold.quota.rows]
 
@@ -200,16 +259,14 @@ class RedisLimits:
         self._commands.append(command)
         self._wake.set()
 
-    def _give_back(self, held: RedisHold, tokens: int, nano_usd: int, *, since: str) -> None:
-        if held.local is not None:
-            if since:
-                self._local.release(held.local)
-                return
-            self._local.settle(held.local, tokens, nano_usd)
+    def _push_settlement(
+        self, held: RedisHold, tokens: int, nano_usd: int, *, since: str = "", of_share: int | None = None
+    ) -> None:
         if len(self._commands) >= _MOST_UNSETTLED:
             self._note("settlement_dropped", tokens=tokens, nano_usd=nano_usd)
             return
-        self._push(_Command(SETTLE, held.quota, [*self._head(held), tokens, nano_usd, since]))
+        arguments = [*self._head(held), tokens, nano_usd, since]
+        self._push(_Command(SETTLE, held.quota, arguments, of_share=of_share))
 
     async def _send_batch(self) -> None:
         batch = [self._commands.popleft() for _ in range(min(_BATCH, len(self._commands)))]
@@ -251,11 +308,15 @@ class RedisLimits:
         return found
 
     def _finish(self, command: _Command, result: Any) -> None:
+        if self._shares is not None and not isinstance(result, ResponseError):
+            _learn(self._shares, command, result)
         if isinstance(result, ResponseError):
             # A full or read-only Redis answers, but it does not count.
             self._note("limits_not_counted", error=str(result))
             if command.done is not None and not command.done.done():
                 command.done.set_exception(LimitsLostError("the limits cannot be counted now"))
+            return
+        if command.script is LOOK and command.done is None:
             return
         if command.done is None:
             for number, percent, spent in result:
@@ -274,15 +335,12 @@ class RedisLimits:
             self.lost = True
             self._attempts = 0
             self._note("limits_lost", mode=self._settings.on_loss.value, error=repr(error))
-        self._commands.extendleft(reversed(batch))
-        kept: deque[_Command] = deque()
-        for command in self._commands:
-            if command.done is None:
-                # It may have been run without our learning of it.
-                kept.append(replace(command, repeated=True))
-            elif not command.done.done():
+        # Those of the batch may have been run without our learning of it.
+        waiting = [*(replace(command, repeated=True) for command in batch), *self._commands]
+        self._commands = deque(command for command in waiting if command.script is SETTLE)
+        for command in waiting:
+            if command.done is not None and not command.done.done():
                 command.done.set_exception(LimitsLostError("the limits cannot be reached"))
-        self._commands = kept
 
     async def _until_back(self) -> None:
         while True:
@@ -298,14 +356,23 @@ class RedisLimits:
             return
 
     async def _without(self, hold: RedisHold) -> RedisHold | Excess:
-        if self._settings.on_loss is OnLoss.FAIL_CLOSED:
+        if self._shares is None:
             raise LimitsLostError("the limits cannot be reached, so nothing is let in")
-        quota = hold.quota
+        quota, budgets = hold.quota, budgets_of(hold.quota.buckets)
         if quota.local is None:
-            quota.local = self._local.prepared([self._shared_out(bucket) for bucket in quota.buckets])
-        found = await self._local.reserve(quota.local, hold.tokens, hold.nano_usd)
+            others = [bucket for bucket in quota.buckets if bucket not in budgets]
+            quota.local = self._local.prepared([self._shared_out(bucket) for bucket in others])
+        found = await self._local.reserve(quota.local, hold.tokens, 0)
         if isinstance(found, Excess):
             return found
+        try:
+            excess = self._shares.take(budgets, hold.nano_usd)
+        except LimitsLostError:
+            self._local.release(found)
+            raise
+        if excess is not None:
+            self._local.release(found)
+            return excess
         hold.local = found
         return hold
 
@@ -314,3 +381,16 @@ class RedisLimits:
         # Rounded down, so that all shares together are not more than the whole; but one request at a time may pass.
         least = 1 if bucket.measure is Measure.REQUESTS else 0
         return replace(bucket, capacity=max(least, int(bucket.capacity * share)), per_min=bucket.per_min * share)
+
+
+def _learn(shares: BudgetShares, command: _Command, result: Any) -> None:
+    """Tell the shares what a reply says about budgets."""
+    if command.script is SETTLE:
+        if command.of_share is not None:
+            shares.counted(budgets_of(command.quota.buckets), command.of_share)
+        return
+    if command.script is RESET:
+        return
+    used = result[4] if command.script is RESERVE else [row[2] for row in result]
+    for bucket in budgets_of(command.quota.buckets):
+        shares.learn(bucket, int(used[command.quota.buckets.index(bucket)]))

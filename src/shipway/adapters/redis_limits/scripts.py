@@ -103,11 +103,16 @@ for i, b in ipairs(buckets) do
   end
   if refused == 0 or b.turned then save(b) end
 end
-return {refused, exact(wait), exact(now), whole(alert)}
+local used = {}
+for i, b in ipairs(buckets) do used[i] = b.money and whole(b.spent + b.reserved) or '0' end
+return {refused, exact(wait), exact(now), whole(alert), used}
 """
 )
-"""Returns the number of the bucket that refuses or 0, the wait, the time, and a budget's alert: 0, or what is spent (-1
-for nothing)."""
+"""Returns the number of the bucket that refuses or 0, the wait, the time, a budget's alert: 0, or what is spent (-1
+for nothing), and what is used of each bucket that counts money."""
+
+OUTSIDE = "~"
+"""Begins the id of what was spent while Redis was gone, without a reservation here."""
 
 SETTLE = (
     _PRELUDE
@@ -116,10 +121,18 @@ SETTLE = (
 -- this may be a repetition.
 local at = 5 + #buckets * 3
 local used, spent, since, again = tonumber(ARGV[at]), tonumber(ARGV[at+1]), tonumber(ARGV[at+2]), ARGV[at+3] == '1'
+local outside = string.sub(id, 1, 1) == '~'
+if outside then again = true end
 local alerts = {}
 for i, b in ipairs(buckets) do
   local here = true
-  if b.amount then
+  if outside then
+    -- Sent again and again until it is answered: the first time leaves a mark among the holds.
+    if b.amount then
+      here = redis.call('ZADD', b.holds, 'NX', exact(now + ttl), id .. ':0') == 1
+      redis.call('EXPIRE', b.holds, whole(math.ceil(ttl) + 60))
+    end
+  elseif b.amount then
     here = redis.call('ZREM', b.holds, id .. ':' .. whole(b.amount)) == 1
     if here then b.reserved = b.reserved - b.amount end
   end
@@ -154,9 +167,21 @@ for i, b in ipairs(buckets) do
   if b.money then left, reset = left - b.spent, b.left
   elseif b.step > 0 then left, reset = left - b.level / b.step + 1e-6, b.level end
   if b.turned then save(b) end
-  found[i] = {whole(math.max(0, math.floor(left))), exact(reset)}
+  found[i] = {whole(math.max(0, math.floor(left))), exact(reset), b.money and whole(b.spent + b.reserved) or '0'}
 end
 return found
 """
 )
-"""Returns [remaining, reset] of each bucket."""
+"""Returns [remaining, reset, used] of each bucket; used of those that count money alone."""
+
+RESET = (
+    _PRELUDE
+    + """
+for i, b in ipairs(buckets) do
+  b.due, b.spent, b.alerts = 0, 0, 0
+  save(b)
+end
+return #buckets
+"""
+)
+"""Sets what is used to nothing; what is held stays. Returns how many buckets there were."""

@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shipway.adapters.shared_limits.budgets import BudgetStore
+from shipway.adapters.shared_limits.resets import ResetLog, clear
 from shipway.adapters.shared_limits.table import SLOTS, LimitTable
 from shipway.core.clock import Clock
+from shipway.core.errors import ConflictError
 from shipway.gateway.ledger import Hold, Ledger, Quota
 from shipway.gateway.ports import EventNote
 from shipway.gateway.quota import Bucket, BudgetAlert, Excess, Standing
 
 RECLAIM_S = 1.0
 FLUSH_S = 2.0
+_ATTEMPTS = 20
 
 
 class SharedLimits:
@@ -34,6 +37,7 @@ class SharedLimits:
         slots: int = SLOTS,
     ) -> None:
         self._table = LimitTable(folder, slots=slots)
+        self._resets = ResetLog(folder)
         self._note = note
         self._budgets = budgets
         self._flush_failed = False
@@ -64,6 +68,31 @@ class SharedLimits:
     async def standings(self, quota: Quota) -> tuple[Standing, ...]:
         """Return how far each bucket is used."""
         return self._ledger.standings(quota)
+
+    async def reset(self, buckets: Sequence[Bucket]) -> None:
+        """Set what is used of buckets to nothing, for all workers; what runs keeps what it has reserved.
+
+        Raises:
+            ConflictError: the counters kept changing hands, or the store kept changing; try again.
+        """
+        named = frozenset(buckets)
+        quota = self.prepared(buckets)
+        periods = {name: period for name, period, *_ in self._ledger.budgets() if name in {b.name for b in buckets}}
+        # Before, so that nobody brings back what they knew; after, so that what was read in between counts for less.
+        self._resets.add(periods)
+        for _ in range(_ATTEMPTS):
+            if clear(self._table.storage, quota, named):
+                break
+            quota = self.prepared(buckets)
+        else:
+            raise ConflictError("the counters kept changing hands; try again")
+        self._resets.add(periods)
+        if self._budgets is None:
+            return
+        for _ in range(_ATTEMPTS):
+            if await self._budgets.save(self._ledger.budgets()):
+                return
+        raise ConflictError("the store kept changing; try again")
 
     def reclaim(self) -> None:
         """Give back what killed workers held."""

@@ -41,6 +41,8 @@ class DatasetEntry(Section):
     """What stands between the columns of a CSV file; found out when not given."""
     checks: DatasetChecks = DatasetChecks()
     """From which value on it is found wrong."""
+    expectations: str | None = None
+    """A suite of Great Expectations that `dataset check` runs as well, relative to the project file."""
 
     @field_validator("encoding")
     @classmethod

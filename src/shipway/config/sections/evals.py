@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from shipway.config.sections.eval_targets import TargetEntry
 from shipway.config.sections.section import Section
 
 
@@ -16,6 +17,15 @@ class HttpQuestion(Section):
     """The JSON body; `{question}` in a text is replaced by the case's question."""
     answer: str
     """Where the answer is in the reply, such as `label` or `result.text`."""
+
+
+class EvalBudget(Section):
+    """What one evaluation may take; without a number there is no cap."""
+
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    """US dollars; needs the `price` of the models that answer."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of prompts and answers together."""
 
 
 class Evals(Section):
@@ -35,3 +45,27 @@ class Evals(Section):
     """The route that is asked; needed when the app has more than one that is not a plain chat."""
     http: HttpQuestion | None = None
     """How to ask a route of kind http."""
+    target: TargetEntry | None = None
+    """What `eval run` asks when no release is named."""
+    judge: str | None = None
+    """Who judges what needs an opinion: an entry of `judges`."""
+    metrics: tuple[str, ...] = ()
+    """Metrics that are computed beside those that gates name."""
+    seed: int = 0
+    """Decides in which order cases are asked."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often a call that was turned away (429, 502, 503, 504, a broken connection) is made again."""
+    max_concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
+    """How far `concurrency` grows while nobody says "too many"; by default not at all."""
+    fail_fast: Annotated[int, Field(ge=1)] | None = None
+    """End the run after so many failed cases; it has no verdict then but ERROR, or FAIL of a zero-tolerance gate."""
+    looks: Annotated[int, Field(ge=1, le=5)] = 1
+    """How often gates may look: while they are INCONCLUSIVE, more repeats are asked. Each look has `alpha / looks`."""
+    extra_repeats: Annotated[int, Field(ge=1, le=50)] = 2
+    """Repeats that a further look adds, to both releases."""
+    budget: EvalBudget = EvalBudget()
+    """What an evaluation may take; it ends before the call that would exceed it."""
+    cache: bool = True
+    """Whether runs that judge no release (`--no-gates`, matrices) may give an answer again that was given before."""
+    keep_runs: Annotated[int, Field(ge=1)] = 20
+    """How many run directories are kept below `.shipway/runs`; results stay in the store."""

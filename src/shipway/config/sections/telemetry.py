@@ -8,9 +8,11 @@ from pydantic import Field, field_validator, model_validator
 from shipway.config.sections.secrets import SecretRef
 from shipway.config.sections.section import Section
 
+_LEAST_FILE_BYTES = 10_000
+
 
 class Logging(Section):
-    """What log lines hold."""
+    """What log lines hold, and how much of them is kept."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lines below this level are not written; request lines are written at every level."""
@@ -19,6 +21,17 @@ class Logging(Section):
     question: Literal["hash", "mask", "restricted", "omit"] = "hash"
     """A question in a request's line: `hash` a keyed hash, `mask` its text with personal data masked, `restricted` the
     hash, with the text in `.shipway/restricted/` that only its owner may read, `omit` nothing."""
+    max_file_bytes: Annotated[int, Field(ge=0)] = 50_000_000
+    """A process's log in `.shipway/logs` that is larger is put away within a second; 0: none ever is."""
+    kept_files: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Logs of each process that are kept when they were put away, `NAME.log.1` the newest."""
+
+    @field_validator("max_file_bytes")
+    @classmethod
+    def _is_worth_a_file(cls, value: int) -> int:
+        if 0 < value < _LEAST_FILE_BYTES:
+            raise ValueError(f"{value} bytes are some lines; give at least {_LEAST_FILE_BYTES}, or 0 for no limit")
+        return value
 
 
 class Traces(Section):

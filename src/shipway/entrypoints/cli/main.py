@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": (f"{_COMMANDS}.local:status", "Show processes, releases and traffic."),
     "logs": (f"{_COMMANDS}.local:logs", "Show what the processes logged."),
     "key": (f"{_COMMANDS}.key:group", "Create, list and revoke API keys."),
+    "limits": (f"{_COMMANDS}.limits:group", "Show and reset what callers have used of limits and budgets."),
     "models": (f"{_COMMANDS}.models:group", "Install and list the embedded models."),
     "rag": (f"{_COMMANDS}.rag:group", "Build the corpus and ask it."),
     "release": (f"{_COMMANDS}.release:group", "Create, list, show and compare releases."),

@@ -9,7 +9,6 @@ import anyio
 from shipway.config.sections.judges import JudgeEntry
 from shipway.config.sections.models import Price
 from shipway.core.errors import ConfigError, NotFoundError
-from shipway.evals.dataset import load_dataset
 from shipway.evals.labels import Anchor, parse_anchors
 from shipway.evals.model import Case
 from shipway.evals.ports import Judge
@@ -19,6 +18,7 @@ from shipway.rag.ports import Embedder, Reranker
 from shipway.services.application import Application
 from shipway.services.judges.embedded import EmbeddedJudge
 from shipway.services.judges.llm import LlmJudge, LlmSettings
+from shipway.services.project_dataset import whole_dataset
 
 
 class JudgeParts(Protocol):
@@ -101,7 +101,7 @@ async def project_cases(app: Application) -> dict[str, Case]:
     Raises:
         DatasetError: everything that is wrong with it.
     """
-    dataset = await load_dataset(app.loaded.root / app.project.evals.dataset)
+    dataset = await whole_dataset(app.loaded)
     return {case.id: case for case in dataset.cases}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ async def test_requests_that_wait_when_redis_goes_are_told_at_once(tmp_path):
 async def test_a_worker_may_give_out_its_own_share_meanwhile(tmp_path):
     async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
         quota = bench.limits.prepared(BUCKETS)
+        await bench.limits.standings(quota)
         bench.server.stop()
         found = [await bench.limits.reserve(quota, 1, 1) for _ in range(10)]
         assert sum(not isinstance(one, Excess) for one in found) == 4
@@ -91,6 +93,7 @@ async def test_a_worker_may_give_out_its_own_share_meanwhile(tmp_path):
 async def test_what_was_spent_meanwhile_is_counted_when_redis_is_back(tmp_path):
     async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
         quota = bench.limits.prepared(BUCKETS)
+        await bench.limits.standings(quota)
         bench.server.stop()
         hold = await bench.limits.reserve(quota, 100, 100)
         bench.limits.settle(hold, 70, 60)
@@ -98,6 +101,109 @@ async def test_what_was_spent_meanwhile_is_counted_when_redis_is_back(tmp_path):
         await bench.back()
         left = {item.bucket.measure.value: item.remaining for item in await bench.limits.standings(quota)}
         assert (left["tokens"], left["daily_usd"], left["concurrent requests"]) == (930, 940, 8)
+
+
+async def spent(limits: RedisLimits, quota: Any, amount: int, times: int) -> int:
+    """Spend an amount again and again; returns how much was let through."""
+    total = 0
+    for _ in range(times):
+        hold = await limits.reserve(quota, 0, amount)
+        if not isinstance(hold, Excess):
+            limits.settle(hold, 0, amount)
+            total += amount
+    return total
+
+
+async def test_an_outage_gives_out_a_share_of_what_was_left_not_of_the_whole_budget(tmp_path):
+    async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
+        quota = bench.limits.prepared([daily("t", 1000)])
+        assert await spent(bench.limits, quota, 100, 9) == 900
+        bench.server.stop()
+
+        assert await spent(bench.limits, quota, 10, 100) == 50
+
+
+async def test_what_another_worker_spent_is_known_when_redis_goes(tmp_path):
+    async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
+        other = Bench(bench.server, OnLoss.LOCAL_SHARE)
+        work = asyncio.ensure_future(other.limits.run())
+        quota, others = (each.limits.prepared([daily("t", 1000)]) for each in (bench, other))
+        await bench.limits.standings(quota)
+        before = await spent(other.limits, others, 100, 9)
+        await other.limits.standings(others)
+        bench.limits.look()
+        await bench.back()
+        await bench.limits.standings(bench.limits.prepared([places("k", 1)]))
+        bench.server.stop()
+
+        meanwhile = [await spent(limits, q, 7, 200) for limits, q in ((bench.limits, quota), (other.limits, others))]
+
+        assert before + sum(meanwhile) <= 1000
+        assert all(meanwhile)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await other.limits.close()
+
+
+async def test_a_budget_that_a_worker_has_never_heard_of_gives_nothing_meanwhile(tmp_path):
+    async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
+        known, unknown = bench.limits.prepared([daily("t", 1000)]), bench.limits.prepared([daily("u", 1000)])
+        free = bench.limits.prepared([requests("k", 8, 0.001)])
+        await bench.limits.standings(known)
+        bench.server.stop()
+
+        assert await spent(bench.limits, known, 10, 1) == 10
+        assert not isinstance(await bench.limits.reserve(free, 0, 0), Excess)
+        for _ in range(5):
+            with pytest.raises(LimitsLostError, match="not known"):
+                await bench.limits.reserve(unknown, 0, 10)
+
+
+async def test_a_second_outage_does_not_give_out_what_the_first_has(tmp_path):
+    async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
+        quota = bench.limits.prepared([daily("t", 1000)])
+        await bench.limits.standings(quota)
+        bench.server.stop()
+        assert await spent(bench.limits, quota, 10, 100) == 500
+        assert await spent(bench.limits, quota, 10, 100) == 0
+        bench.server.start()
+        await bench.back()
+        (left,) = await bench.limits.standings(quota)
+        assert left.remaining == 500
+        bench.server.stop()
+
+        assert await spent(bench.limits, quota, 10, 100) == 250
+
+
+async def test_what_was_spent_meanwhile_is_counted_once_however_often_it_is_sent(tmp_path):
+    async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
+        quota = bench.limits.prepared([daily("t", 1000), tokens("k", 1000, 0.001)])
+        await bench.limits.standings(quota)
+        bench.server.stop()
+        hold = await bench.limits.reserve(quota, 50, 100)
+        bench.limits.settle(hold, 40, 60)
+        (command,) = bench.limits._commands
+        # Sent, and the answer lost; and given up before it was ever sent.
+        bench.limits._commands.extend([replace(command, repeated=True), command])
+        bench.limits._lose([], OSError("again"))
+        bench.server.start()
+        await bench.back()
+
+        left = {item.bucket.measure.value: item.remaining for item in await bench.limits.standings(quota)}
+        assert (left["daily_usd"], left["tokens"]) == (940, 960)
+
+
+async def test_a_request_that_is_turned_away_meanwhile_has_taken_nothing_of_the_share(tmp_path):
+    async with running(tmp_path, OnLoss.LOCAL_SHARE) as bench:
+        quota = bench.limits.prepared([daily("t", 1000), requests("k", 4, 0.001)])
+        await bench.limits.standings(quota)
+        bench.server.stop()
+        for _ in range(20):
+            hold = await bench.limits.reserve(quota, 0, 500)
+            assert not isinstance(hold, Excess)
+            bench.limits.release(hold)
+        assert isinstance(await bench.limits.reserve(quota, 0, 501), Excess)
+        assert not isinstance(await bench.limits.reserve(quota, 0, 500), Excess)
 
 
 async def test_a_redis_that_forgot_its_scripts_is_told_them_again(tmp_path):

@@ -18,6 +18,7 @@ from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.release_parts import check_parts
 from shipway.entrypoints.wiring import opened
 from shipway.services.application import Workspace
+from shipway.services.key_warnings import key_warnings
 from shipway.services.project_check import key_problems, project_problems, project_warnings
 
 group = command_group("Check and explain the project file.")
@@ -38,7 +39,8 @@ def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: 
     As many problems as can be told apart are reported in one run, with file and line: wrong keys and values, names
     that no other section has, files, cases and gates. What a file that is no YAML, a credential in clear text or a
     required key that is missing hides is seen once that is corrected. What stands in the documents is read by
-    `shipway rag build`. A secret that is not set here is a warning: another environment may set it.
+    `shipway rag build`. A secret that is not set here is a warning: another environment may set it. So is a limit or
+    a rule for a key or a tenant that nobody has: the key may come later.
     """
     del debug
     environ = process_environment()
@@ -47,7 +49,7 @@ def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: 
         problems = list(dict.fromkeys([*problems, *anyio.run(_all_problems, loaded)]))
     if problems or loaded is None:
         raise ConfigError(problems, hint="correct these lines; `shipway config schema` describes every key")
-    warnings = project_warnings(loaded, environ)
+    warnings = [*project_warnings(loaded, environ), *anyio.run(_key_warnings, loaded)]
     for warning in [] if as_json else warnings:
         warn(warning)
     lines = [f"{loaded.project.app}: the configuration of environment {loaded.environment} is valid"]
@@ -64,6 +66,15 @@ async def _all_problems(loaded: LoadedProject) -> list[str]:
             async with opened(loaded.root, loaded=loaded) as app:
                 found += await key_problems(loaded, app.state.keys, now_s=app.clock.now_s())
     return found
+
+
+async def _key_warnings(loaded: LoadedProject) -> list[str]:
+    if not Workspace(loaded.root).state_file.is_file():
+        return []
+    with suppress(StoreError):
+        async with opened(loaded.root, loaded=loaded) as app:
+            return await key_warnings(loaded, app.state.keys, now_s=app.clock.now_s())
+    return []
 
 
 @group.command()

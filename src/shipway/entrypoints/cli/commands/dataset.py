@@ -17,6 +17,7 @@ from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOpti
 from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.dataset_parts import dataset_tools
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
+from shipway.entrypoints.tool_parts import great_expectations, tools_folder
 from shipway.entrypoints.wiring import opened
 from shipway.evals.data_checks import verdict_of, warnings_of
 from shipway.evals.data_diff import DatasetDiff, diff
@@ -26,6 +27,7 @@ from shipway.evals.data_stats import DatasetStats, Spread, stats
 from shipway.evals.dataset import FORMATS, dataset_schema, written_jsonl
 from shipway.evals.findings import FindingReport, findings_lines
 from shipway.evals.model import Dataset
+from shipway.evals.report_sarif import findings_sarif
 from shipway.evals.rows import FileForm
 from shipway.evals.suggestions import did_you_mean
 from shipway.services.application import Application
@@ -43,6 +45,7 @@ from shipway.services.datasets import (
 from shipway.services.datasets import (
     register as register_named,
 )
+from shipway.services.expectations import suite_of, with_expectations
 
 group = command_group("Check, count, compare, divide, import and register the cases of evaluations.")
 
@@ -67,6 +70,8 @@ def check(
     encoding: EncodingOption = "",
     delimiter: DelimiterOption = "",
     *,
+    expectations: Annotated[str, typer.Option(help="A suite of Great Expectations that has to hold as well.")] = "",
+    sarif: Annotated[Path | None, typer.Option(help="Write what is found as SARIF, for a code host.")] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -80,7 +85,17 @@ def check(
 
     async def act() -> tuple[NamedDataset, FindingReport]:
         async with _found(project, dataset, form) as (app, found):
-            return found, await check_named(app, found, dataset_tools(app), against)
+            report = await check_named(app, found, dataset_tools(app), against)
+            suite = suite_of(app.loaded.root if app else Path(), found, expectations)
+            if suite is not None:
+                if app is None:
+                    raise UsageError(f"{suite}: Great Expectations is installed in a project", hint="go into one")
+                tool = great_expectations(tools_folder(app))
+                report = await with_expectations(report, tool, found.file.dataset, suite)
+            if sarif is not None:
+                with explained(sarif, "cannot be written"):
+                    await anyio.Path(sarif).write_text(findings_sarif(report), encoding="utf-8")
+            return found, report
 
     found, report = anyio.run(act)
     verdict = verdict_of(report)

@@ -27,7 +27,9 @@ _METHODS = {
 
 @group.command()
 def check(
-    looks: Annotated[int, typer.Option(min=1, max=5, help="Looks that share each gate's alpha.")] = 1,
+    looks: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Looks that share each gate's alpha; by default evals.looks.")
+    ] = None,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,

@@ -1,21 +1,21 @@
 """`shipway key`: API keys."""
 
-import re
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import anyio
 import typer
 
-from shipway.core.errors import UsageError
+from shipway.entrypoints.cli.durations import duration_s, moment
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
-from shipway.entrypoints.cli.output import emit, table
-from shipway.entrypoints.wiring import opened
+from shipway.entrypoints.cli.output import emit, table, warn
+from shipway.entrypoints.wiring import opened, operated, stored
+from shipway.services.application import Installation
 from shipway.services.keys import KeyRequest, NewKey, create_key, revoke_key, rotate_key
 
 group = command_group("Create, list, rotate and revoke API keys.")
-_UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
+Result = TypeVar("Result")
 
 
 @group.command()
@@ -26,7 +26,7 @@ def create(
         list[str] | None, typer.Option("--role", help="invoke, operate or admin; may be repeated.")
     ] = None,
     routes: Annotated[list[str] | None, typer.Option("--route", help="Only this route; may be repeated.")] = None,
-    expires: Annotated[str | None, typer.Option(help="Lifetime in m, h or d, such as 30m, 12h or 90d.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Lifetime, such as 90s, 30m, 12h or 90d.")] = None,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -39,7 +39,7 @@ def create(
         groups=tuple(groups or ["public"]),
         roles=tuple(roles or ["invoke"]),
         routes=tuple(routes or []),
-        expires_in_s=None if expires is None else _duration_s(expires, "--expires"),
+        expires_in_s=None if expires is None else duration_s(expires, "--expires"),
     )
     made = anyio.run(_create, project, request)
     lines = [made.secret, f"key {made.entry.key_id} for tenant {tenant}; it is not shown again"]
@@ -51,23 +51,22 @@ def list_keys(*, project: ProjectOption = None, as_json: JsonOption = False, deb
     """List the keys in force, never the keys themselves."""
     del debug
 
-    async def read() -> list[dict[str, object]]:
-        async with opened(project) as app:
-            return [
-                {
-                    "key_id": entry.key_id,
-                    "tenant": entry.tenant,
-                    "groups": list(entry.groups),
-                    "roles": list(entry.roles),
-                    "routes": list(entry.routes),
-                    "expires": _date(entry.expires_at_s),
-                    "rotated": _date(entry.rotated_at_s),
-                    "old_secret_until": _date(entry.previous_until_s),
-                }
-                for entry in await app.state.keys.list()
-            ]
+    async def read(app: Installation) -> list[dict[str, object]]:
+        return [
+            {
+                "key_id": entry.key_id,
+                "tenant": entry.tenant,
+                "groups": list(entry.groups),
+                "roles": list(entry.roles),
+                "routes": list(entry.routes),
+                "expires": moment(entry.expires_at_s),
+                "rotated": moment(entry.rotated_at_s),
+                "old_secret_until": moment(entry.previous_until_s),
+            }
+            for entry in await app.state.keys.list()
+        ]
 
-    rows = anyio.run(read)
+    rows = _run(project, read)
     header = ("key_id", "tenant", "groups", "roles", "routes", "expires", "rotated")
     shown = [[",".join(v) if isinstance(v := row[name], list) else v for name in header] for row in rows]
     emit(rows, table(header, shown), as_json=as_json)
@@ -77,7 +76,7 @@ def list_keys(*, project: ProjectOption = None, as_json: JsonOption = False, deb
 def rotate(
     key_id: Annotated[str, typer.Argument(help="The id that `key list` shows.")],
     overlap: Annotated[
-        str, typer.Option(help="How long the old secret still opens, in m, h or d; 0 ends it at once.")
+        str, typer.Option(help="How long the old secret still opens, such as 90s or 1h; 0 ends it at once.")
     ] = "1h",
     *,
     project: ProjectOption = None,
@@ -86,14 +85,9 @@ def rotate(
 ) -> None:
     """Give a key a new secret and print it once; the old one opens for a while longer."""
     del debug
-    overlap_s = 0.0 if overlap == "0" else _duration_s(overlap, "--overlap")
-
-    async def act() -> NewKey:
-        async with opened(project) as app:
-            return await rotate_key(app, key_id, overlap_s=overlap_s)
-
-    made = anyio.run(act)
-    until = _date(made.entry.previous_until_s) if overlap_s else "now"
+    overlap_s = 0.0 if overlap == "0" else duration_s(overlap, "--overlap")
+    made = _run(project, lambda app: rotate_key(app, key_id, overlap_s=overlap_s))
+    until = moment(made.entry.previous_until_s) if overlap_s else "now"
     lines = [made.secret, f"key {key_id} has this secret now; it is not shown again. The old one ends {until}"]
     shown = {"key_id": key_id, "secret": made.secret, "old_secret_until": made.entry.previous_until_s}
     emit(shown, lines, as_json=as_json)
@@ -109,12 +103,7 @@ def revoke(
 ) -> None:
     """Revoke a key; the gateway refuses it within a second."""
     del debug
-
-    async def act() -> None:
-        async with opened(project) as app:
-            await revoke_key(app, key_id)
-
-    anyio.run(act)
+    _run(project, lambda app: revoke_key(app, key_id))
     emit({"key_id": key_id, "revoked": True}, [f"{key_id} is revoked"], as_json=as_json)
 
 
@@ -123,15 +112,12 @@ async def _create(project: Path | None, request: KeyRequest) -> NewKey:
         return await create_key(app, request)
 
 
-def _duration_s(text: str, option: str) -> float:
-    match = re.fullmatch(r"(\d{1,6})([mhd])", text)
-    if match is None or int(match[1]) == 0:
-        raise UsageError(
-            f"{option} {text!r} is not a time",
-            hint="give a whole number from 1 and a unit: m (minutes), h (hours) or d (days), such as 30m, 12h or 90d",
-        )
-    return int(match[1]) * float(_UNITS_S[match[2]])
+def _run(project: Path | None, act: Callable[[Installation], Awaitable[Result]]) -> Result:
+    """Act on the store alone: a key that leaked must not wait until somebody has mended the project file."""
+    where = stored(project, warn)
 
+    async def run() -> Result:
+        async with operated(where) as app:
+            return await act(app)
 
-def _date(at_s: float | None) -> str:
-    return "never" if at_s is None else datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
+    return anyio.run(run)

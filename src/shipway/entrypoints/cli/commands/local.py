@@ -9,6 +9,7 @@ import typer
 
 from shipway.adapters.http_probe.probe import HttpProbe
 from shipway.adapters.local_process.host import LocalHost
+from shipway.adapters.local_process.log_files import last_lines
 from shipway.core.clock import SystemClock
 from shipway.core.errors import ConfigError, NotFoundError, ShipwayError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
@@ -17,6 +18,7 @@ from shipway.entrypoints.release_parts import check_parts
 from shipway.entrypoints.wiring import load, opened, operated, site
 from shipway.services.application import Workspace
 from shipway.services.config_board import ConfigBoard
+from shipway.services.key_warnings import key_warnings
 from shipway.services.keys import KeyRequest, NewKey, create_key
 from shipway.services.local import Local, behind
 from shipway.services.project_check import key_problems, startup_problems
@@ -69,6 +71,8 @@ async def _up(
         problems = await key_problems(app.loaded, app.state.keys, now_s=app.clock.now_s())
         if problems:
             raise ConfigError(problems, hint="nothing was started")
+        for warning in await key_warnings(app.loaded, app.state.keys, now_s=app.clock.now_s()):
+            warn(warning)
         workers, since_s = app.project.server.workers, app.clock.now_s()
         if not local.running.is_running():
             await clear_left_over(app)
@@ -170,6 +174,6 @@ def logs(
     if process not in known:
         raise NotFoundError(f"no log of {process!r}", hint=f"there are: {', '.join(known) or 'none yet'}")
     path = folder / f"{process}.log"
-    tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    tail = last_lines(path, lines)
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
     emit({"process": process, "written": written, "lines": tail}, tail, as_json=as_json)

@@ -13,6 +13,7 @@ from shipway.entrypoints.cli.release_lines import difference_lines
 from shipway.entrypoints.release_parts import release_parts
 from shipway.entrypoints.wiring import opened
 from shipway.registry.model import Release
+from shipway.services.gate_check import refuse_blind_gates
 from shipway.services.release_differences import ComparedReleases, compared_releases
 from shipway.services.releases import CreatedRelease, create_release
 
@@ -33,6 +34,7 @@ def create(
 
     async def act() -> CreatedRelease:
         async with opened(project) as app:
+            await refuse_blind_gates(app.loaded)
             return await create_release(app, release_parts(), message=message)
 
     made = anyio.run(act)

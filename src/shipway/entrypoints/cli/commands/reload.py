@@ -12,11 +12,12 @@ from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject, find_root, load_project
 from shipway.core.errors import ConfigError, ConflictError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
-from shipway.entrypoints.cli.output import emit
+from shipway.entrypoints.cli.output import emit, warn
 from shipway.entrypoints.release_parts import check_parts
 from shipway.entrypoints.wiring import opened
 from shipway.services.application import Workspace
 from shipway.services.config_board import ConfigBoard, WorkerAnswer
+from shipway.services.key_warnings import key_warnings
 from shipway.services.project_check import key_problems, startup_problems
 from shipway.services.reloading import ReloadCommand, Reloaded, require_gateway
 from shipway.services.running import RunRecord
@@ -58,6 +59,8 @@ async def _reload(project: Path | None, timeout_s: float) -> Reloaded:
             problems = await key_problems(found, app.state.keys, now_s=app.clock.now_s())
             if problems:
                 raise ConfigError(problems, hint="nothing was changed")
+            for warning in await key_warnings(found, app.state.keys, now_s=app.clock.now_s()):
+                warn(warning)
             return found
 
         async def note(revision: int, answers: Mapping[str, WorkerAnswer]) -> None:

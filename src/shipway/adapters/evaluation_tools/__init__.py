@@ -1,0 +1,1 @@
+"""Other people's evaluation tools, each a program in an environment of its own."""

@@ -1,0 +1,1 @@
+"""Answers of evaluation targets, kept between runs in one SQLite file."""

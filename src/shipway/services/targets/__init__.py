@@ -1,0 +1,1 @@
+"""What can be evaluated beside a release: endpoints, routes of a running environment, functions, recorded answers."""

@@ -1,0 +1,85 @@
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from shipway.adapters.evaluation_tools.process import environment, run_program
+
+pytestmark = pytest.mark.anyio
+ENV = {"PATH": os.environ["PATH"]}
+
+
+def alive(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+async def run(code, folder, timeout_s=30.0):
+    return await run_program([sys.executable, "-c", code], folder, ENV, timeout_s)
+
+
+async def test_a_program_ends_with_its_code_and_its_last_words(tmp_path):
+    ended = await run("print('first', flush=True); import sys; sys.stderr.write('last\\n'); sys.exit(7)", tmp_path)
+
+    assert ended.code == 7
+    assert ended.how == "ended with exit code 7; its last words:\nfirst\nlast"
+
+
+async def test_only_the_end_of_much_output_is_kept(tmp_path):
+    ended = await run("print('x' * 3000000); [print(n) for n in range(1000)]", tmp_path)
+
+    assert ended.tail.splitlines()[-1] == "999"
+    assert len(ended.tail) < 12_000
+
+
+async def test_a_program_that_hangs_is_stopped_with_what_it_started(tmp_path):
+    # Nobody in this group ends when it is asked to.
+    shell = "trap '' TERM; sleep 600 & echo $! > pid; echo waiting; wait"
+    with anyio.fail_after(50):
+        ended = await run_program(["sh", "-c", shell], tmp_path, ENV, 3.0)
+
+    assert ended.code is None
+    assert ended.how == "did not end within 3 s and was stopped; its last words:\nwaiting"
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_what_a_program_leaves_behind_is_stopped_too(tmp_path):
+    code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "open('pid', 'w').write(str(child.pid))"
+    )
+    with anyio.fail_after(50):
+        ended = await run(code, tmp_path)
+
+    assert ended.code == 0
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_a_cancelled_run_leaves_nothing_running(tmp_path):
+    with anyio.move_on_after(30) as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                run, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)", tmp_path
+            )
+            while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+    assert not scope.cancelled_caught
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_nothing_of_the_users_environment_but_paths_is_handed_on(tmp_path):
+    given = {"PATH": "/bin", "OPENAI_API_KEY": "sk-user", "HTTPS_PROXY": "http://proxy", "AWS_SECRET_ACCESS_KEY": "x"}
+
+    found = environment(given, tmp_path, {"EXTRA": "1"}, reached=["http://models.local:8000/v1"])
+    assert (found["PATH"], found["EXTRA"], found["HOME"]) == ("/bin", "1", str(tmp_path))
+    assert not {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"} & found.keys()
+    assert found["HTTPS_PROXY"] == found["https_proxy"] == "http://127.0.0.1:9"
+    assert found["NO_PROXY"] == "127.0.0.1,localhost,::1,models.local"
+    assert found["HF_HUB_OFFLINE"] == found["DEEPEVAL_TELEMETRY_OPT_OUT"] == found["PROMPTFOO_DISABLE_TELEMETRY"] == "1"

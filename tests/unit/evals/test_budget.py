@@ -1,0 +1,100 @@
+import pytest
+
+from shipway.core.errors import UsageError
+from shipway.evals.budget import Caps, Charge, Meter, Spent, estimate
+from shipway.evals.model import Case, Output
+
+CASE = Case(id="c", question="x" * 36)
+PRICED = Charge(1.0, 3.0, tokens_in=10, tokens_out=20)
+
+
+def answer(tokens_in, tokens_out, **more):
+    return Output(answer="a", tokens_in=tokens_in, tokens_out=tokens_out, **more)
+
+
+def test_an_estimate_counts_every_call_of_every_target():
+    found = estimate([CASE, CASE], 3, {"new": PRICED, "old": Charge(basis="a guess")})
+    assert found.spent.calls == 12
+    assert found.spent.tokens_in == 6 * (10 + 10) + 6 * 10
+    assert found.spent.tokens_out == 6 * 20
+    assert found.spent.usd is None
+    assert found.basis == "the length of the questions alone; a guess"
+
+
+def test_an_estimate_has_a_price_where_all_have_one():
+    found = estimate([CASE], 1, {"new": PRICED})
+    assert found.spent.usd == pytest.approx((20 * 1.0 + 20 * 3.0) / 1e6)
+
+
+def test_whole_prompts_are_not_counted_twice():
+    assert estimate([CASE], 1, {"t": Charge(tokens_in=7, whole=True)}).spent.tokens_in == 7
+
+
+def test_a_run_stops_before_the_call_that_would_exceed():
+    meter = Meter({"t": PRICED}, Caps(tokens=200))
+    for _ in range(5):
+        ticket = meter.reserve("t", CASE)
+        assert ticket is not None
+        meter.settle("t", ticket, answer(20, 20))
+    assert meter.spent.tokens == 200
+    assert meter.reserve("t", CASE) is None
+
+
+def test_calls_in_flight_count_as_what_they_are_expected_to_take():
+    meter = Meter({"t": PRICED}, Caps(tokens=100))
+    tickets = [meter.reserve("t", CASE) for _ in range(3)]
+    assert [ticket is not None for ticket in tickets] == [True, True, False]
+    meter.settle("t", tickets[0], answer(1, 1))
+    assert meter.reserve("t", CASE) is not None
+
+
+def test_longer_answers_than_supposed_are_believed_at_once_and_shorter_ones_after_twenty():
+    meter = Meter({"t": PRICED})
+    meter.settle("t", meter.reserve("t", CASE), answer(500, 500))
+    assert meter.reserve("t", CASE).tokens_out == 500
+    fresh = Meter({"t": PRICED})
+    for number in range(20):
+        ticket = fresh.reserve("t", CASE)
+        assert ticket.tokens_out == 20, number
+        fresh.settle("t", ticket, answer(2, 2))
+    assert fresh.reserve("t", CASE).tokens_out == 2
+
+
+def test_a_cap_in_dollars_holds_too():
+    meter = Meter({"t": PRICED}, Caps(usd=0.0001))
+    meter.settle("t", meter.reserve("t", CASE), answer(40, 20))
+    assert meter.spent.usd == pytest.approx(0.0001)
+    assert meter.reserve("t", CASE) is None
+
+
+def test_an_answer_gets_its_price_from_its_tokens_unless_the_target_told_one():
+    meter = Meter({"t": PRICED})
+    priced = meter.settle("t", meter.reserve("t", CASE), answer(1_000_000, 0))
+    told = meter.settle("t", meter.reserve("t", CASE), answer(1_000_000, 0, cost_usd=9.0))
+    assert (priced.cost_usd, told.cost_usd) == (1.0, 9.0)
+    assert meter.spent.usd == 10.0
+
+
+def test_an_answer_from_the_cache_costs_nothing_again():
+    meter = Meter({"t": PRICED}, Caps(tokens=100))
+    meter.settle("t", meter.reserve("t", CASE), answer(1000, 1000, cached=True))
+    assert meter.spent == Spent()
+
+
+def test_tokens_without_a_price_make_the_cost_unknown():
+    meter = Meter({"t": Charge()})
+    meter.settle("t", meter.reserve("t", CASE), answer(5, 5))
+    assert meter.spent.usd is None
+    assert meter.spent.tokens == 10
+
+
+def test_a_budget_in_dollars_without_a_price_is_refused():
+    with pytest.raises(UsageError, match="nobody names the price of dear"):
+        Meter({"dear": Charge(), "t": PRICED}, Caps(usd=1.0)).demand_prices()
+    Meter({"t": PRICED}, Caps(usd=1.0)).demand_prices()
+
+
+def test_an_excess_names_both_numbers():
+    assert Caps(tokens=10).excess(Spent(1, 8, 3)) == "11 tokens, and the budget is 10"
+    assert Caps(usd=0.5).excess(Spent(1, 8, 3, 0.75)) == "$0.7500, and the budget is $0.5000"
+    assert Caps(usd=0.5, tokens=11).excess(Spent(1, 8, 3, 0.5)) == ""
