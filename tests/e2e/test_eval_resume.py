@@ -90,7 +90,10 @@ def release(tmp_path, endpoint):
 def interrupted(tmp_path, release, endpoint, number) -> tuple[int, str]:
     """Start a run, end it by a signal when the endpoint holds an answer back; return its code and what it said."""
     command = [*PROGRAM, "eval", "run", release, "--project", str(tmp_path)]
+    # Whoever runs the tests in the background may have had SIGINT ignored, which a program inherits.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment())
+    signal.signal(signal.SIGINT, before)
     assert endpoint.holding.wait(60)
     started.send_signal(number)
     said = started.communicate(timeout=60)[0].decode()

@@ -18,12 +18,18 @@ _CREDENTIAL = re.compile(
     r"|AIza[A-Za-z0-9_-]{30,}|[rs]k_live_[A-Za-z0-9]{16,}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]*:[^/\s@]+@"
 )
+NOT_REPEATED = "(what it says holds a credential and is not repeated)"
 _SECRET_KEY = re.compile(r"(?:^|_)(?:keys?|secrets?|token|password|passwd|credentials?)$", re.IGNORECASE)
 
 
 def is_credential(text: str) -> bool:
     """Tell whether a text holds something shaped like a credential."""
     return _CREDENTIAL.search(text) is not None
+
+
+def repeatable(text: str) -> str:
+    """Return what somebody else said as a message may quote it: some endpoints repeat the key that they refuse."""
+    return NOT_REPEATED if is_credential(text) else text
 
 
 def credential_lines(text: str) -> list[int]:

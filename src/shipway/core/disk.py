@@ -5,6 +5,7 @@ The store, the locks and what `up` writes down call it, so that all of them say 
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from shipway.core.errors import StoreError, UsageError
 _LEAST_FREE_BYTES = 1_000_000
 """With less, a store or a log file cannot grow; SQLite then reports anything from "full" to "I/O error"."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNSAID = (None, errno.EACCES, errno.EPERM, errno.EIO)
+"""What leaves the cause open, so that the disk itself is looked at; any other number says it."""
 _MAKE_ROOM = "make room on that disk and run the command again; what was stored before is intact"
 _MAKE_WRITABLE = "mount it writable, or give this user the folder, and run the command again"
 
@@ -39,8 +42,9 @@ def disk_error(error: OSError, path: Path, doing: str) -> StoreError:
         return StoreError(f"{path} {doing}: it would be over the limit of file sizes", hint="raise `ulimit -f`")
     if error.errno == errno.EROFS:
         return StoreError(f"{path} {doing}: {_read_only(path)}", hint=_MAKE_WRITABLE)
-    reason = obstacle(path) or error.strerror or str(error)
-    return StoreError(f"{path} {doing}: {reason}", hint=remedy(path) or "check the disk, the path and its owner")
+    seen, remedy_seen = _obstacle(path) if error.errno in _UNSAID else ("", "")
+    reason = seen or error.strerror or str(error)
+    return StoreError(f"{path} {doing}: {reason}", hint=remedy_seen or "check the disk, the path and its owner")
 
 
 def obstacle(path: Path) -> str:
@@ -54,7 +58,7 @@ def remedy(path: Path) -> str:
 
 
 def require_writable_file(path: Path, option: str) -> None:
-    """Check that a file can be written, before the work whose result goes there; nothing is written.
+    """Check that a file can be written, before the work whose result goes there; nothing stays behind.
 
     Raises:
         UsageError: `option` names a path that cannot be written; says why.
@@ -66,7 +70,7 @@ def require_writable_file(path: Path, option: str) -> None:
         reason = f"there is no folder {path.parent}"
     elif path.exists() and not os.access(path, os.W_OK):
         reason = f"this user may not write {path}"
-    reason = reason or obstacle(path)
+    reason = reason or obstacle(path) or _unmade(path)
     if reason:
         raise UsageError(f"{option}: {reason}", hint="name a file in a folder where this user may write")
 
@@ -80,11 +84,23 @@ def _obstacle(path: Path) -> tuple[str, str]:
         return "", ""
     if found.f_flag & os.ST_RDONLY:
         return _read_only(path), _MAKE_WRITABLE
-    if found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES:
+    # What has no size at all, such as /proc, is no disk that could be full.
+    if found.f_blocks and found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES:
         return f"the disk is full ({free_space(path)})", _MAKE_ROOM
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"this user may not write in {folder}, it is read-only for uid {os.geteuid()}", _MAKE_WRITABLE
     return "", ""
+
+
+def _unmade(path: Path) -> str:
+    """Return why no file can be made beside a path, empty where one can or the file is there already."""
+    if path.exists():
+        return ""
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        return f"no file can be made in {path.parent}: {error.strerror or error}"
+    return ""
 
 
 def _read_only(path: Path) -> str:

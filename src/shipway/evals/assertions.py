@@ -34,6 +34,7 @@ from shipway.evals.suggestions import did_you_mean
 __all__ = [
     "LATER",
     "Assertion",
+    "CaseError",
     "Function",
     "LoadedAssertions",
     "assertions_of",
@@ -53,6 +54,14 @@ _GROUP = "assert-set"
 _DEEPEST = 5
 _EVERY_TYPE = ("type", "weight", "metric")
 _ROUNDING = 1e-9
+
+
+class CaseError(UsageError):
+    """What a case names cannot be used; `case_id` is the first case that names it."""
+
+    def __init__(self, case_id: str, error: UsageError) -> None:
+        super().__init__(f"case {case_id!r}: {error.message}", hint=error.hint)
+        self.case_id = case_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,8 @@ async def load_assertions(dataset: Dataset, root: PurePath | str) -> LoadedAsser
     Paths of schemas count from `root`, the folder of the project file.
 
     Raises:
-        UsageError: a function that cannot be imported, a file that is no schema, a language that nobody knows.
+        CaseError: a function that cannot be imported, a file that is no schema.
+        UsageError: a language that nobody knows.
     """
     by_case = {case.id: tuple(parse_assertions(case.assertions)) for case in dataset.cases if case.assertions}
     single = [assertion for parsed in by_case.values() for assertion in flat(parsed)]
@@ -106,9 +116,18 @@ async def load_assertions(dataset: Dataset, root: PurePath | str) -> LoadedAsser
     if codes:
         languages = import_module("shipway.evals.languages")
         await anyio.to_thread.run_sync(languages.check_languages, sorted(codes))
-    files = sorted({assertion.value.path for assertion in single if isinstance(assertion.value, SchemaFile)})
-    sources = {file: await _read(root, file) for file in files}
-    schemas = {file: _compiled(file, source) for file, source in sources.items()}
+    named: dict[str, str] = {}
+    for case_id, parsed in by_case.items():
+        for assertion in flat(parsed):
+            if isinstance(assertion.value, SchemaFile):
+                named.setdefault(assertion.value.path, case_id)
+    sources, schemas = {}, {}
+    for file, case_id in sorted(named.items()):
+        try:
+            sources[file] = await _read(root, file)
+            schemas[file] = _compiled(file, sources[file])
+        except UsageError as error:
+            raise CaseError(case_id, error) from error
     return LoadedAssertions(
         {case: tuple(_with_schema(assertion, schemas) for assertion in parsed) for case, parsed in by_case.items()},
         load_functions(dataset),
@@ -120,15 +139,20 @@ def load_functions(dataset: Dataset) -> dict[str, Function]:
     """Import the functions that the dataset's `python` assertions name, before any answer is paid for.
 
     Raises:
-        UsageError: a path that cannot be imported or is not callable.
+        CaseError: a path that cannot be imported or is not callable.
     """
-    paths = {
-        assertion.value
-        for case in dataset.cases
-        for assertion in flat(parse_assertions(case.assertions))
-        if assertion.type == "python"
-    }
-    return {path: import_function(path) for path in sorted(paths)}
+    named: dict[str, str] = {}
+    for case in dataset.cases:
+        for assertion in flat(parse_assertions(case.assertions)):
+            if assertion.type == "python":
+                named.setdefault(assertion.value, case.id)
+    found = {}
+    for path, case_id in sorted(named.items()):
+        try:
+            found[path] = import_function(path)
+        except UsageError as error:
+            raise CaseError(case_id, error) from error
+    return found
 
 
 def import_function(path: str) -> Function:

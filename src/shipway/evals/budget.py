@@ -3,7 +3,8 @@
 The evaluation service estimates and asks; the runner reserves before every call and settles after it.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from shipway.core.errors import UsageError
@@ -11,6 +12,8 @@ from shipway.evals.model import Case, Output
 
 _CHARS_PER_TOKEN = 3.6
 _PER_PRICE = 1_000_000
+_MOST_USD, _MOST_TOKENS = 1e6, 10**12
+"""A call that claims to have taken more is a mistake of who tells it."""
 _LEARNT_AFTER = 20
 """Answers after which their mean says more than what was supposed before."""
 
@@ -20,7 +23,8 @@ class Charge:
     """What a call of a target takes: US dollars per million tokens, None when nobody names a price.
 
     `tokens_in` are those of a call beside the case's own text, or with it when they are `whole`; `tokens_out` those of
-    an answer. `basis` says where the numbers are from.
+    an answer. `basis` says where the numbers are from. `unknown` says why `tokens_out` are not known, and what to do;
+    "" when they are.
     """
 
     usd_in: float | None = None
@@ -29,6 +33,7 @@ class Charge:
     tokens_out: float = 0.0
     basis: str = "the length of the questions alone"
     whole: bool = False
+    unknown: str = ""
 
     def usd(self, tokens_in: float, tokens_out: float) -> float | None:
         """Return the price of tokens."""
@@ -57,20 +62,43 @@ class Spent:
         return Spent(self.calls + calls, round(self.tokens_in + tokens_in), round(self.tokens_out + tokens_out), both)
 
 
+def total_of(parts: Iterable[Spent]) -> Spent:
+    """Return the sum."""
+    total = Spent()
+    for part in parts:
+        total = total.plus(part.calls, part.tokens_in, part.tokens_out, part.usd)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run is expected to take; `basis` says by what."""
+    """What a run is expected to take; `basis` says by what.
+
+    `unknown` says why the length of answers is not known, "" when it is; `spent` holds none for them then.
+    """
 
     spent: Spent
     basis: str
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a run may take; None is no cap."""
+    """What a run may take; None is no cap.
+
+    Raises:
+        UsageError: a number of dollars that is none.
+    """
 
     usd: float | None = None
     tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what looks like a cap and holds nothing back."""
+        if self.usd is not None and not math.isfinite(self.usd):
+            raise UsageError(
+                f"a budget of {self.usd} dollars is no budget", hint="write a number such as 2.5, or none for no cap"
+            )
 
     def excess(self, spent: Spent) -> str:
         """Return in words which cap an amount is over; "" when it is within both."""
@@ -90,7 +118,10 @@ def estimate(cases: Sequence[Case], repeats: int, charges: Mapping[str, Charge])
         tokens_in = calls * charge.tokens_in + (0.0 if charge.whole else own * repeats)
         tokens_out = calls * charge.tokens_out
         total = total.plus(calls, tokens_in, tokens_out, charge.usd(tokens_in, tokens_out))
-    return Estimate(total, "; ".join(dict.fromkeys(charge.basis for charge in charges.values())))
+    unknown = "; ".join(dict.fromkeys(charge.unknown for charge in charges.values() if charge.unknown))
+    if unknown:
+        total = replace(total, usd=None)
+    return Estimate(total, "; ".join(dict.fromkeys(charge.basis for charge in charges.values())), unknown)
 
 
 @dataclass(slots=True)
@@ -147,15 +178,22 @@ class Meter:
         self._open = self._open.plus(1, asked.tokens_in, asked.tokens_out, asked.usd)
         return asked
 
+    def add(self, kept: Mapping[str, Spent]) -> None:
+        """Count what the answers that are kept took, by target; they also tell how long answers are."""
+        self.spent = total_of([self.spent, *kept.values()])
+        for target, spent in kept.items():
+            self._seen[target] = _Seen(spent.calls, spent.tokens_in, spent.tokens_out)
+
     def settle(self, target: str, ticket: Reserved, output: Output) -> Output:
-        """Count what a call took; return the answer with its price where only its tokens were told."""
+        """Count what a call took; return the answer with its price where only its tokens were told.
+
+        One that claims to have taken what no call can is an error, and its claim is not counted.
+        """
         usd = None if ticket.usd is None else -ticket.usd
         self._open = self._open.plus(-1, -ticket.tokens_in, -ticket.tokens_out, usd)
         charge = self.charges.get(target, Charge())
+        output = _priced(output, charge)
         cost = output.cost_usd
-        if cost is None and (output.tokens_in or output.tokens_out):
-            cost = charge.usd(output.tokens_in, output.tokens_out)
-            output = output if cost is None else replace(output, cost_usd=cost)
         if output.cached:
             return output
         # Nothing was generated where no token is told of: that is for nothing, whoever answered.
@@ -179,6 +217,20 @@ class Meter:
             tokens_in = mean_in if learnt else max(tokens_in, mean_in)
             tokens_out = mean_out if learnt else max(tokens_out, mean_out)
         return Reserved(tokens_in, tokens_out, charge.usd(tokens_in, tokens_out))
+
+
+def _priced(output: Output, charge: Charge) -> Output:
+    tokens = (output.tokens_in, output.tokens_out)
+    if not all(0 <= count <= _MOST_TOKENS for count in tokens):
+        most = f"the target told more than {_MOST_TOKENS:,} tokens of one call, or fewer than 0: correct its usage"
+        return replace(output, tokens_in=0, tokens_out=0, cost_usd=None, error=output.error or most)
+    cost = output.cost_usd
+    if cost is None and any(tokens):
+        cost = charge.usd(*tokens)
+    if cost is not None and not 0 <= cost <= _MOST_USD:
+        said = f"the target told a cost of {cost:g} dollars, which no call takes: correct its cost_usd or its price"
+        return replace(output, cost_usd=None, tokens_in=0, tokens_out=0, error=output.error or said)
+    return output if cost == output.cost_usd else replace(output, cost_usd=cost)
 
 
 def _tokens_of(case: Case) -> float:

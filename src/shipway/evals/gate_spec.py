@@ -17,6 +17,8 @@ from shipway.core.errors import UsageError
 from shipway.evals.suggestions import did_you_mean
 
 DEFAULT_ALPHA = 0.05
+LOWER_IS_BETTER = frozenset({"hallucination", "tenant_leak", "wrong_refusal"})
+"""The metrics of answers that happen or do not, and better do not: words about their gates turn on it."""
 Mode = Literal["absolute", "relative"]
 
 
@@ -83,7 +85,14 @@ class ZeroToleranceGate:
     @property
     def label(self) -> str:
         """How reports name it."""
-        return f"{self.metric} never{_tagged(self.tags)}"
+        if self.metric in LOWER_IS_BETTER:
+            words = f"{self.metric} never"
+        elif "." in self.metric and ":" not in self.metric:
+            # What is better is known of a tool's metric when the tool has run.
+            words = f"no violation of {self.metric}"
+        else:
+            words = f"{self.metric} always"
+        return f"{words}{_tagged(self.tags)}"
 
 
 GateSpec = ThresholdGate | NonRegressionGate | ZeroToleranceGate

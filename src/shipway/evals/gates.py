@@ -189,6 +189,8 @@ def _check_threshold(spec: ThresholdGate, metric: Metric) -> None:
         raise UsageError(f"gate '{spec.label}': {metric.direction} is better for {metric.name}; use {wanted}")
     if metric.bounded and not 0.0 <= spec.limit <= 1.0:
         raise UsageError(f"gate '{spec.label}': {metric.name} lies between 0 and 1; the limit {spec.limit:g} does not")
+    if metric.source == "measurement" and spec.limit < 0.0:
+        raise UsageError(f"gate '{spec.label}': {metric.name} is never below 0, so no answer meets {spec.limit:g}")
     if spec.quantile is not None and metric.kind == "proportion":
         raise UsageError(f"gate '{spec.label}': {metric.name} is a share, which has no quantile; remove it")
 
@@ -239,7 +241,7 @@ def _paired_rows(arms: _Arms, options: GateOptions) -> list[GateRow]:
         else replace(
             unmeasured_row(spec, "non_regression", sample),
             verdict=Verdict.ERROR,
-            message="no baseline run; rerun the stable release",
+            message="no baseline run; evaluate again with one: `shipway eval run REL --baseline REL`",
         )
         for spec, sample, _ in wanted
     ]

@@ -199,7 +199,7 @@ async def _ask(judge: Judge, request: JudgeRequest, repeat: int, silence: _Silen
         found = await judge.judge(request, repeat=repeat)
     except ShipwayError as error:
         silence.note(error)
-        return f"{type(error).__name__}: {error.message}"
+        return error.message
     # A judge is foreign code: its failure is one missing score.
     except Exception as error:  # noqa: BLE001
         silence.note(None)

@@ -31,7 +31,7 @@ class PowerRow:
     """What one gate can see. `sees` is in words; `refused` says why the gate can never decide, empty when it can.
 
     `mde` is the smallest drop seen four times in five, None where the gate compares with no baseline or nobody knows
-    the metric's variance. `basis` is where that variance comes from.
+    the metric's variance. `basis` is where that variance comes from. `place` is where the gate was written.
     """
 
     gate: str
@@ -44,6 +44,7 @@ class PowerRow:
     basis: str
     refused: str
     hint: str = ""
+    place: str = ""
 
 
 def visible_delta(cases: Sequence[Case], level: float, sd: float | None = None) -> float:

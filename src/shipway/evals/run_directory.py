@@ -26,6 +26,7 @@ from shipway.core.canonical import digest_bytes
 from shipway.core.disk import disk_error, explained
 from shipway.core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from shipway.evals.attempt_lines import attempt_line, read_attempt
+from shipway.evals.budget import Spent
 from shipway.evals.model import Attempt, Case, CaseResult
 from shipway.evals.run_plan import RunFile, differing_keys
 from shipway.evals.scores import ScoreTable
@@ -53,6 +54,7 @@ class _Log:
     lengths: "list[array[int]]" = field(default_factory=list)
     failed: set[tuple[int, int]] = field(default_factory=set)
     cached: int = 0
+    spent: Spent = field(default_factory=Spent)
 
     def note(self, row: int, repeat: int, length: int, *, failed: bool, n_cases: int) -> None:
         while len(self.starts) <= repeat:
@@ -170,6 +172,10 @@ class RunDirectory:
         """Return how many answers were given before: copies, which prove nothing to a gate."""
         return sum(log.cached for log in self._logs.values())
 
+    def spent(self) -> dict[str, Spent]:
+        """Return what all answers of each target took, also those that were asked for again; copies took nothing."""
+        return {target: log.spent for target, log in self._logs.items()}
+
     def attempts(self, target: str, case: Case, repeats: int) -> list[Attempt]:
         """Return what there is of a case, by repeat."""
         log, row = self._logs[target], self._rows[case.id]
@@ -224,6 +230,11 @@ class RunDirectory:
         row, failed = self._rows[attempt.case_id], attempt.output.error is not None
         log.note(row, attempt.repeat, length, failed=failed, n_cases=len(self._cases))
         log.cached += attempt.output.cached
+        if not attempt.output.cached:
+            output = attempt.output
+            told = output.tokens_in or output.tokens_out
+            usd = 0.0 if output.cost_usd is None and not told else output.cost_usd
+            log.spent = log.spent.plus(1, output.tokens_in, output.tokens_out, usd)
         log.size += length
 
 

@@ -62,13 +62,38 @@ class RunFile:
         return found
 
 
-def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return what differs between two plans, one line a key: `repeats: 3 against 1`."""
+def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two plans, one line a key: `repeats: 3 against 1`.
+
+    Of targets that only one of them has the names are told; what else is written under those names differs anyhow.
+    """
+    lines: list[str] = []
+    only_a, only_b = _names_of_one(a, b), _names_of_one(b, a)
+    if only_a or only_b:
+        lines.append(f"targets: {', '.join(only_a) or 'nothing'} against {', '.join(only_b) or 'nothing'}")
+        a, b = _without(a, only_a), _without(b, only_b)
+    return lines + _differing(a, b, "")
+
+
+def _names_of_one(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    return [name for name in a.get("targets", {}) if name not in b.get("targets", {})]
+
+
+def _without(body: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return a body without what stands under these names, at any depth."""
+    return {
+        key: _without(value, names) if isinstance(value, Mapping) else value
+        for key, value in body.items()
+        if key not in names
+    }
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[str]:
     lines: list[str] = []
     for key in sorted({*a, *b}):
         one, other = a.get(key), b.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            lines += differing_keys(one, other, f"{prefix}{key}.")
+            lines += _differing(one, other, f"{prefix}{key}.")
         elif one != other:
             lines.append(f"{prefix}{key}: {_shown(one)} against {_shown(other)}")
     return lines

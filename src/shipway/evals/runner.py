@@ -22,7 +22,7 @@ from shipway.core.errors import (
     UsageError,
 )
 from shipway.core.record import ABSTAINED
-from shipway.evals.budget import Meter
+from shipway.evals.budget import Meter, Reserved
 from shipway.evals.model import Attempt, Case, Output
 from shipway.evals.ports import RunSink, Target
 from shipway.evals.throttle import AdaptiveLimit, retry_after
@@ -207,7 +207,8 @@ class _Run:
         limit = min(plan.give_up_after, len(jobs))
         self._silence = {name: _Silence(name, limit) for name in targets}
         self._random = random.Random(plan.seed)  # noqa: S311 - spreads retries
-        self._workers = self._asked = self._errors = 0
+        self._workers = self._asked = self._errors = self._in_flight = 0
+        self._settled = anyio.Event()
         self._failed: set[str] = set()
         self._stopped: Stopped = ""
         self._broken: ShipwayError | None = None
@@ -253,13 +254,12 @@ class _Run:
     async def _case(self, name: str, case: Case, repeat: int) -> bool:
         """Ask one target one case; False when the run is to end."""
         meter = self._around.meter
-        ticket = meter.reserve(name, case) if meter is not None else None
-        if meter is not None and ticket is None:
-            self._stopped = "budget"
+        ticket = None if meter is None else await self._reserved(meter, name, case)
+        if self._stopped:
             return False
         output, retries = await self._answer(name, case, repeat)
         if meter is not None and ticket is not None:
-            output = meter.settle(name, ticket, output)
+            output = self._settle(meter, name, ticket, output)
         attempt = Attempt(case.id, repeat, output, retries)
         self._sink.write(name, attempt)
         self._asked += 1
@@ -267,6 +267,27 @@ class _Run:
         if self._around.progress is not None:
             self._around.progress(self._progress(name, attempt))
         return self._goes_on(name, attempt)
+
+    async def _reserved(self, meter: Meter, name: str, case: Case) -> Reserved | None:
+        """Return the ticket of a call; None ends the run: nothing is in flight and the call does not fit."""
+        while not self._stopped:
+            ticket = meter.reserve(name, case)
+            if ticket is not None:
+                self._in_flight += 1
+                return ticket
+            if not self._in_flight:
+                self._stopped = "budget"
+                break
+            # Calls in flight count as the most that they may take; what they took may leave room.
+            await self._settled.wait()
+        return None
+
+    def _settle(self, meter: Meter, name: str, ticket: Reserved, output: Output) -> Output:
+        output = meter.settle(name, ticket, output)
+        self._in_flight -= 1
+        self._settled.set()
+        self._settled = anyio.Event()
+        return output
 
     def _goes_on(self, name: str, attempt: Attempt) -> bool:
         if any(found.is_certain for found in self._silence.values()):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from shipway.core.errors import UsageError
+from shipway.core.errors import ShipwayError, UsageError
 from shipway.evals.assertions import Assertion, parse_assertions
 from shipway.evals.metrics import METRICS, Metric, MetricContext
 from shipway.evals.model import Attempt, Case, CaseResult, Dataset
@@ -101,6 +101,8 @@ def _compute(
 ) -> None:
     try:
         scores[name] = _finite(compute())
+    except ShipwayError as error:
+        errors[name] = error.message
     # A metric may run a user's function: its failure is one missing score, not the end of the run.
     except Exception as error:  # noqa: BLE001
         errors[name] = f"{type(error).__name__}: {error}"

@@ -367,7 +367,7 @@ def _citation(check: SmokeCheck, answer: SmokeAnswer) -> Checked:
         return Checked(Verdict.FAIL, f"the answer does not cite [1]: {shown(answer.text)!r}")
     wanted = check.expected.get("document")
     cited = list(answer.citations.values())
-    return _checked(wanted is None or wanted in cited, f"cites {', '.join(cited)}, expected {wanted}")
+    return _checked(wanted is None or wanted in cited, f"cites {shown(', '.join(cited))}, expected {wanted}")
 
 
 def _refusal(_check: SmokeCheck, answer: SmokeAnswer) -> Checked:

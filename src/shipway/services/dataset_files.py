@@ -89,6 +89,19 @@ def unreadable(shown: str, error: OSError) -> DatasetError:
     return DatasetError([f"{shown}: {reason}"])
 
 
+async def case_place(loaded: LoadedProject, named: str, case_id: str) -> str:
+    """Return the file and line of a case of `evals.dataset`, or of another file or name of `datasets`.
+
+    Raises:
+        OSError: it cannot be read.
+        DatasetError: everything that is wrong with it.
+    """
+    name = named or loaded.project.evals.dataset
+    entry = entry_named(loaded, name)
+    shown = entry.path if entry else name
+    return (await read_dataset_file(loaded.root / shown, shown, form_of(entry))).place(case_id)
+
+
 async def load_project_dataset(loaded: LoadedProject, named: str = "") -> Dataset:
     """Return all cases of `evals.dataset`, or of another file or name of `datasets`.
 

@@ -67,12 +67,16 @@ def registry_of(app: Application) -> DatasetRegistry:
 async def read_named(loaded: LoadedProject, reference: str = "", form: FileForm | None = None) -> NamedDataset:
     """Return the dataset of a name of `datasets` or of a path in the project; without either, `evals.dataset`.
 
+    Where `evals.dataset` is a file that `datasets` does not name, its versions have the file's name: that is taken too.
+
     Raises:
         NotFoundError: there is no such name or file.
         DatasetError: everything that is wrong with the file.
     """
     wanted = reference or loaded.project.evals.dataset
     entry = entry_named(loaded, wanted)
+    if entry is None and _is_own(loaded, wanted):
+        wanted = loaded.project.evals.dataset
     shown = entry.path if entry else wanted
     path = loaded.root / shown
     if entry is None and not path.exists():
@@ -108,7 +112,14 @@ async def read_version(app: Application, reference: str) -> Dataset:
     """
     named = _VERSION.fullmatch(reference)
     if named is None or (app.loaded.root / reference).exists():
-        return (await read_named(app.loaded, reference)).file.dataset
+        try:
+            return (await read_named(app.loaded, reference)).file.dataset
+        except NotFoundError as error:
+            newest = await registry_of(app).latest(reference)
+            if newest is None:
+                raise
+            hint = f"{newest.label} is its newest version; a file is named by its path"
+            raise NotFoundError(error.message, hint=hint) from error
     return await stored(app, await registry_of(app).get(named["name"], int(named["number"])))
 
 
@@ -187,6 +198,12 @@ async def _look(before: Dataset, after: Dataset, tools: DatasetTools) -> Look:
     vectors = await tools.embed([*texts[0], *texts[1]])
     first, second = np.split(np.asarray(vectors, np.float32), [len(texts[0])])
     return Look(language_of, (first, second))
+
+
+def _is_own(loaded: LoadedProject, wanted: str) -> bool:
+    own = loaded.project.evals.dataset
+    is_free = entry_named(loaded, own) is None and not (loaded.root / wanted).exists()
+    return is_free and wanted == Path(own).stem
 
 
 def _name_of(loaded: LoadedProject, entry: DatasetEntry | None, path: Path) -> str:

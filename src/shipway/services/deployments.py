@@ -270,7 +270,8 @@ async def _gate(app: Application, release: Release, stable: ReleaseId | None, ov
     found = await latest_evaluation(app, release.id)
     refused = _refusal(release, stable, found)
     if refused is None:
-        return f"gate: PASS against {stable or 'thresholds alone (first release)'}"
+        baseline = found["baseline"] if found is not None else None
+        return f"gate: PASS against {baseline or 'thresholds alone (first release)'}"
     if override_reason:
         return f"gate: {refused.verdict.value}, overridden: {override_reason}"
     raise refused
@@ -289,11 +290,12 @@ def _refusal(release: Release, stable: ReleaseId | None, found: dict[str, Any] |
             f"the gate says {verdict.value} for release {release.id}",
             hint="change the release, or deploy with --override-gate REASON, which is audited",
         )
-    if found["baseline"] != stable:
+    # While nothing is stable, whatever it was compared with says no less than no comparison.
+    if stable is not None and found["baseline"] != stable:
         return GateRefusedError(
             Verdict.NO_DATA,
             f"release {release.id} was evaluated against {found['baseline'] or 'no baseline'},"
-            f" but {stable or 'nothing'} is stable now",
+            f" but {stable} is stable now",
             hint=f"evaluate it again: {again}",
         )
     return None

@@ -43,4 +43,8 @@ def target_charge(target: Target) -> Charge:
     price = target.price
     usd_in, usd_out = (None, None) if price is None else (float(price.input_usd), float(price.output_usd))
     most_out = float(getattr(target, "fields", {}).get("max_tokens") or 0)
+    if not most_out:
+        unknown = f"nobody knows how long the answers of {target.name} may be"
+        unknown += ": write max_tokens at evals.target in shipway.yaml"
+        return Charge(usd_in, usd_out, basis="the length of the questions alone", unknown=unknown)
     return Charge(usd_in, usd_out, 0.0, most_out, "the length of the questions, and answers as long as they may be")

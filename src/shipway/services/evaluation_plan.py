@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shipway import __version__
-from shipway.core.errors import UsageError
+from shipway.core.errors import DatasetError, UsageError
 from shipway.core.ids import Digest, ulid
+from shipway.evals.assertions import CaseError
 from shipway.evals.baseline import NO_JUDGE, bind
 from shipway.evals.budget import Caps, Charge, Estimate, estimate
 from shipway.evals.gate_spec import GateSpec
-from shipway.evals.gates import check_gates
 from shipway.evals.metric_context import DocumentAccess
+from shipway.evals.metrics import Metric
 from shipway.evals.model import Binding, Case, Dataset
 from shipway.evals.ports import Target
 from shipway.evals.run_plan import RunFile
@@ -23,9 +24,11 @@ from shipway.evals.runner import RunPlan
 from shipway.evals.shards import Shard, parse_shard
 from shipway.registry.model import Release
 from shipway.services.application import Application
-from shipway.services.dataset_files import load_project_dataset
+from shipway.services.dataset_files import case_place, load_project_dataset
 from shipway.services.evaluation_charges import release_charge, target_charge
 from shipway.services.evaluation_scoring import Opinions, Scoring, load_scoring
+from shipway.services.first_release import demand_first_release
+from shipway.services.gate_check import Counts, demand_gates
 from shipway.services.gates import gate_metrics, gate_specs, own_sd
 
 NO_CORPUS = NO_JUDGE
@@ -166,15 +169,18 @@ async def prepare(app: Application, request: EvaluationRequest, targets: Evaluat
         NotFoundError: no such release.
         DatasetError: the dataset is malformed.
         UsageError: a gate that makes no sense or can never decide.
+        GateRefusedError: a gate compares, and a later release has no baseline.
     """
     settings = app.project.evals
     dataset = await split_dataset(app, request.dataset)
     candidate, baseline = await _subjects(app, request, targets, await _last_usage(app, dataset))
-    specs, sd = gate_specs(app.project), await own_sd(app, dataset)
-    plan, looks = _plan(app, request), request.looks or settings.looks
-    metrics = gate_metrics(specs, settings, repeats=plan.repeats)
+    plan, looks, sd = _plan(app, request), request.looks or settings.looks, await own_sd(app, dataset)
     if request.gates:
-        check_gates(specs, dataset, metrics, looks=looks, sd=sd)
+        demand_gates(app.loaded, dataset, Counts(plan.repeats, looks, sd), releases=candidate.release is not None)
+    specs = gate_specs(app.project)
+    if request.gates and baseline is None and candidate.release is not None:
+        await demand_first_release(app, candidate.release.id, specs)
+    metrics = gate_metrics(specs, settings, repeats=plan.repeats)
     budget = settings.budget
     prepared = Prepared(
         candidate=candidate,
@@ -182,16 +188,16 @@ async def prepare(app: Application, request: EvaluationRequest, targets: Evaluat
         dataset=dataset,
         specs=tuple(specs),
         sd=sd,
-        scoring=await load_scoring(app, dataset, metrics),
+        scoring=await _scoring(app, request, dataset, metrics),
         plan=plan,
         looks=looks,
         extra_repeats=settings.extra_repeats,
         shard=parse_shard(request.shard) if request.shard else None,
         caps=Caps(request.budget_usd or budget.max_cost_usd, request.budget_tokens or budget.max_tokens),
     )
-    if not prepared.cases:
-        where = f"shard {prepared.shard} of " if prepared.shard is not None else ""
-        raise UsageError(f"nothing to run: no cases in {where}{dataset.name!r} (evals.split: {settings.split})")
+    # A shard may be empty: cases of one cluster stay together, and there may be fewer clusters than shards.
+    if not dataset.cases:
+        raise UsageError(f"nothing to run: no cases in {dataset.name!r} (evals.split: {settings.split})")
     return prepared
 
 
@@ -264,6 +270,16 @@ def _plan(app: Application, request: EvaluationRequest) -> RunPlan:
         max_concurrency=settings.max_concurrency,
         fail_fast=request.fail_fast or settings.fail_fast,
     )
+
+
+async def _scoring(
+    app: Application, request: EvaluationRequest, dataset: Dataset, metrics: Mapping[str, Metric]
+) -> Scoring:
+    try:
+        return await load_scoring(app, dataset, metrics)
+    except CaseError as error:
+        place = await case_place(app.loaded, request.dataset, error.case_id)
+        raise DatasetError([f"{place}: {error.message}"], hint=error.hint) from error
 
 
 async def _subjects(

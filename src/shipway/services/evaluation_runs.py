@@ -54,6 +54,8 @@ def asking(running: Running, targets: Mapping[str, Target], around: Around) -> A
     prepared = running.prepared
 
     async def ask(first: int, count: int) -> RunOutcome:
+        if not prepared.cases:
+            return RunOutcome(0, 0, 0)
         plan = replace(prepared.plan, repeats=count, first_repeat=first)
         return await run(targets, prepared.cases, plan, running.directory, around)
 
@@ -151,7 +153,8 @@ def over_budget(running: Running, outcome: RunOutcome) -> GateRefusedError:
     kept = outcome.asked + outcome.reused
     return GateRefusedError(
         Verdict.ERROR,
-        f"verdict ERROR: the budget of {cap} is used up; {kept} answers are kept in {running.directory.path}",
+        f"verdict ERROR: the budget of {cap} is used up: the next call would exceed it;"
+        f" {kept} answers are kept in {running.directory.path}",
         hint="nothing was judged. Go on with a larger one: the same command with --resume and"
         " --budget-tokens or --budget-usd; what was answered is not asked again",
     )

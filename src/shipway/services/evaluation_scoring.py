@@ -130,6 +130,11 @@ async def opened_opinions(
     similarity = None
     if parts is not None and scoring.has_similar:
         similarity = EmbeddedSimilarity(await parts.embedder())
+    if parts is not None and name is None and "rubric" in scoring.tasks:
+        tell(
+            "warning: no judge is named, so the llm-rubric assertions of cases have no score; name one of `judges`"
+            " in evals.judge"
+        )
     if parts is None or name is None or not scoring.tasks:
         yield Opinions(similarity=similarity)
         return

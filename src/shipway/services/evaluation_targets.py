@@ -147,6 +147,7 @@ def output_of(answer: Answer, *, latency_ms: float) -> Output:
         model_text=answer.model_text,
         citations=tuple(citation.document for citation in answer.citations),
         retrieved=answer.retrieved,
+        passages=tuple(passage.text for passage in answer.passages),
         events=answer.events,
         latency_ms=latency_ms,
         tokens_in=answer.usage.tokens_in,

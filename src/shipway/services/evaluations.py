@@ -13,7 +13,7 @@ from shipway.core.disk import explained
 from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.ids import ulid
 from shipway.core.verdicts import Verdict
-from shipway.evals.budget import Estimate, Meter
+from shipway.evals.budget import Estimate, Meter, total_of
 from shipway.evals.gate_report import GateReport
 from shipway.evals.metrics import Metric
 from shipway.evals.model import RunReport
@@ -21,6 +21,7 @@ from shipway.evals.ports import ResponseCache, Target
 from shipway.evals.report import Regression, regressions
 from shipway.evals.report_files import write_reports
 from shipway.evals.report_forms import as_json
+from shipway.evals.report_source import Places
 from shipway.evals.run_directory import REPORT_FILE, RunDirectory, write_whole
 from shipway.evals.runner import Around, Progress
 from shipway.registry.model import Release
@@ -52,6 +53,7 @@ from shipway.services.evaluation_scoring import Opinions, opened_opinions, write
 from shipway.services.gates import quarantine_of
 from shipway.services.judges.building import JudgeParts
 from shipway.services.run_directories import open_run
+from shipway.services.stored_reports import places_of
 
 __all__ = [
     "Evaluation",
@@ -70,7 +72,7 @@ class Evaluation:
 
     `id` is empty where nothing was to be judged, `whole` is false of a shard. `cost` holds calls, tokens_in and
     tokens_out, and usd and judge_usd where they are known. `problem` says why a run without gates is not whole.
-    `metrics` are those that gates and settings name.
+    `metrics` are those that gates and settings name, `places` where gates and cases were written.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Evaluation:
     problem: str = ""
     whole: bool = True
     metrics: Mapping[str, Metric] = field(default_factory=dict, hash=False)
+    places: Places = field(default_factory=Places, hash=False)
 
     @property
     def judged(self) -> bool:
@@ -145,6 +148,9 @@ async def evaluate(
     meter = Meter(prepared.charges, prepared.caps)
     meter.demand_prices()
     _demand_affordable(prepared, request)
+    unknown = prepared.estimate().unknown
+    if unknown and prepared.caps.tokens is not None:
+        parts.tell(f"the budget of {prepared.caps.tokens:,} tokens is held by what answers turn out to take: {unknown}")
     async with AsyncExitStack() as stack:
         opinions = await stack.enter_async_context(opened_opinions(app, prepared.scoring, parts.judge, parts.tell))
         opened = {item.name: await _opened(stack, item, request, targets) for item in prepared.subjects}
@@ -152,6 +158,8 @@ async def evaluate(
             opened = {name: CachedTarget(target, parts.cache) for name, target in opened.items()}
         running = await stack.enter_async_context(_begun(app, request, targets, prepared, opinions))
         parts.began(running.directory.path)
+        # The budget is that of the whole run, whoever paid for which part of it when.
+        meter.add(running.directory.spent())
         around = Around(app.clock, meter, parts.progress, fails_case(prepared))
         ask = asking(running, opened, around)
         if request.gates and prepared.shard is None:
@@ -178,7 +186,8 @@ async def judged_directory(
         UsageError: gates are to judge answers that came from the cache.
     """
     parts = parts or EvaluationParts()
-    if request.gates and directory.cached():
+    # A run with gates asks no cache: what is marked there was marked by the target, as a log of answers does.
+    if request.gates and directory.cached() and not directory.plan.identity["settings"]["gates"]:
         raise UsageError(
             f"{directory.path}: {directory.cached()} answers are from the cache; a gate wants fresh ones",
             hint="evaluate anew, or score alone: --no-gates",
@@ -187,7 +196,9 @@ async def judged_directory(
     async with opened_opinions(app, prepared.scoring, parts.judge, parts.tell) as opinions:
         running = await _running(app, targets, prepared, opinions, directory)
         looked = await look_until_decided(running, None) if request.gates else await _unjudged(running)
-        return await _finished(app, request, running, looked, Meter(prepared.charges))
+        return await _finished(
+            app, request, running, looked, Meter(prepared.charges, spent=total_of(directory.spent().values()))
+        )
 
 
 async def latest_evaluation(app: Application, release: str) -> dict[str, Any] | None:
@@ -296,6 +307,7 @@ async def _finished(
         "" if judged else too_many_errors(running),
         prepared.shard is None,
         {name: prepared.scoring.metrics[name] for name in prepared.named_metrics(app.project.evals.metrics)},
+        await places_of(app, prepared.dataset, request.dataset) if judged else Places(),
     )
     await write_scores(directory, looked.results)
     if judged and prepared.candidate.release is not None:
@@ -315,7 +327,7 @@ async def _write_report(evaluation: Evaluation, prepared: Prepared) -> None:
     """Write `report.json`: the whole report, or of a run that was not judged that it is partial."""
     path = (evaluation.directory or Path()) / REPORT_FILE
     if evaluation.judged:
-        for error in await write_reports(evaluation, {"json": path}):
+        for error in await write_reports(evaluation, {"json": path}, places=evaluation.places):
             raise error
         return
     body = {

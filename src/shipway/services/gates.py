@@ -1,4 +1,4 @@
-"""The project's gates as its commands need them: what they demand, what they can see, how often they would err."""
+"""The project's gates as its commands need them: what they demand, how often they would err, what they found."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from shipway.evals.history import pooled_sd
 from shipway.evals.metric_names import resolve_metrics
 from shipway.evals.metrics import METRICS, Metric
 from shipway.evals.model import Binding, CaseResult, Dataset, RunReport
-from shipway.evals.power import PowerRow, power_row
 from shipway.evals.quarantine import Quarantine, parse_quarantine
-from shipway.evals.sample import judged_cases, score_table
+from shipway.evals.sample import score_table
 from shipway.evals.simulate import Pool, Simulation, SimulationPlan, simulate
 from shipway.evals.tools.gating import is_tool_metric
 from shipway.services.application import Application
+from shipway.services.first_release import earlier_release
 from shipway.services.project_dataset import project_dataset
 from shipway.services.releases import verified_blob
 
@@ -94,25 +94,6 @@ async def own_sd(app: Application, dataset: Dataset) -> dict[str, float]:
     return pooled_sd((body for _, body, *_ in stored), dataset.digest, metric_code_digest())
 
 
-async def gate_power(app: Application, *, looks: int | None = None) -> list[PowerRow]:
-    """Return what each gate can see of the project's cases, refused or not.
-
-    Raises:
-        DatasetError: the dataset is malformed.
-        UsageError: a gate that makes no sense.
-    """
-    dataset = await _dataset(app)
-    specs, sd = gate_specs(app.project), await own_sd(app, dataset)
-    metrics = gate_metrics(specs, app.project.evals)
-    shared = looks or app.project.evals.looks
-    return [
-        power_row(
-            spec, metrics[spec.metric], judged_cases(dataset, metrics[spec.metric], spec.tags), looks=shared, sd=sd
-        )
-        for spec in specs
-    ]
-
-
 async def simulated_gates(app: Application, release: str, plan: SimulationPlan) -> Simulation:
     """Resample the answers of a release's newest evaluation, of both its runs; empty means the newest of all.
 
@@ -139,7 +120,9 @@ async def judged_again(app: Application, release: str) -> JudgedAgain:
     """
     found = await _evaluation(app, release)
     runs = await _stored_runs(app, found, await _dataset(app))
-    return JudgedAgain(found["release"], found["id"], await _judged(app, runs, first=found["baseline"] is None))
+    # What has passed since does not make it a later release.
+    first = await earlier_release(app, found["release"], before_s=float(found["at_s"])) is None
+    return JudgedAgain(found["release"], found["id"], await _judged(app, runs, first=first))
 
 
 async def judged_file(app: Application, path: Path, *, first: bool) -> JudgedAgain:

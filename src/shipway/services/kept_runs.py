@@ -1,12 +1,13 @@
 """Runs whose answers are on disk: shards that are put together, and answers that are scored again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
 
 from shipway.core.errors import ConflictError, UsageError
-from shipway.evals.model import Case
+from shipway.evals.model import Case, Output
 from shipway.evals.run_directory import RunDirectory, read_plan
 from shipway.evals.run_plan import RunFile, differing_keys
 from shipway.evals.shards import missing_shards, parse_shard
@@ -14,6 +15,25 @@ from shipway.services.application import Application
 from shipway.services.evaluation_plan import EvaluationRequest, EvaluationTargets, split_dataset
 from shipway.services.evaluations import Evaluation, EvaluationParts, judged_directory
 from shipway.services.run_directories import find_run, new_run_id, runs_folder
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTarget:
+    """Who gave the answers of a run where that was no release; what is on disk is scored, and it is not asked again."""
+
+    name: str
+    digest: str
+
+    async def ask(self, case: Case, *, repeat: int) -> Output:
+        """Refuse to answer.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"case {case.id!r}, repeat {repeat}: {self.name} is not asked again",
+            hint="evaluate anew: `shipway eval run`",
+        )
 
 
 async def merge_runs(
@@ -71,15 +91,17 @@ async def rescore_run(
 
 def _request(plan: RunFile, *, gates: bool = True) -> EvaluationRequest:
     """Return the request that the plan was made for."""
-    kinds = {name: entry["kind"] for name, entry in plan.identity["targets"].items()}
-    others = [name for name, kind in kinds.items() if kind != "release"]
-    if others:
+    kept = plan.identity["targets"]
+    if "looks" not in plan.identity["settings"]:
         raise UsageError(
-            f"{others[0]} is no release: its answers cannot be judged again here", hint="evaluate it again"
+            f"{plan.run} compares {len(kept)} targets, as a matrix does: no gates judge it",
+            hint="go on with a matrix by `shipway eval matrix`, and gate one release by `shipway eval run`",
         )
-    release, *baseline = kinds
+    candidate, *baseline = kept
+    is_release = kept[candidate]["kind"] == "release"
     return EvaluationRequest(
-        release=release,
+        release=candidate if is_release else "",
+        target=None if is_release else KeptTarget(candidate, kept[candidate]["digest"]),
         baseline=baseline[0] if baseline else "",
         alone=not baseline,
         dataset=plan.identity["settings"].get("dataset", ""),

@@ -88,6 +88,8 @@ async def run_targets(app: Application, request: TargetsRequest) -> dict[str, Ru
     )
     directory = await anyio.to_thread.run_sync(RunDirectory.begin, request.directory, file, dataset.cases)
     try:
+        if request.meter is not None:
+            request.meter.add(directory.spent())
         around = Around(app.clock, request.meter, request.progress)
         outcome = await run(_asked(request), dataset.cases, plan, directory, around)
         if outcome.stopped:

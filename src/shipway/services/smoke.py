@@ -40,6 +40,7 @@ from shipway.evals.smoke import (
 )
 
 _OK = 200
+_NO_KEY = 401
 _REFUSED = frozenset({401, 403, 404})
 """Statuses that say that this key or address cannot ask, which is nothing about the answer."""
 _LIMIT_BYTES = 1_000_000
@@ -161,6 +162,8 @@ class Endpoint:
     def _refuse(self, reply: HttpReply) -> None:
         said = shown(reply.body[:4096].decode("utf-8", "replace"), [self.key] if self.key else [])
         message = f"status {reply.status}: {said}"
+        if reply.status == _NO_KEY and not self.key:
+            message += "; no key was sent: set SHIPWAY_TARGET_KEY, or name another variable with --key-env"
         if reply.status in BUSY | _REFUSED:
             raise UnavailableError(message)
         raise RefusedAnswerError(message)

@@ -124,6 +124,25 @@ def test_two_versions_are_compared_case_by_case(library):
     assert library.run("dataset", "diff", "cases@1", "cases@1").out == "the same 24 cases\n"
 
 
+def test_a_dataset_without_a_section_is_compared_by_the_name_that_its_versions_have(library):
+    library.run("dataset", "register")
+    library.write("evals/cases.jsonl", lines(*good()[1:]))
+
+    done = library.run("dataset", "diff", "cases@1", "cases")
+
+    assert done.out.splitlines() == ["removed  c0", "unchanged 23"]
+
+
+def test_the_name_of_versions_alone_is_refused_with_the_newest_of_them(library):
+    library.run("dataset", "register", "--name", "other")
+
+    done = library.run("dataset", "diff", "other@1", "other")
+
+    assert done.code == 2
+    assert "no dataset 'other'" in done.err
+    assert "other@1 is its newest version; a file is named by its path" in done.err
+
+
 def test_a_version_that_does_not_exist_exits_with_2(library):
     done = library.run("dataset", "diff", "cases@1", "cases@2")
     assert done.code == 2

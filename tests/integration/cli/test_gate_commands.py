@@ -117,8 +117,30 @@ def test_a_gate_that_can_never_decide_makes_the_check_exit_with_2(evaluated):
     done = gate(evaluated, "check")
     (evaluated.root / "shipway.yaml").write_text(before)
     assert done.code == 2
-    assert "10 cases, all of them right, show at least 0.741, which is not 0.9: it can never pass" in done.out
+    seen = "10 cases, all of them right, show at least 0.741, which is not 0.9: it can never pass"
+    assert f"shipway.yaml:7: correct >= 0.9: {seen}" in done.out
     assert "0.9 takes 29 cases" in done.out
+
+
+@pytest.mark.parametrize(
+    ("gate_text", "said"),
+    [
+        ("{ metric: 'pass^3:correct', min: 0.2 }", "pass^3:correct: needs 3 repeats of each case and gets 1"),
+        ("{ metric: tenant_leak, zero_tolerance: true }", "tenant_leak applies to no case"),
+        ("{ metric: citation_resolves, min: 0.2 }", "citation_resolves applies to no case"),
+        ("{ metric: cost_usd, max: 0.2 }", "cost_usd applies to no case"),
+        ("{ model_update: true }", "model_update compares nothing"),
+        ("{ metric: latency_ms, max: -1 }", "gate 'latency_ms <= -1': latency_ms is never below 0"),
+        ("{ metric: corect, min: 0.2 }", "unknown metric 'corect'; did you mean 'correct'?"),
+    ],
+)
+def test_a_gate_that_never_has_anything_to_decide_is_refused_with_its_line(make_app, gate_text, said):
+    app = make_app()
+    app.edit("shipway.yaml", "{ metric: correct, min: 0.2 }", gate_text)
+    for command in (("gate", "check"), ("config", "check"), ("release", "create")):
+        done = app.run(*command)
+        assert done.code == 2
+        assert f"shipway.yaml:6: gates[0]: {said}" in done.out + done.err
 
 
 def test_the_simulation_says_how_often_an_unchanged_release_would_be_blocked(evaluated):

@@ -15,7 +15,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets every disk look as told."""
 
     def looks(*, flag: int = 0, free_bytes: int = 10**12) -> None:
-        found = SimpleNamespace(f_flag=flag, f_bavail=free_bytes, f_frsize=1)
+        found = SimpleNamespace(f_flag=flag, f_blocks=10**12, f_bavail=free_bytes, f_frsize=1)
         monkeypatch.setattr(os, "statvfs", lambda path: found)
 
     return looks
@@ -109,3 +109,26 @@ def test_a_file_that_can_be_written_is_not_touched_by_the_check(tmp_path, disk):
     disk()
     require_writable_file(tmp_path / "report.md", "--markdown")
     assert not (tmp_path / "report.md").exists()
+
+
+def test_a_place_that_is_no_disk_is_refused_with_the_words_of_the_system_and_not_as_full():
+    with pytest.raises(UsageError, match=r"^--markdown: no file can be made in /proc: ") as caught:
+        require_writable_file(Path("/proc/no-such-report.md"), "--markdown")
+    assert "full" not in caught.value.message
+
+
+def test_an_error_that_says_its_cause_is_not_taken_for_a_full_disk_where_little_is_free(tmp_path, disk):
+    disk(free_bytes=0)
+
+    error = disk_error(OSError(errno.ENOENT, "No such file or directory"), tmp_path / "a", "cannot be written")
+
+    assert error.message.endswith("cannot be written: No such file or directory")
+    assert "make room" not in error.hint
+
+
+def test_an_input_or_output_error_is_explained_by_the_disk_that_is_full(tmp_path, disk):
+    disk(free_bytes=0)
+
+    error = disk_error(OSError(errno.EIO, "Input/output error"), tmp_path / "a", "cannot be written")
+
+    assert "the disk is full" in error.message

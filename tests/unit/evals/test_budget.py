@@ -98,3 +98,43 @@ def test_an_excess_names_both_numbers():
     assert Caps(tokens=10).excess(Spent(1, 8, 3)) == "11 tokens, and the budget is 10"
     assert Caps(usd=0.5).excess(Spent(1, 8, 3, 0.75)) == "$0.7500, and the budget is $0.5000"
     assert Caps(usd=0.5, tokens=11).excess(Spent(1, 8, 3, 0.5)) == ""
+
+
+@pytest.mark.parametrize("usd", [float("inf"), float("nan")])
+def test_a_number_of_dollars_that_is_no_number_is_no_cap(usd):
+    with pytest.raises(UsageError, match="dollars is no budget"):
+        Caps(usd=usd)
+
+
+@pytest.mark.parametrize("claimed", [{"cost_usd": float("inf")}, {"cost_usd": 1e7}, {"cost_usd": -1.0}])
+def test_a_cost_that_no_call_can_have_is_an_error_and_is_not_counted(claimed):
+    meter = Meter({"t": PRICED})
+    output = meter.settle("t", meter.reserve("t", CASE), answer(5, 5, **claimed))
+    assert (output.cost_usd, meter.spent) == (None, Spent(1, 0, 0, 0.0))
+    assert "correct its cost_usd or its price" in output.error
+
+
+def test_tokens_that_no_call_can_take_are_an_error_and_are_not_counted():
+    meter = Meter({"t": PRICED})
+    output = meter.settle("t", meter.reserve("t", CASE), answer(10**400, 5))
+    assert meter.spent == Spent(1, 0, 0, 0.0)
+    assert "correct its usage" in output.error
+
+
+def test_what_was_spent_before_counts():
+    meter = Meter({"t": PRICED}, Caps(tokens=100))
+    meter.add({"t": Spent(2, 20, 30, 0.1)})
+    assert meter.reserve("t", CASE) is not None
+    assert meter.reserve("t", CASE) is None
+
+
+def test_what_answers_took_before_tells_how_long_they_are():
+    meter = Meter({"t": PRICED})
+    meter.add({"t": Spent(2, 20, 300, 0.1)})
+    assert meter.reserve("t", CASE).tokens_out == 150
+
+
+def test_an_estimate_says_that_the_length_of_answers_is_not_known():
+    found = estimate([CASE], 1, {"t": Charge(1.0, 3.0, unknown="write max_tokens"), "old": PRICED})
+    assert (found.unknown, found.spent.usd) == ("write max_tokens", None)
+    assert estimate([CASE], 1, {"old": PRICED}).unknown == ""

@@ -1,7 +1,9 @@
 import pytest
 
 from shipway.core.errors import UsageError
-from shipway.evals.gate_spec import NonRegressionGate, ThresholdGate, ZeroToleranceGate, parse_gates
+from shipway.evals.gate_spec import LOWER_IS_BETTER, NonRegressionGate, ThresholdGate, ZeroToleranceGate, parse_gates
+from shipway.evals.generation import JUDGED
+from shipway.evals.metrics import METRICS
 
 
 def test_each_kind_of_gate_is_parsed():
@@ -95,3 +97,23 @@ def test_a_wrong_mode_reason_or_model_update_is_refused(entry, message):
 def test_what_a_settings_section_writes_out_is_not_taken_for_given():
     entry = {"metric": "correct", "min": 0.5, "tags": (), "alpha": 0.05, "mode": "absolute", "model_update": False}
     assert parse_gates([entry]) == [ThresholdGate("correct", min=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [
+        ("tenant_leak", "tenant_leak never"),
+        ("correct", "correct always"),
+        ("pass^3:correct", "pass^3:correct always"),
+        ("promptfoo.pass", "no violation of promptfoo.pass"),
+    ],
+)
+def test_zero_tolerance_is_said_in_the_words_of_what_is_better(metric, label):
+    (spec,) = parse_gates([{"metric": metric, "zero_tolerance": True}])
+    assert spec.label == label
+
+
+def test_the_metrics_that_are_better_when_they_do_not_happen_are_known():
+    known = [*METRICS.values(), *JUDGED.values()]
+    lower = {metric.name for metric in known if metric.kind == "proportion" and metric.direction == "lower"}
+    assert lower == LOWER_IS_BETTER

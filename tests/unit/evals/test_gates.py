@@ -228,7 +228,7 @@ def test_at_a_first_release_non_regression_alone_proves_nothing(run_of):
 def test_a_later_release_without_a_baseline_is_an_error(run_of):
     report = evaluate_gates([ThresholdGate("correct", min=0.8), *NON_REGRESSION], run_of([1.0] * 50), None)
     assert report.verdict is Verdict.ERROR
-    assert report.rows[1].message == "no baseline run; rerun the stable release"
+    assert report.rows[1].message == "no baseline run; evaluate again with one: `shipway eval run REL --baseline REL`"
 
 
 def test_runs_on_another_corpus_are_refused_unless_the_release_changes_it(run_of):
@@ -246,6 +246,7 @@ def test_runs_on_another_corpus_are_refused_unless_the_release_changes_it(run_of
         ({"metric": "corect", "min": 0.8}, "unknown metric 'corect'; did you mean 'correct'?"),
         ({"metric": "correct", "max": 0.8}, "higher is better for correct; use min"),
         ({"metric": "wrong_refusal", "min": 0.8}, "lower is better for wrong_refusal; use max"),
+        ({"metric": "latency_ms", "max": -1}, "latency_ms is never below 0, so no answer meets -1"),
         ({"metric": "correct", "min": 80}, "lies between 0 and 1; the limit 80 does not"),
         ({"metric": "correct", "min": 0.8, "quantile": 0.5}, "correct is a share, which has no quantile"),
         ({"metric": "latency_ms", "zero_tolerance": True}, "latency_ms is a mean; give it a threshold instead"),

@@ -72,7 +72,7 @@ async def test_a_reply_that_is_no_judgement_is_missing_with_its_reason_and_never
 
     found = await judge_attempts(attempts(), DATASET, FakeJudge(say), ["relevance"])
 
-    assert found.context_for("c4", 0) == ({}, {"relevance": "JudgeReplyError: the judge contradicts itself"})
+    assert found.context_for("c4", 0) == ({}, {"relevance": "the judge contradicts itself"})
     assert found.context_for("c5", 0) == ({}, {"relevance": "ZeroDivisionError: division by zero"})
     assert len(found.found) == 18
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shipway.core.errors import ConflictError, NotFoundError, UsageError
 from shipway.evals import run_directory
 from shipway.evals.attempt_lines import attempt_line, read_attempt
+from shipway.evals.budget import Spent
 from shipway.evals.model import Attempt, Case, CaseResult, Dataset, Output, ToolCall
 from shipway.evals.run_directory import RunDirectory, file_name, read_plan
 from shipway.evals.run_plan import RunFile, differing_keys
@@ -254,3 +255,27 @@ def test_half_a_surrogate_pair_and_odd_values_cost_no_answer():
     found = read_attempt(attempt_line(Attempt("c", 0, odd)))
     assert found.output.answer == "a?b"
     assert found.output.tool_calls[0].arguments["big"] == str(2**70)
+
+
+def test_targets_of_other_names_are_told_by_their_names_alone():
+    def about(name):
+        return {"targets": {name: {"digest": name, "kind": "target"}, "old": {"digest": "1"}}, "binding": {name: {}}}
+
+    assert differing_keys(about("far"), about("near")) == ["targets: far against near"]
+    assert differing_keys(about("far"), {**about("far"), "targets": {"far": {"digest": "far", "kind": "target"}}}) == [
+        "targets: old against nothing"
+    ]
+
+
+def test_what_answers_took_is_known_of_the_whole_run_however_often_it_was_begun(folder):
+    run = begun(folder)
+    run.write("rel_new", attempt("c0", tokens_in=10, tokens_out=5, cost_usd=0.25))
+    run.write("rel_old", attempt("c0", error="gone"))
+    run.write("rel_old", attempt("c1", tokens_in=9, cost_usd=9.0, cached=True))
+    run.close()
+    run = again(folder)
+    run.write("rel_old", attempt("c0", tokens_in=1, tokens_out=1, cost_usd=0.5))
+    assert run.spent() == {"rel_new": Spent(1, 10, 5, 0.25), "rel_old": Spent(2, 1, 1, 0.5)}
+    run.write("rel_new", attempt("c1", tokens_in=1))
+    assert run.spent()["rel_new"].usd is None
+    run.close()

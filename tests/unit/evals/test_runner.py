@@ -453,3 +453,29 @@ async def test_progress_tells_what_is_left_and_what_it_cost():
     await world.run({"new": FakeTarget("new", [], behave)}, RunPlan())
     assert [call.eta_s for call in seen] == [10.0, 8.0, 6.0, 4.0, 2.0, 0.0]
     assert [call.cost_usd for call in seen] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 32])
+async def test_a_budget_is_used_up_to_its_end_however_many_calls_are_in_flight(concurrency):
+    async def behave(case):
+        await anyio.lowlevel.checkpoint()
+        return Output(answer="a", tokens_in=10, tokens_out=10)
+
+    # Answers may be fifty times as long as they are: reserved at that, ten in flight take the whole budget.
+    meter = Meter({"new": Charge(1.0, 1.0, 10, 500, whole=True)}, Caps(tokens=5000))
+    many = [Case(id=f"c{i}", question="?") for i in range(1000)]
+    world = Scripted(meter=meter)
+    outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan(concurrency=concurrency), many)
+    assert (outcome.stopped, outcome.asked) == ("budget", 250)
+    assert meter.spent.tokens == 5000
+
+
+async def test_who_waits_for_room_in_the_budget_ends_with_a_run_that_fails_fast():
+    async def behave(case):
+        await anyio.lowlevel.checkpoint()
+        return Output(error="no")
+
+    meter = Meter({"new": Charge(1.0, 1.0, 10, 10, whole=True)}, Caps(tokens=20))
+    world = Scripted(meter=meter)
+    outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan(concurrency=4, fail_fast=1))
+    assert (outcome.stopped, outcome.asked) == ("fail_fast", 1)

@@ -38,6 +38,13 @@ def test_a_metric_that_raises_costs_its_own_score_only():
     assert result.scores == {"correct": 1.0}
 
 
+def test_what_shipway_itself_says_of_a_missing_score_is_said_without_the_name_of_a_class():
+    def unknown(_case, _output, _context):
+        raise UsageError("latency_ms was not measured by the target")
+
+    assert score(Output(answer="30"), metric_of(unknown)).errors == {"m": "latency_ms was not measured by the target"}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_a_number_is_an_error(value):
     assert "not a number to average" in score(Output(answer="x"), metric_of(lambda *_: value)).errors["m"]

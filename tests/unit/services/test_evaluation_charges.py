@@ -46,4 +46,9 @@ def test_an_endpoint_has_the_price_that_it_was_given():
     price = SimpleNamespace(input_usd=1.0, output_usd=2.0)
     priced = target_charge(SimpleNamespace(price=price, fields={"max_tokens": 64}))
     assert (priced.usd(1_000_000, 0), priced.tokens_out) == (1.0, 64)
-    assert target_charge(SimpleNamespace(price=None, fields={})).usd(1, 1) is None
+    assert target_charge(SimpleNamespace(price=None, fields={"max_tokens": 1})).usd(1, 1) is None
+
+
+def test_an_endpoint_without_a_longest_answer_says_what_to_give():
+    found = target_charge(SimpleNamespace(name="http://h/v1#m", price=None, fields={}))
+    assert found.unknown.startswith("nobody knows how long the answers of http://h/v1#m may be: write max_tokens")

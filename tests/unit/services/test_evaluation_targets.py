@@ -3,10 +3,13 @@ import json
 import pytest
 
 from shipway.config.sections.evals import HttpQuestion
+from shipway.core.canonical import digest_bytes
 from shipway.core.errors import UpstreamError, UsageError
 from shipway.evals.model import Case
 from shipway.evals.ports import HttpReply
-from shipway.services.evaluation_targets import HttpTarget, answer_path
+from shipway.rag.answer import Answer
+from shipway.rag.model import Passage
+from shipway.services.evaluation_targets import HttpTarget, answer_path, output_of
 
 
 class Service:
@@ -74,3 +77,13 @@ async def test_a_busy_service_says_when_to_ask_again():
 def test_a_path_that_is_none_is_refused_before_the_service_is_started():
     with pytest.raises(UsageError, match=r"evals\.http\.answer: path .* write choices\.0\.text"):
         answer_path(HttpQuestion(body={}, answer="$.choices[0].text"))
+
+
+def test_an_answer_from_documents_brings_the_passages_that_a_judge_holds_it_against():
+    passages = tuple(
+        Passage(digest_bytes(text.encode()), "a.md", digest_bytes(b"a"), "A", (), text, 0, len(text), None, 1.0)
+        for text in ("Tools are lent for 14 days.", "Books for 28.")
+    )
+    found = output_of(Answer("14 days", retrieved=("a.md",), passages=passages), latency_ms=1.0)
+    assert found.passages == ("Tools are lent for 14 days.", "Books for 28.")
+    assert found.retrieved == ("a.md",)

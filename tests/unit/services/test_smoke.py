@@ -234,6 +234,18 @@ async def test_without_a_gateway_there_is_no_evidence():
     assert [item.message for item in report.findings if item.verdict is Verdict.NO_DATA] == ["no gateway", "no gateway"]
 
 
+async def test_a_refusal_for_want_of_a_key_says_where_the_key_is_read():
+    keyless = Endpoint(Gateway(status=401), "http://127.0.0.1:1")
+
+    report = await run_smoke([PARIS], keyless, NoEvidence("none"), waiting())
+
+    assert report.findings[0].message.endswith(
+        "; no key was sent: set SHIPWAY_TARGET_KEY, or name another variable with --key-env"
+    )
+    _, found = await run([PARIS], Gateway(status=401))
+    assert "no key was sent" not in found["paris"].message
+
+
 async def test_the_key_is_never_shown():
     report, _ = await run([PARIS], Gateway(status=500, more={"echo": "Bearer swk_key"}), secrets=["swk_key"])
     assert "swk_key" not in repr(report)

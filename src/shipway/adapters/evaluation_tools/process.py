@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.abc
 
+from shipway.config.credentials import repeatable
+
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _NOWHERE = "http://127.0.0.1:9"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -133,7 +135,7 @@ async def _listen(process: anyio.abc.Process, tail: deque[str], heard: anyio.Eve
 
 
 def _shown(line: str) -> str:
-    return "".join(character for character in line[-_LONGEST_LINE:] if character.isprintable()).rstrip()
+    return repeatable("".join(character for character in line if character.isprintable()).rstrip())[-_LONGEST_LINE:]
 
 
 async def _end_group(process: anyio.abc.Process) -> None:

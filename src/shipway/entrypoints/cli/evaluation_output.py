@@ -1,6 +1,7 @@
 """How `shipway eval` prints an evaluation, writes its reports and leaves with the code of its verdict."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ def finish(done: Evaluation, reports: Mapping[str, Path], cases: int, *, as_json
     Raises:
         Exit: always, with the verdict's code, or that of a report that could not be written.
     """
-    unwritten = anyio.run(write_reports, done, reports) if reports else []
+    unwritten = anyio.run(partial(write_reports, done, reports, places=done.places)) if reports else []
     emit(_value(done, unwritten), _lines(done, cases), as_json=as_json)
     if unwritten:
         # The verdict stands above and in the store; whoever waits for the file must not take this for a PASS.
         stored = f"the verdict is {done.verdict.value} and is stored, but the report is not written"
-        warn(f"{stored}: {'; '.join(map(str, unwritten))}")
+        warn(f"{stored}: {_each_once(unwritten)}")
         raise typer.Exit(failure_of(unwritten[0]).exit_code)
     if not done.judged:
         raise typer.Exit(VERDICT_EXIT_CODES[Verdict.ERROR] if done.problem else 0)
@@ -42,6 +43,15 @@ def estimate_lines(found: Estimate) -> list[str]:
     """Return an estimate for people."""
     spent = found.spent
     usd = "nobody names a price" if spent.usd is None else f"${spent.usd:,.4f}"
+    if found.unknown:
+        return [
+            f"calls       {spent.calls:,}",
+            f"tokens in   {spent.tokens_in:,}",
+            "tokens out  not known",
+            "cost        not known",
+            f"by          {found.basis}",
+            found.unknown,
+        ]
     return [
         f"calls       {spent.calls:,}",
         f"tokens in   {spent.tokens_in:,}",
@@ -57,9 +67,10 @@ def estimate_value(found: Estimate) -> dict[str, Any]:
     return {
         "calls": spent.calls,
         "tokens_in": spent.tokens_in,
-        "tokens_out": spent.tokens_out,
+        "tokens_out": None if found.unknown else spent.tokens_out,
         "usd": spent.usd,
         "basis": found.basis,
+        "unknown": found.unknown or None,
     }
 
 
@@ -77,7 +88,11 @@ def _value(done: Evaluation, unwritten: Sequence[StoreError]) -> dict[str, Any]:
     }
     if not done.judged:
         value |= {"verdict": None, "problem": done.problem or None}
-    return value | ({"report_error": "; ".join(map(str, unwritten))} if unwritten else {})
+    return value | ({"report_error": _each_once(unwritten)} if unwritten else {})
+
+
+def _each_once(errors: Sequence[StoreError]) -> str:
+    return "; ".join(dict.fromkeys(map(str, errors)))
 
 
 def _lines(done: Evaluation, cases: int) -> list[str]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import orjson
 
+from shipway.config.credentials import repeatable
 from shipway.core.verdicts import Verdict
 from shipway.evals.contracts.model import ApiReply, Contract, compiled
 from shipway.evals.findings import Finding
@@ -21,6 +22,7 @@ BUSY = frozenset({429, 502, 503, 504})
 _REDIRECTS = range(300, 400)
 _SHOWN_CHARS = 200
 _LOOKED_AT_BYTES = 16_384
+"""Looked through for secrets, much more than is shown."""
 _MOST_ERRORS = 5
 _HIDDEN = "***"
 
@@ -97,7 +99,7 @@ def _status(contract: Contract, expected: ApiReply | None, given: _Given) -> Che
         return _RIGHT
     hint, reply = "", given.reply
     if reply.status in _REDIRECTS:
-        hint = f"; redirects are not followed (to {reply.headers.get('location', 'nowhere')!r})"
+        hint = f"; redirects are not followed (to {shown(reply.headers.get('location', 'nowhere'))!r})"
     return Checked(Verdict.FAIL, f"status {reply.status}, expected {contract.statuses}{hint}{given.said}")
 
 
@@ -108,7 +110,7 @@ def _content_type(_contract: Contract, expected: ApiReply, given: _Given) -> Che
     if any(_is_type(found, wanted) for wanted in expected.content_types):
         return _RIGHT
     wanted = " or ".join(expected.content_types)
-    return Checked(Verdict.FAIL, f"content-type {found!r}, expected {wanted}")
+    return Checked(Verdict.FAIL, f"content-type {shown(found, given.secrets)!r}, expected {wanted}")
 
 
 def _headers(_contract: Contract, expected: ApiReply, given: _Given) -> Checked:
@@ -118,7 +120,7 @@ def _headers(_contract: Contract, expected: ApiReply, given: _Given) -> Checked:
         if found is None:
             wrong.append(f"no header {name}")
         elif wanted is not None and found.strip() != wanted:
-            wrong.append(f"{name}: {found!r}, expected {wanted!r}")
+            wrong.append(f"{name}: {shown(found, given.secrets)!r}, expected {wanted!r}")
     return Checked(Verdict.FAIL, "; ".join(wrong)) if wrong else _RIGHT
 
 
@@ -200,9 +202,12 @@ def _finding(
 
 
 def shown(text: str, secrets: Collection[str] = ()) -> str:
-    """Return the beginning of a text on one line, without secrets and control characters."""
-    line = " ".join(without(text, secrets).split())
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in line)[:_SHOWN_CHARS]
+    """Return the beginning of a text on one line, without secrets, control characters and what looks like a key.
+
+    A credential that begins within what is shown is found whole, as somebody's words are cut off only afterwards.
+    """
+    line = " ".join(without(text[:_LOOKED_AT_BYTES], secrets).split())
+    return repeatable("".join(sign if sign.isprintable() else "\ufffd" for sign in line))[:_SHOWN_CHARS]
 
 
 def without(text: str, secrets: Collection[str]) -> str:

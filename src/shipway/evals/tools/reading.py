@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from shipway.config.credentials import repeatable
 from shipway.core.errors import DocumentError
 from shipway.core.nesting import TOO_DEEP, too_deep
 
@@ -106,10 +107,10 @@ def whole(value: Any) -> int | None:
 
 
 def short(value: Any) -> str:
-    """Return a text that can be shown on a line: no halves of characters, no control characters, not endless."""
+    """Return a text that can be shown on a line: whole characters, none that control, no credential, not endless."""
     text = value if isinstance(value, str) else "" if value is None or isinstance(value, (dict, list)) else str(value)
     text = text[:_LONGEST_TEXT].encode(errors="replace").decode()
-    return "".join(character if character.isprintable() else " " for character in text).strip()
+    return repeatable("".join(character if character.isprintable() else " " for character in text).strip())
 
 
 def slug(name: Any) -> str:

@@ -24,18 +24,21 @@ from shipway.evals.suggestions import did_you_mean
 from shipway.gateway.engines import EngineKind, address_of
 from shipway.gateway.model import ModelPrice
 from shipway.services.application import Application
+from shipway.services.dataset_files import load_project_dataset
 from shipway.services.running import require_endpoints
 from shipway.services.runtimes import Engine, openai_decoding
 from shipway.services.targets.gateway_route import GatewayRoute, Serving, opened_route
 from shipway.services.targets.http_template import http_template_target
 from shipway.services.targets.openai_endpoint import OpenAiEndpoint
 from shipway.services.targets.python_function import opened_function
-from shipway.services.targets.recorded_log import opened_log
+from shipway.services.targets.recorded_log import RecordedLog, opened_log
 
 TARGET_KEY = "SHIPWAY_TARGET_KEY"
 """The environment variable with the key of a target that `--target` names by address or route."""
 _PREFIXES = {"python": "python", "log": "log", "route": "environment_route"}
 _RELEASE = "rel_"
+_SCHEMES = ("http", "https")
+_FORMS = "a target is NAME (an alias of models; {}), URL#MODEL, python:module:function, log:FILE or route:NAME"
 
 
 class Engines(Protocol):
@@ -70,7 +73,10 @@ def read_target(app: Application, text: str, environ: Mapping[str, str]) -> Targ
         UsageError: it is none of these, or names what the project does not have.
     """
     prefix, colon, rest = text.partition(":")
-    if "://" in text:
+    if "://" in text and prefix not in _PREFIXES:
+        if prefix.lower() not in _SCHEMES:
+            hint = f"an address begins with http:// or https://; {_FORMS.format(_known(app, text))}"
+            raise UsageError(f"target {text!r}: nothing is asked over {prefix!r}", hint=hint)
         url, _, model = text.partition("#")
         if not model:
             raise UsageError(f"target {text!r} does not say which model", hint=f"write {url}#MODEL")
@@ -85,8 +91,7 @@ def read_target(app: Application, text: str, environ: Mapping[str, str]) -> Targ
         return _entry(text, body)
     if text in app.project.models:
         return _entry(text, {"endpoint": text})
-    hint = f"a target is NAME (an alias of models; {_known(app, text)}), URL#MODEL, python:module:function, log:FILE or"
-    hint += " route:NAME"
+    hint = _FORMS.format(_known(app, text))
     if text.startswith(_RELEASE):
         hint = "a release is named without --target: `shipway eval run REL`"
     raise NotFoundError(f"no target {text!r}", hint=hint)
@@ -124,6 +129,17 @@ async def choose_target(app: Application, chosen: str | TargetEntry, parts: Targ
             log = entry.log or ""
             async with opened_log(app.loaded.root / log, log) as recorded:
                 yield recorded
+
+
+async def unknown_cases(app: Application, target: Target, dataset: str = "") -> str:
+    """Return what to say of recorded answers to cases that a dataset does not have; nothing for any other target.
+
+    Raises:
+        DatasetError: the dataset cannot be read, or everything that is wrong with it.
+    """
+    if not isinstance(target, RecordedLog):
+        return ""
+    return target.beside([case.id for case in (await load_project_dataset(app.loaded, dataset)).cases])
 
 
 def _endpoint(app: Application, entry: TargetEntry, parts: TargetParts) -> OpenAiEndpoint:

@@ -11,9 +11,9 @@ import sys
 import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, redirect_stdout, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,16 @@ class PythonFunction:
     def _called(self, case: Case) -> Any:
         try:
             return self.function(case)
-        # It is foreign code: its failure is a value of the evaluation. `sys.exit()` in it must not end the run.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        # It is foreign code: its failure is a value of the evaluation. What `sys.exit()` raises in it must not end the
+        # run; a KeyboardInterrupt is its own as well, for Ctrl-C reaches the main thread alone.
+        except BaseException as error:  # noqa: BLE001
             return self._failure(error)
 
     async def _awaited(self, awaitable: Awaitable[Any]) -> Any:
         try:
             return await awaitable
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        # As above; Ctrl-C cancels what waits here, and a cancellation goes on.
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
             return self._failure(error)
 
     def _failure(self, error: BaseException) -> Output:
@@ -84,8 +86,7 @@ class PythonFunction:
         if isinstance(returned, Output):
             if not isinstance(returned.answer, str):
                 raise NoAnswerError(f"it returned an Output whose answer is {excerpt(returned.answer)}, not text")
-            checked_answer(returned.answer)
-            return returned
+            return output_of({item.name: getattr(returned, item.name) for item in fields(returned)})
         if isinstance(returned, Mapping):
             return output_of(returned)
         raise NoAnswerError(
@@ -98,6 +99,8 @@ class PythonFunction:
 async def opened_function(path: str, root: Path) -> AsyncIterator[PythonFunction]:
     """Import a function with the project's folder on the module path, for as long as it is asked.
 
+    What it prints goes to the error stream meanwhile: the other one is for results alone.
+
     Raises:
         UsageError: nothing that can be called with a case is there.
     """
@@ -105,7 +108,8 @@ async def opened_function(path: str, root: Path) -> AsyncIterator[PythonFunction
     sys.path.insert(0, folder)
     try:
         # Importing runs the user's code, which may take long.
-        yield await anyio.to_thread.run_sync(_imported, path, root)
+        with redirect_stdout(sys.stderr):
+            yield await anyio.to_thread.run_sync(_imported, path, root)
     finally:
         with suppress(ValueError):
             sys.path.remove(folder)
@@ -134,7 +138,7 @@ def _resolved(path: str, root: Path) -> Any:
             hint = f"{module} needs it: install {error.name}"
         raise UsageError(f"function {path!r} cannot be imported: {error}", hint=hint) from error
     # Whatever the user's module does when it is imported.
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         said = f"{type(error).__name__}: {error}{_place(error, root)}"
         raise UsageError(f"function {path!r} cannot be imported: {said}", hint="correct the module") from error
 
@@ -203,7 +207,7 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
         value, failure = None, None
         try:
             value = work()
-        # Of what `work` lets through: KeyboardInterrupt and its like, which belong to whoever waits.
+        # `work` lets nothing through; if it ever did, whoever waits must not wait for ever.
         except BaseException as error:  # noqa: BLE001
             failure = error
         # Nobody waits any more when the loop has ended.

@@ -4,9 +4,10 @@ Two forms, line by line: answers from anywhere, `{"case", "answer", …}` with t
 a run of Shipway, `{"case", "repeat", "output"}`, which stand in its folder. Only where each line begins is held.
 """
 
+import codecs
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,10 +74,22 @@ class RecordedLog:
             raise UnavailableError(f"{self.file}:{line.number}: the file changed while it was read")
         if asked is not None and asked != case.question:
             raise UsageError(
-                f"{self.file}:{line.number}: case {case.id!r} was recorded for another question: {asked[:80]!r}",
-                hint="record the answers again, or give the changed case a new id",
+                f"{self.file}:{line.number}: case {case.id!r} was recorded for another question, {asked[:80]!r};"
+                " record the answers again, or give the changed case a new id"
             )
         return output
+
+    def beside(self, cases: Collection[str]) -> str:
+        """Return what to say of answers to cases that are none of these; nothing when there are none."""
+        known = set(cases)
+        unknown = list(dict.fromkeys(name for name, _ in self.lines if name not in known))
+        if not unknown:
+            return ""
+        first, several = unknown[0], len(unknown) > 1
+        line = min(found.number for (name, _), found in self.lines.items() if name == first)
+        named = f"{len(unknown)} cases" if several else "a case"
+        called = f"the first is {first!r}" if several else f"it is {first!r}"
+        return f"{self.file} has answers to {named} that the dataset does not have; {called} (line {line})"
 
     def _what(self, case: Case, repeat: int) -> str:
         repeats = sorted(number for name, number in self.lines if name == case.id)
@@ -124,7 +137,7 @@ def _indexed(stream: BinaryIO, name: str, is_run: bool) -> tuple[str, dict[Key, 
     hashed = hashlib.sha256()
     lines: dict[Key, _Line] = {}
     problems: list[str] = []
-    start = 0
+    start = _after_mark(stream)
     for number, data in enumerate(_lines(stream), start=1):
         hashed.update(data)
         # A run that was killed leaves its last line torn.
@@ -144,6 +157,14 @@ def _indexed(stream: BinaryIO, name: str, is_run: bool) -> tuple[str, dict[Key, 
         hint = 'one JSON object a line: {"case": "a", "answer": "…"}; more repeats with "repeat": 1'
         raise DatasetError(problems, hint=hint)
     return digest_json({"kind": "log", "content": hashed.hexdigest()}), lines
+
+
+def _after_mark(stream: BinaryIO) -> int:
+    """Leave out the mark that some editors begin UTF-8 files with; return where the text begins."""
+    if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+        return len(codecs.BOM_UTF8)
+    stream.seek(0)
+    return 0
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

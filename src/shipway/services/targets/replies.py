@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from shipway.config.credentials import is_credential
+from shipway.config.credentials import NOT_REPEATED, is_credential, repeatable
 from shipway.core.errors import UpstreamError
 from shipway.evals.ports import HttpReply
 from shipway.services.engine_caller import shown
@@ -13,6 +13,8 @@ from shipway.services.engine_caller import shown
 _FIRST_OK, _FIRST_REDIRECT, _FIRST_ERROR = 200, 300, 400
 _SHOWN_CHARS = 200
 _EXCERPT = 60
+_LOOKED_AT = 1000
+"""Looked through for credentials, so that none is shown in part because its end is cut off."""
 _PLAIN = frozenset({"", "identity"})
 
 
@@ -33,13 +35,10 @@ def json_of(url: str, reply: HttpReply) -> Any:
 def refusal(url: str, reply: HttpReply) -> UpstreamError:
     """Return the error of a reply that is none of 2xx."""
     if _FIRST_REDIRECT <= reply.status < _FIRST_ERROR:
-        to = shown(reply.headers.get("location", ""))[:_SHOWN_CHARS] or "nowhere"
+        to = repeatable(shown(reply.headers.get("location", "")))[:_SHOWN_CHARS] or "nowhere"
         message = f"{shown(url)} answers {reply.status}, a redirect to {to}; none is followed: write the final address"
         return UpstreamError(message, status=reply.status)
     said = _said(reply.body)
-    if is_credential(said):
-        # Some endpoints repeat the key that they refuse.
-        said = "(what it says holds a credential and is not repeated)"
     message = f"{shown(url)} answers {reply.status}" + (f": {said}" if said else "")
     return UpstreamError(message, status=reply.status, retry_after=reply.headers.get("retry-after"))
 
@@ -50,11 +49,17 @@ def wrong_shape(url: str, reason: str) -> UpstreamError:
 
 
 def excerpt(value: Any) -> str:
-    """Return the beginning of a value for an error message; a value may be megabytes."""
-    brief = Repr()
-    brief.maxstring = brief.maxother = _EXCERPT
-    text = brief.repr(value[:_EXCERPT] if isinstance(value, bytes) else value)
+    """Return the beginning of a value for an error message, without credentials; a value may be megabytes."""
+    if is_credential(_brief(value, _LOOKED_AT)):
+        return NOT_REPEATED
+    text = _brief(value, _EXCERPT)
     return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…"
+
+
+def _brief(value: Any, chars: int) -> str:
+    brief = Repr()
+    brief.maxstring = brief.maxother = chars
+    return brief.repr(value[:chars] if isinstance(value, bytes) else value)
 
 
 def _said(body: bytes) -> str:
@@ -62,14 +67,18 @@ def _said(body: bytes) -> str:
     try:
         told = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return " ".join(body[:_SHOWN_CHARS].decode(errors="replace").split())
+        return _quoted(body[:_LOOKED_AT].decode(errors="replace"))
     for name in ("error", "detail", "message"):
         found = told.get(name) if isinstance(told, dict) else None
         if isinstance(found, dict):
             found = found.get("message")
         if found:
-            return " ".join(str(found)[:_SHOWN_CHARS].split())
+            return _quoted(str(found)[:_LOOKED_AT])
     return ""
+
+
+def _quoted(text: str) -> str:
+    return repeatable(" ".join(text.split()))[:_SHOWN_CHARS]
 
 
 def _unread(reply: HttpReply, error: orjson.JSONDecodeError) -> str:
@@ -82,5 +91,5 @@ def _unread(reply: HttpReply, error: orjson.JSONDecodeError) -> str:
         reply.body.decode()
     except UnicodeDecodeError as wrong:
         return f"the reply is not UTF-8: byte {wrong.start} of {len(reply.body)}"
-    begins = reply.body[:_EXCERPT].decode(errors="ignore")
-    return f"the reply is not JSON ({error.msg} at character {error.pos}); it begins with {begins!r}"
+    begins = excerpt(reply.body[:_LOOKED_AT].decode(errors="ignore"))
+    return f"the reply is not JSON ({error.msg} at character {error.pos}); it begins with {begins}"

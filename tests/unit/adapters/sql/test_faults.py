@@ -20,7 +20,7 @@ def sqlite_error(code: int, text: str) -> sqlite3.OperationalError:
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY])
 def test_a_read_only_file_system_is_named_whatever_sqlite_calls_it(monkeypatch, code):
-    found = SimpleNamespace(f_flag=os.ST_RDONLY, f_bavail=10**9, f_frsize=1)
+    found = SimpleNamespace(f_flag=os.ST_RDONLY, f_blocks=10**12, f_bavail=10**9, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda path: found)
 
     error = store_error(sqlite_error(code, "unable to open database file"), PATH, 5.0)
@@ -31,7 +31,7 @@ def test_a_read_only_file_system_is_named_whatever_sqlite_calls_it(monkeypatch, 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL])
 def test_a_full_disk_is_named_whatever_sqlite_calls_it(monkeypatch, code):
-    found = SimpleNamespace(f_flag=0, f_bavail=200_000, f_frsize=1)
+    found = SimpleNamespace(f_flag=0, f_blocks=10**12, f_bavail=200_000, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda path: found)
 
     error = store_error(sqlite_error(code, "disk I/O error"), PATH, 5.0)

@@ -195,7 +195,7 @@ async def test_a_judge_that_replies_prose_is_an_error_and_no_wrong_answer(app):
     found = await checked(app, parts)
 
     assert (found.verdict, found.changed) == (Verdict.ERROR, 40)
-    assert "JudgeReplyError: the judge's reply is not one JSON object" in found.message
+    assert "the judge's reply is not one JSON object" in found.message
     assert (await calibrated(app, parts)).verdict is Verdict.ERROR
 
 

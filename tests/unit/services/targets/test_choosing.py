@@ -11,7 +11,7 @@ from shipway.evals.model import Case
 from shipway.evals.ports import HttpReply
 from shipway.services.application import Application, Workspace
 from shipway.services.runtimes import Engine
-from shipway.services.targets.choosing import TARGET_KEY, TargetParts, choose_target, read_target
+from shipway.services.targets.choosing import TARGET_KEY, TargetParts, choose_target, read_target, unknown_cases
 
 PROJECT = """app: small
 models:
@@ -153,12 +153,26 @@ async def test_a_template_a_function_and_a_log_are_opened(app, parts):
             assert (target.name, (await target.ask(CASE, repeat=1)).answer) == (text, answer)
 
 
+async def test_recorded_answers_to_cases_that_the_dataset_lacks_are_told(app, parts, tmp_path):
+    (tmp_path / "evals").mkdir()
+    (tmp_path / "evals" / "cases.jsonl").write_text('{"id": "a", "question": "Why?", "must_contain": ["x"]}\n')
+    (tmp_path / "log.jsonl").write_text("".join(f'{{"case": "{name}", "answer": "x"}}\n' for name in ("a", "gone")))
+
+    async with choose_target(app, "log:log.jsonl", parts) as log, choose_target(app, "big", parts) as other:
+        said = await unknown_cases(app, log)
+        assert said == "log.jsonl has answers to a case that the dataset does not have; it is 'gone' (line 2)"
+        assert await unknown_cases(app, other) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
         ("bgi", "no target 'bgi'", "did you mean 'big'?"),
         ("rel_3f9a", "no target 'rel_3f9a'", "a release is named without --target"),
         ("http://gpu:9/v1", "does not say which model", "write http://gpu:9/v1#MODEL"),
+        ("ftp://x", "target 'ftp://x': nothing is asked over 'ftp'", "begins with http:// or https://; a target is"),
+        ("ftp://x#m", "nothing is asked over 'ftp'", "URL#MODEL"),
+        ("log:a://b", "log a://b: there is no such file", ""),
         ("http://u:p@gpu/v1#m", "the address holds a password", ""),
         ("python:bot.py", "python 'bot.py' is not written as package.module:function", "eval run --help"),
         ("log:", "log names no file", ""),

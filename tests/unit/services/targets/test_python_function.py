@@ -37,6 +37,11 @@ def no_text(case): return Output(answer=None)
 def large(case): return "x" * 10_000_001
 def thread(case): return threading.current_thread().name
 def two(case, other): return ""
+def interrupts(case): raise KeyboardInterrupt
+async def interrupts_later(case): raise KeyboardInterrupt("later")
+def dear(case): return Output(answer="a", cost_usd=float("inf"))
+def cancels(case): raise asyncio.CancelledError
+def prints(case): print("debugging"); return "a"
 class Bot:
     @staticmethod
     def answer(case): return "bot"
@@ -89,6 +94,10 @@ async def test_a_function_of_any_kind_answers(root, name, output):
         ("nothing", "it returned NoneType (None); return text, a dict with answer, or an Output"),
         ("half", "targets_bot:half: unknown field 'text'; "),
         ("no_text", "it returned an Output whose answer is None, not text"),
+        ("interrupts", "targets_bot:interrupts raised KeyboardInterrupt (targets_bot.py:25 in interrupts)"),
+        ("interrupts_later", "raised KeyboardInterrupt: later (targets_bot.py:26 in interrupts_later)"),
+        ("cancels", "raised CancelledError"),
+        ("dear", "cost_usd must be a number from 0 on, not inf"),
         ("large", f"answer larger than {LIMIT_BYTES:,} bytes"),
     ],
 )
@@ -97,6 +106,15 @@ async def test_what_goes_wrong_in_a_function_is_the_error_of_that_attempt(root, 
 
     assert output.answer == ""
     assert error in output.error
+
+
+async def test_what_a_function_prints_goes_to_the_error_stream(root, capsys):
+    (root / "targets_bot.py").write_text("print('importing')\n" + MODULE)
+
+    assert (await asked(root, "prints")).answer == "a"
+
+    sys.stdout.write("a result\n")
+    assert capsys.readouterr() == ("a result\n", "importing\ndebugging\n")
 
 
 async def test_a_plain_function_does_not_run_in_the_thread_of_the_loop(root):

@@ -1,3 +1,4 @@
+import codecs
 import json
 
 import pytest
@@ -91,8 +92,40 @@ async def test_a_case_that_was_not_recorded_is_named(tmp_path):
 async def test_an_answer_to_another_question_is_refused(tmp_path):
     path = written(tmp_path / "log.jsonl", {"case": "a", "question": "Why not?", "answer": "x"})
 
-    with pytest.raises(UsageError, match="case 'a' was recorded for another question: 'Why not\\?'"):
+    with pytest.raises(UsageError) as caught:
         await answers(path, ("a", 0))
+    assert str(caught.value) == (
+        "log.jsonl:1: case 'a' was recorded for another question, 'Why not?';"
+        " record the answers again, or give the changed case a new id"
+    )
+
+
+async def test_the_mark_that_some_editors_begin_a_file_with_is_left_out(tmp_path):
+    rows = [{"case": name, "answer": name.upper()} for name in "ab"]
+    marked = written(tmp_path / "marked.jsonl", codecs.BOM_UTF8, *rows)
+    plain = written(tmp_path / "plain.jsonl", *rows)
+
+    assert [output.answer for output in await answers(marked, ("a", 0), ("b", 0))] == ["A", "B"]
+    async with opened_log(marked, "m") as first, opened_log(plain, "p") as second:
+        assert first.digest == second.digest
+
+
+async def test_a_file_of_the_mark_alone_holds_no_answer(tmp_path):
+    assert await refused(written(tmp_path / "log.jsonl", codecs.BOM_UTF8)) == ["log.jsonl: holds no answer"]
+
+
+async def test_answers_to_cases_that_are_not_asked_are_counted_and_the_first_is_named(tmp_path):
+    names = ["a", "x", "y", "x"]
+    rows = [{"case": name, "answer": "1", "repeat": index} for index, name in enumerate(names)]
+
+    async with opened_log(written(tmp_path / "log.jsonl", *rows), "log.jsonl") as log:
+        assert log.beside(["a", "x", "y", "z"]) == ""
+        assert log.beside(["a", "x"]) == (
+            "log.jsonl has answers to a case that the dataset does not have; it is 'y' (line 3)"
+        )
+        assert log.beside(["a"]) == (
+            "log.jsonl has answers to 2 cases that the dataset does not have; the first is 'x' (line 2)"
+        )
 
 
 async def test_everything_wrong_is_told_with_its_line(tmp_path):

@@ -26,7 +26,7 @@ from shipway.entrypoints.cli.commands.eval_smoke import smoke
 from shipway.entrypoints.cli.commands.eval_tool import group as tool
 from shipway.entrypoints.cli.evaluation_output import estimate_lines, estimate_value, finish
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
-from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.cli.progress import evaluation_progress
 from shipway.entrypoints.evaluation_parts import cache_file, evaluation_targets, target_parts
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
@@ -44,7 +44,7 @@ from shipway.services.evaluations import (
     stored_run,
 )
 from shipway.services.runs import compared_runs
-from shipway.services.targets.choosing import choose_target
+from shipway.services.targets.choosing import choose_target, unknown_cases
 
 group = command_group("Evaluate a release and gate it.")
 _SHOWN_CASES = 5
@@ -104,6 +104,9 @@ class _Asked:
         if self.request.release:
             raise UsageError("a release and --target are named", hint="compare them: --target … --baseline REL")
         async with target_parts(app) as parts, choose_target(app, chosen, parts) as target:
+            said = await unknown_cases(app, target, self.request.dataset)
+            if said:
+                warn(said)
             yield replace(self.request, target=target)
 
 

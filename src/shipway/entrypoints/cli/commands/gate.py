@@ -15,7 +15,8 @@ from shipway.evals.power import PowerRow
 from shipway.evals.report import gate_lines
 from shipway.evals.report_forms import as_json as report_as_json
 from shipway.evals.simulate import Simulation, SimulationPlan, SimulationRow
-from shipway.services.gates import gate_power, judged_again, judged_file, simulated_gates, stored_evaluation
+from shipway.services.gate_check import gate_power
+from shipway.services.gates import judged_again, judged_file, simulated_gates, stored_evaluation
 
 group = command_group("Check, simulate and explain the gates that a release must pass.")
 _DEFAULTS = SimulationPlan()
@@ -140,7 +141,8 @@ def _power_lines(rows: list[PowerRow]) -> list[str]:
     lines = table(("gate", "cases", "clusters", "alpha", "can see", "variance", "written"), cells)
     for row in rows:
         if row.refused:
-            lines += ["", f"{row.gate}: {row.refused}", f"  {row.hint}"]
+            where = f"{row.place}: " if row.place else ""
+            lines += ["", f"{where}{row.gate}: {row.refused}", f"  {row.hint}"]
     return lines
 
 
