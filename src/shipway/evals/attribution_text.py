@@ -23,6 +23,8 @@ def attribution_lines(found: Attribution, baseline: str, candidate: str) -> list
     if found.whole.verdict is Verdict.ERROR:
         return [*lines, "nothing can be attributed before both releases can be measured"]
     if found.kind == "no drop":
+        if _leans_down(found.whole):
+            return [*lines, "so nothing can be attributed yet: more cases or repeats would tell whether it is chance"]
         return [*lines, "so there is nothing to attribute; the gate's drop was luck, or needs more cases or repeats"]
     lines.append(_explanation(found, baseline, candidate))
     lines += [line for part in found.parts if part.part in found.explained_by for line in _what_changed(part)]
@@ -53,7 +55,15 @@ def _drop(found: Attribution, baseline: str, candidate: str) -> str:
     change = f"{_signed(whole.difference, bounded=found.bounded)}{_between(whole, bounded=found.bounded)}"
     if whole.verdict is Verdict.FAIL:
         return f"{name}: {candidate} is worse than {baseline} on {on}: {change}"
+    if _leans_down(whole):
+        unsure = f"is worse than {baseline}, which {on} cannot tell from chance"
+        return f"{name}: asked again, {candidate} {unsure}: {change}"
     return f"{name}: asked again, {candidate} shows no drop against {baseline} on {on}: {change}"
+
+
+def _leans_down(whole: Swap) -> bool:
+    """Return whether the candidate did worse, though not surely."""
+    return whole.difference is not None and whole.difference < 0
 
 
 def _explanation(found: Attribution, baseline: str, candidate: str) -> str:

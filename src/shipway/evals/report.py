@@ -17,6 +17,7 @@ from shipway.evals.model import Case, Output, RunReport
 from shipway.evals.report_source import ReportSource, positions
 from shipway.evals.report_text import one_line
 from shipway.evals.sample import draw_from, score_table
+from shipway.evals.thresholds import missing_message
 
 Table = list[dict[str, str]]
 """Rows with the same keys in the same order; the keys are the headings."""
@@ -138,6 +139,13 @@ def tag_table(run: RunReport, names: Sequence[str], metrics: Mapping[str, Metric
             row[one_line(name, _LABEL)] = f"{_plain(sample.mean)} (n={sample.n})" if sample.n else _NONE
         rows.append(row)
     return rows
+
+
+def missing_lines(run: RunReport, names: Sequence[str], metrics: Mapping[str, Metric] = METRICS) -> list[str]:
+    """Return a line for each metric that lacks scores it should have, with the first reason."""
+    table = score_table(run, names)
+    samples = ((name, draw_from(table, run.dataset, metrics[name], ())) for name in names)
+    return [f"{one_line(name, _LABEL)}: {missing_message(sample)}" for name, sample in samples if sample.missing]
 
 
 def regressions(

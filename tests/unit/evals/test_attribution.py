@@ -190,6 +190,9 @@ def test_a_drop_that_may_be_luck_has_no_culprit():
 
     assert (found.whole.difference, found.whole.p_value) == (-0.025, 0.25)
     assert (found.kind, found.culprit) == ("no drop", None)
+    assert "asked again, rel_new is worse than rel_old, which 80 cases in " in told(found)
+    assert "cannot tell from chance" in told(found)
+    assert "more cases or repeats would tell" in told(found)
 
 
 def test_releases_that_cannot_be_measured_are_an_error():

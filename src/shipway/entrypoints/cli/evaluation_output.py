@@ -13,7 +13,7 @@ from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES, failure_of
 from shipway.evals.budget import Estimate
-from shipway.evals.report import gate_lines, regression_lines, tag_table
+from shipway.evals.report import gate_lines, missing_lines, regression_lines, tag_table
 from shipway.evals.report_files import write_reports
 from shipway.evals.report_forms import as_json as report_as_json
 from shipway.services.evaluations import Evaluation
@@ -100,6 +100,9 @@ def _lines(done: Evaluation, cases: int) -> list[str]:
     against = done.baseline or "thresholds alone (first release)"
     lines = [f"{done.release} against {against}", *gate_lines(done.report)] if done.judged else [_answered(done)]
     lines += ["", *table(list(tags[0]), [list(row.values()) for row in tags])] if tags else []
+    if done.whole and not done.judged:
+        # Gates say it where there are any.
+        lines += missing_lines(done.run, list(done.metrics), done.metrics)
     if done.worse:
         lines += ["", f"worse than {done.baseline}: {len(done.worse)} cases", *regression_lines(done.worse[:cases])]
     if done.cost.get("usd"):
