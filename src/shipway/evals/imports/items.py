@@ -4,15 +4,42 @@ import ast
 import io
 import itertools
 import tokenize
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from shipway.evals.imports.imported import Imported
-from shipway.evals.rows import LineProblem, csv_records, json_items
+from shipway.evals.rows import LineProblem, Row, csv_records, json_items
 
 Item = tuple[int, dict[str, Any]]
 """The line it begins at and its fields."""
+ValuesOf = Callable[[dict[str, Any], str, int, list[str]], dict[str, Any]]
+"""A case's values from an object's fields, its place, its number, and the list of what is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The fields that a format has, and those whose cells in a CSV file are written as Python values."""
+
+    known: frozenset[str]
+    python: frozenset[str]
+
+
+def imported_rows(text: str, file: str, columns: Columns, values_of: ValuesOf) -> Imported:
+    """Return a row for each object of a file, its values by `values_of`; a ValueError of it is that line's problem."""
+    found = Imported()
+    rows: list[Row] = []
+    problems: list[LineProblem] = []
+    for number, (line, item) in enumerate(read_items(text, file, columns.known, found), start=1):
+        try:
+            sample = {name: python_value(cell) if name in columns.python else cell for name, cell in item.items()}
+            rows.append(Row(line, values_of(sample, f"{file}:{line}", number, found.dropped)))
+        except ValueError as error:
+            problems.append((line, "", str(error)))
+    found.rows = rows
+    found.problems = [*found.problems, *problems]
+    return found
 
 
 def read_items(text: str, file: str, known: Collection[str], found: Imported) -> list[Item]:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipway.evals.imports.imported import Imported, Neighbours
-from shipway.evals.imports.items import listed, python_value, read_items
-from shipway.evals.rows import Row
+from shipway.evals.imports.items import Columns, imported_rows, listed
 
 _QUESTION = ("user_input", "question")
 _CONTEXT = ("retrieved_contexts", "contexts", "reference_contexts")
@@ -19,24 +18,13 @@ _ROLES: Mapping[str, str] = {"human": "user", "ai": "assistant", "tool": "tool",
 _KEPT = ("response", "persona_name", "query_style", "query_length", "reference_topics", "reference_contexts")
 _LISTS = ("retrieved_contexts", "contexts", "reference_contexts", "ground_truths", "reference_context_ids")
 _KNOWN = frozenset({*_QUESTION, *_CONTEXT, *_REFERENCE, *_SOURCES, *_KEPT, "id", "answer", "synthesizer_name"})
+_PYTHON = frozenset({*_LISTS, *_QUESTION})
+"""Fields whose cells in a CSV file are written as Python values."""
 
 
 def read(text: str, file: str, _neighbours: Neighbours) -> Imported:
     """Return the rows of a `.jsonl`, `.json` or `.csv` file."""
-    found = Imported()
-    rows: list[Row] = []
-    problems = []
-    for number, (line, item) in enumerate(read_items(text, file, _KNOWN, found), start=1):
-        try:
-            sample = {
-                name: python_value(cell) if name in {*_LISTS, *_QUESTION} else cell for name, cell in item.items()
-            }
-            rows.append(Row(line, _values(sample, f"{file}:{line}", number, found.dropped)))
-        except ValueError as error:
-            problems.append((line, "", str(error)))
-    found.rows = rows
-    found.problems = [*found.problems, *problems]
-    return found
+    return imported_rows(text, file, Columns(_KNOWN, _PYTHON), _values)
 
 
 def _values(sample: dict[str, Any], place: str, number: int, dropped: list[str]) -> dict[str, Any]:
