@@ -93,15 +93,7 @@ async def run_program(argv: Sequence[str], folder: Path, env: Mapping[str, str],
         OSError: it cannot be started.
     """
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
-    async with await anyio.open_process(
-        list(argv),
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
+    async with await _started(argv, folder, env) as process:
         code: int | None = None
         try:
             with anyio.move_on_after(timeout_s):
@@ -119,6 +111,21 @@ async def run_program(argv: Sequence[str], folder: Path, env: Mapping[str, str],
             with anyio.CancelScope(shield=True):
                 await _end_group(process)
     return Ended(code, "\n".join(line for line in tail if line.strip()), timeout_s)
+
+
+async def _started(argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> anyio.abc.Process:
+    # Shielded: cut off between fork and return, nobody would know the process and what it has started.
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(
+            list(argv),
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return process  # noqa: RET504 - within the block the type checker sees a way past it
 
 
 async def _listen(process: anyio.abc.Process, tail: deque[str], heard: anyio.Event) -> None:

@@ -7,6 +7,8 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 
+import anyio
+
 from shipway.adapters.local_process.inheritance import variables
 from shipway.operations.supervision import ProcessSpec
 
@@ -55,6 +57,12 @@ class LocalSpawner:
 
     async def start(self, spec: ProcessSpec, *, succeeds: bool = False) -> LocalProcess:
         """Start a process with its output appended to its log file and its sockets handed over."""
+        # Shielded: cut off between fork and return, nobody would know the process.
+        with anyio.CancelScope(shield=True):
+            process = await self._start(spec, succeeds=succeeds)
+        return process  # noqa: RET504 - within the block the type checker sees a way past it
+
+    async def _start(self, spec: ProcessSpec, *, succeeds: bool) -> LocalProcess:
         spec.log_file.parent.mkdir(parents=True, exist_ok=True)
         log = os.open(spec.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         heard, told = os.pipe() if spec.sockets else (None, None)

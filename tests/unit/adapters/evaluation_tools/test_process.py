@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -60,18 +61,26 @@ async def test_what_a_program_leaves_behind_is_stopped_too(tmp_path):
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
-async def test_a_cancelled_run_leaves_nothing_running(tmp_path):
-    with anyio.move_on_after(30) as scope:
-        async with anyio.create_task_group() as group:
-            group.start_soon(
-                run, "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)", tmp_path
-            )
-            while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-                await anyio.sleep(0.01)
-            group.cancel_scope.cancel()
+@pytest.mark.parametrize("turns", range(3, 10))
+async def test_a_run_cancelled_at_any_moment_leaves_nothing_running(tmp_path, turns):
+    shell = "sleep 600 & echo $! $$ > pids; wait"
+    async with anyio.create_task_group() as group:
+        group.start_soon(run_program, ["sh", "-c", shell], tmp_path, ENV, 30.0)
+        for _ in range(turns):
+            await anyio.sleep(0)
+        # The loop stands still meanwhile: the run does not know of its process yet when it is cancelled.
+        pids = written(tmp_path / "pids")
+        group.cancel_scope.cancel()
 
-    assert not scope.cancelled_caught
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert [alive(int(pid)) for pid in pids] == [False, False]
+
+
+def written(path):
+    end_s = time.monotonic() + 30
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < end_s, f"{path.name} was not written"
+        time.sleep(0.01)
+    return path.read_text().split()
 
 
 def test_nothing_of_the_users_environment_but_paths_is_handed_on(tmp_path):
