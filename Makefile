@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test test-clients test-tools check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates reference lock clean
+.PHONY: help install install-dev demo test test-clients test-tools check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates study-rollouts soak kills reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -30,6 +30,10 @@ $(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@$(PIP) install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
 	@touch $@
+
+install: $(VENV)/.runtime ## Install Shipway and its models into .venv, and run nothing
+
+install-dev: $(VENV)/.dev ## The same with what tests need
 
 demo: $(VENV)/.runtime ## Walk the main job on this machine, with a real model
 	@$(BIN)/shipway demo
@@ -153,6 +157,15 @@ bench-evals: $(VENV)/.dev ## Measure evaluation beside promptfoo and DeepEval
 
 study-gates: $(VENV)/.dev ## Measure how often gates block what did not change, and what they see
 	@$(BIN)/python benchmarks/study_gates.py $(ARGS)
+
+study-rollouts: $(VENV)/.dev ## Measure how often rollouts take back a good release, and whom a bad one harms
+	@$(BIN)/python benchmarks/study_rollouts.py $(ARGS)
+
+soak: $(VENV)/.dev ## Roll good and bad releases out by every strategy, live, under load
+	@$(BIN)/python benchmarks/soak_rollouts.py $(ARGS)
+
+kills: $(VENV)/.dev ## Kill control and gateway at random moments of real rollouts
+	@$(BIN)/python benchmarks/kill_rollouts.py $(ARGS)
 
 reference: $(VENV)/.runtime ## Write the CLI and settings reference from the code
 	@$(BIN)/python -m shipway.entrypoints.docs_reference docs/reference

@@ -6,6 +6,7 @@ copy in a temporary folder, so nothing compiled ever lies in `src`. Without the 
 
 import importlib.metadata
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ LISTED = "shipway/compiled.txt"
 # Names stay objects: with inference, Cython 3.3 takes `b` of `a, b, c = (*pair, flag)` for a bool. Annotations mean
 # nothing, as in Python.
 _DIRECTIVES = {"infer_types": False, "annotation_typing": False, "binding": True, "emit_code_comments": False}
+DECLARED = ".pxd"
+"""Beside a module lies what Cython may know of its classes: the types of their attributes. Python does not read it."""
+_CLASS = re.compile(r"^cdef class (\w+)", re.MULTILINE)
 _FLAGS = ["-O2", "-g0", "-w"]
 _AT_ONCE = 2
 _NEEDED = (
@@ -134,12 +138,25 @@ def _build(modules: Sequence[str], built: Path) -> None:
 
 
 def _copy(source: Path, copy: Path, module: str) -> None:
-    """Copy a module, and the packages it is in: their names are part of its own."""
+    """Copy a module, what it is declared to be, and the packages it is in: their names are part of its own."""
     target = _file(copy, module)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_file(source, module), target)
+    text = _file(source, module).read_text(encoding="utf-8")
+    declared = _file(source, module).with_suffix(DECLARED)
+    if declared.is_file():
+        declarations = declared.read_text(encoding="utf-8")
+        target.with_suffix(DECLARED).write_text(declarations, encoding="utf-8")
+        text = without_slots(text, _CLASS.findall(declarations))
+    target.write_text(text, encoding="utf-8")
     for folder in target.relative_to(copy).parents[:-1]:
         (copy / folder / "__init__.py").touch()
+
+
+def without_slots(text: str, names: Sequence[str]) -> str:
+    """Take `slots=True`, which Cython does not know, from what becomes extension types: those have slots."""
+    classes = "|".join(names)
+    pattern = rf"^(@dataclass\(.*?)(, )?slots=True(?(2)|(?:, )?)(.*\)\nclass (?:{classes}):)"
+    return re.sub(pattern, r"\1\3", text, flags=re.MULTILINE)
 
 
 def _file(folder: Path, module: str) -> Path:

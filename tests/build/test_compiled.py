@@ -5,6 +5,7 @@ import importlib
 import inspect
 import linecache
 import pickle
+import re
 import tomllib
 import traceback
 from dataclasses import FrozenInstanceError
@@ -23,6 +24,8 @@ from shipway.services.hot_path import HotPath, hot_path
 pytestmark = pytest.mark.compiled
 
 ROOT = Path(__file__).parents[2]
+_MADE_BY_PYTHON = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: a class statement was executed."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MODULES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
 
@@ -38,13 +41,23 @@ def test_what_runs_is_the_extension_module_and_its_source_lies_beside_it(module)
 def test_what_is_compiled_is_this_source():
     """An old build would be tested in its stead."""
     built = Path(shipway.__file__).parent.parent
-    names = [f"{module.replace('.', '/')}.py" for module in MODULES]
+    names = [f"{module.replace('.', '/')}{kind}" for module in MODULES for kind in (".py", ".pxd")]
+    names = [name for name in names if (ROOT / "src" / name).is_file()]
 
     assert [name for name in names if (built / name).read_bytes() != (ROOT / "src" / name).read_bytes()] == []
 
 
 def test_nothing_compiled_lies_in_the_source_tree():
     assert [path for kind in ("*.so", "*.c", "compiled.txt") for path in (ROOT / "src").rglob(kind)] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.pxd")), ids=lambda path: path.stem)
+def test_declared_classes_are_extension_types(path):
+    module = importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
+    names = re.findall(r"^cdef class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert names
+    assert [name for name in names if getattr(module, name).__flags__ & _MADE_BY_PYTHON] == []
 
 
 def test_doctor_sees_every_module():

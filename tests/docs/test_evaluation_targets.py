@@ -1,5 +1,6 @@
 """The examples of the page on evaluation targets are read as they stand."""
 
+import json
 import re
 import sys
 
@@ -7,9 +8,11 @@ import yaml
 
 from shipway.config.sections.eval_targets import _KINDS, HttpTemplate, TargetEntry
 from shipway.evals.model import Case
+from shipway.evals.ports import HttpReply
 from shipway.services.targets.http_template import Replied
 from shipway.services.targets.python_function import opened_function
 from shipway.services.targets.recorded_log import opened_log
+from shipway.services.targets.service_replies import ServiceReply
 
 PAGE = "docs/how-to/choose-an-evaluation-target.md"
 
@@ -35,8 +38,12 @@ def test_every_place_of_a_reply_can_be_read(page):
         "choices": [{"message": {"content": "yes", "tool_calls": []}}],
         "sources": [{"id": "a"}],
         "search": {"hits": [{"document": "a", "text": "A."}]},
+        "meta": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}, "price": 0.5},
     }
-    assert set(Replied.of(template).read(reply)) == {"answer", "citations", "retrieved", "passages", "tool_calls"}
+    told = ServiceReply.of("http://h", HttpReply(200, {}, json.dumps(reply).encode(), 1.0, 2.0))
+    found = Replied.of(template).read(told)
+    assert (found["tokens_in"], found["tokens_out"], found["cost_usd"]) == (3, 2, 0.5)
+    assert {"answer", "citations", "retrieved", "passages", "tool_calls"} <= found.keys()
 
 
 async def test_the_recorded_answers_are_read(page, tmp_path):

@@ -83,7 +83,7 @@ def test_the_spare_takes_over_from_a_sleeping_and_from_a_killed_leader(chat, loa
         spare.kill()
         until(lambda: leading(first_url), "the other one leads again")
         chat.run("rollout", "promote", "-m", "go on")
-        until(lambda: chat.rollout(rollout)["settled"], "the rollout ends")
+        until(lambda: chat.rollout(rollout)["stopped"], "the rollout ends")
         seen.append(epochs(chat))
 
     assert clients.failed == []

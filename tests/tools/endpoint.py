@@ -99,6 +99,8 @@ def _handler(endpoint: Endpoint, delay_s: float) -> type[BaseHTTPRequestHandler]
                 time.sleep(delay_s)
             if model in {"down", "hang"} or (model == "half" and "pays" in json.dumps(body)):
                 self._send(500, {"error": {"message": "the engine is down", "type": "server_error"}})
+            elif self.path.endswith("/v1/completions"):
+                self._send(200, _echoed(model, body))
             elif self.path.endswith("/embeddings"):
                 texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
                 data = [{"object": "embedding", "index": at, "embedding": [1.0, 0.0]} for at in range(len(texts))]
@@ -139,6 +141,23 @@ def _completion(model: str, text: str) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": _usage(),
     }
+
+
+def _echoed(model: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a completion with log-likelihoods: words are tokens, and those of a known answer are likely."""
+    prompt = body["prompt"]
+    said = " and" if model == "silent" or not body.get("echo") else prompt + " and"
+    words = list(re.finditer(r"\s*\S+", said))
+    known = {word for text in ANSWERS.values() for word in text.split()}
+    likely = [-0.25 if found[0].strip() in known else -4.0 for found in words]
+    logprobs = {
+        "tokens": [found[0] for found in words],
+        "token_logprobs": [None, *likely[1:]],
+        "text_offset": [found.start() for found in words],
+        "top_logprobs": [None, *({found[0]: -0.25} for found in words[1:])],
+    }
+    choice = {"index": 0, "text": said, "logprobs": logprobs, "finish_reason": "length"}
+    return {"id": "cmpl-1", "object": "text_completion", "model": model, "choices": [choice], "usage": _usage()}
 
 
 def _usage() -> dict[str, int]:

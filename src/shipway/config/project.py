@@ -7,9 +7,11 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from shipway.config.cache_checks import cache_problems
 from shipway.config.limit_checks import price_problems, rule_tenant_problems, tenant_problems
+from shipway.config.quality_checks import quality_problems
 from shipway.config.routing_checks import routing_problems
 from shipway.config.sections.auth import Auth
 from shipway.config.sections.cache import Cache, Memory, Shadow
+from shipway.config.sections.contacts import Contact
 from shipway.config.sections.corpus import Corpus, Retrieval
 from shipway.config.sections.datasets import DatasetEntry
 from shipway.config.sections.eval_targets import target_problems
@@ -18,6 +20,7 @@ from shipway.config.sections.gates import Gate
 from shipway.config.sections.judges import JudgeEntry
 from shipway.config.sections.models import Decoding, ModelEntry
 from shipway.config.sections.pipeline import Code, Stage
+from shipway.config.sections.quality import Quality
 from shipway.config.sections.redis import Redis
 from shipway.config.sections.rollout import RolloutPlan
 from shipway.config.sections.routes import Budgets, Rates, Route, Safety
@@ -93,6 +96,8 @@ class Project(Section):
     """The dataset a release is judged on."""
     gates: tuple[Gate, ...] = ()
     """What a release must show before users see it."""
+    quality: Quality = Quality()
+    """How answers are judged while they are served."""
     rollout: RolloutPlan = RolloutPlan()
     """How a candidate gets traffic and what is counted against it."""
     server: Server = Server()
@@ -101,6 +106,8 @@ class Project(Section):
     """What log lines hold."""
     telemetry: Telemetry = Telemetry()
     """Metrics and traces."""
+    contacts: tuple[Contact, ...] = ()
+    """Who is told when something goes wrong, in this order; runbooks print them."""
     pipeline: dict[Name, Stage] = Field(default_factory=dict)
     """The stages from commit to production, by name."""
 
@@ -117,6 +124,7 @@ class Project(Section):
         problems += price_problems(self.models, self.budgets, self.tenants, self.key_limits)
         problems += _missing(("evals", "route"), self.evals.route, self.routes, "routes")
         problems += _missing(("evals", "judge"), self.evals.judge, self.judges, "judges")
+        problems += quality_problems(self.quality, self.routes, self.judges, asked=self.evals.route)
         problems += target_problems(("evals", "target"), self.evals.target, self.models, self.routes)
         for name, judge in self.judges.items():
             problems += _missing(("judges", name, "model"), judge.model, self.models, "models")

@@ -4,11 +4,12 @@ Above: services, the rollout controller, the data plane's watcher. Below: `adapt
 fakes) and `adapters/sql` (SQLite, later Postgres). Both pass the contract suites in `tests/contract`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shipway.core.ids import Digest
+from shipway.core.observation import Observation, StoredObservation
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import KeyEntry, Snapshot
 
@@ -44,7 +45,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What a data-plane worker last applied; `version` is the snapshot's."""
+    """What a data-plane worker last applied; `version` is the snapshot's.
+
+    `busy` while requests that it took before a route was parked are still under way.
+    """
 
     worker: str
     environment: str
@@ -52,6 +56,7 @@ class WorkerState:
     epoch: int
     at_s: float
     dead_man_tripped: bool = False
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,38 @@ class RecordStore(Protocol):
         ...
 
 
+class ObservationStore(Protocol):
+    """Later facts about served requests, in commit order."""
+
+    async def append(self, observations: Sequence[Observation]) -> int:
+        """Commit observations in one transaction; known ids are skipped. Returns how many were new."""
+        ...
+
+    async def find(self, observation_id: str) -> Observation | None:
+        """Return the observation of this id, None when there is none."""
+        ...
+
+    async def after(
+        self,
+        position: int,
+        *,
+        environment: str,
+        rollout: str | None = None,
+        kinds: Collection[str] = (),
+        since_s: float | None = None,
+        limit: int = 5000,
+    ) -> list[StoredObservation]:
+        """Return observations committed after `position`, oldest first.
+
+        Only those of `rollout` when given, of `kinds` when there are any, and made since `since_s` (Unix time).
+        """
+        ...
+
+    async def last_position(self) -> int:
+        """Return the newest observation's position, 0 when there is none."""
+        ...
+
+
 class KeyStore(Protocol):
     """API keys by hash."""
 
@@ -197,7 +234,8 @@ class DocumentStore(Protocol):
     """Versioned JSON documents by kind and id, for rows that are read and written whole.
 
     Kinds: `release`, `rollout`, `evaluation`, `label`, `deployment`, `process`, `corpus`, `pipeline_run`, `score`,
-    `shadow_pair`, `cache_calibration`, `conversation`.
+    `shadow_pair`, `cache_calibration`, `conversation`, `answer_sample`, `quality_cursor`, `quality_budget`,
+    `quality_error`.
     """
 
     async def get(self, kind: str, key: str) -> tuple[dict[str, Any], int] | None:
@@ -249,6 +287,11 @@ class State(Protocol):
     @property
     def records(self) -> RecordStore:
         """Return the record store."""
+        ...
+
+    @property
+    def observations(self) -> ObservationStore:
+        """Return the store of later facts about requests."""
         ...
 
     @property

@@ -16,11 +16,39 @@ _SCALE = 2**64
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """Some callers: those of one of the tenants, in one of the groups, with one of the keys (by key id).
+
+    An empty field means any.
+    """
+
+    tenants: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """Return the segment in words."""
+        parts = (("tenants", self.tenants), ("groups", self.groups), ("keys", self.keys))
+        return " and ".join(f"{name} {', '.join(values)}" for name, values in parts if values) or "everybody"
+
+    def holds(self, caller: "KeyEntry") -> bool:
+        """Tell whether a caller belongs to it."""
+        if self.tenants and caller.tenant not in self.tenants:
+            return False
+        if self.keys and caller.key_id not in self.keys:
+            return False
+        return not self.groups or not set(self.groups).isdisjoint(caller.groups)
+
+
+@dataclass(frozen=True, slots=True)
 class RouteTraffic:
     """How one route's conversations are divided.
 
     `candidate_weight` is a share in [0, 1]; `endpoints` maps a release id to the base URL of the process that serves it
     (route kind http only). `shadow` gets copies of `shadow_share` of the requests that stable answers; no user sees it.
+    With `segments` only callers of one of them are divided, all others are stable's. The requests of a route that is
+    `parked` wait until it is not any more.
     """
 
     route: RouteName
@@ -31,6 +59,8 @@ class RouteTraffic:
     endpoints: tuple[tuple[str, str], ...] = ()
     shadow: ReleaseId | None = None
     shadow_share: float = 0.0
+    segments: tuple[Segment, ...] = ()
+    parked: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.candidate_weight <= 1.0:
@@ -39,6 +69,11 @@ class RouteTraffic:
             raise ValueError(f"route {self.route!r}: weight {self.candidate_weight!r} without a candidate")
         if not 0.0 <= self.shadow_share <= 1.0:
             raise ValueError(f"route {self.route!r}: shadow_share {self.shadow_share!r} is not in [0, 1]")
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether a request is divided by its conversation alone, and asked of one release alone."""
+        return not self.parked and not self.segments and self.shadow is None
 
     def assign(self, conversation: str) -> tuple[ReleaseId, bool]:
         """Return the release of a conversation and whether it is the candidate.
@@ -49,6 +84,12 @@ class RouteTraffic:
         if self.candidate is None or position(self.salt, conversation) >= self.candidate_weight:
             return self.stable, False
         return self.candidate, True
+
+    def for_caller(self, caller: "KeyEntry") -> "RouteTraffic":
+        """Return what holds for a caller: outside all segments the candidate has no weight."""
+        if not self.segments or any(segment.holds(caller) for segment in self.segments):
+            return self
+        return replace(self, candidate_weight=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +186,14 @@ def position(salt: str, conversation: str) -> float:
 
 
 def _route(item: dict[str, Any]) -> RouteTraffic:
-    return RouteTraffic(**{**item, "endpoints": tuple((a, b) for a, b in item["endpoints"])})
+    # A snapshot of an older version has no segments and nothing parked.
+    segments = tuple(_segment(segment) for segment in item.get("segments", ()))
+    endpoints = tuple((release, url) for release, url in item["endpoints"])
+    return RouteTraffic(**{**item, "endpoints": endpoints, "segments": segments})
+
+
+def _segment(item: dict[str, Any]) -> Segment:
+    return Segment(*(tuple(item[name]) for name in ("tenants", "groups", "keys")))
 
 
 def _key(item: dict[str, Any]) -> KeyEntry:

@@ -69,7 +69,7 @@ class _Stages:
         name = _release_of(stage, context)
         async with opened(self._project) as app:
             target = ProcessTarget(app.state.documents, app.environment)
-            done = await apply_deploy(app, await plan_deploy(app, name), target)
+            done = await apply_deploy(app, await plan_deploy(app, name, LocalJudgeParts(app)), target)
             if done.rollout is None:
                 return StageOutcome(Verdict.PASS, outputs={"release": name, "kind": done.kind})
             rollout = await wait_rollout(app, done.rollout, timeout_s=stage.timeout_s)

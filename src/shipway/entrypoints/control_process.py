@@ -7,25 +7,31 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
+from anyio.abc import TaskGroup
 
+from shipway.adapters.evaluation_tools.process import run_program
+from shipway.adapters.local_process.host import LocalHost
 from shipway.adapters.local_process.log_files import kept_small
 from shipway.adapters.spool.collector import SpoolCollector
 from shipway.core.errors import ConflictError
 from shipway.entrypoints.api.app import control_app
 from shipway.entrypoints.dataplane.server import bind
+from shipway.entrypoints.quality_parts import watch_quality
 from shipway.entrypoints.wiring import log_limits, opened
 from shipway.rollouts.controller import RolloutController, Timing
 from shipway.rollouts.ports import Ports
 from shipway.services.application import Application
 from shipway.services.http_processes import ProcessTarget
 from shipway.services.local import LOOPBACK
+from shipway.services.rollout_checks import CommandChecks, SmokeSettings
 from shipway.services.rollouts import RegistryLabels
 from shipway.services.running import Endpoints
 from shipway.telemetry.events import leveled
@@ -33,6 +39,7 @@ from shipway.telemetry.logs import configure, logger
 
 # A decision is worth a second; a look costs two small reads.
 _TIMING = Timing(interval_s=0.25, lease_ttl_s=5.0)
+_CHECK_TIMEOUT_S = 900.0
 
 
 async def run_control(project: Path | None, stop: anyio.Event) -> None:
@@ -44,7 +51,6 @@ async def run_control(project: Path | None, stop: anyio.Event) -> None:
 
 
 async def _run(app: Application, stop: anyio.Event) -> None:
-    controller = controller_of(app)
     collector = SpoolCollector(
         app.workspace.spool,
         app.state.records,
@@ -53,30 +59,44 @@ async def _run(app: Application, stop: anyio.Event) -> None:
         note=leveled(logger("shipway.control")),
     )
     listener = _listen(app)
-    api = control_app(app, leading=lambda: controller.leads)
-    server = _Server(uvicorn.Config(api, log_config=None, lifespan="off"))
-    async with anyio.create_task_group() as group:
+    async with anyio.create_task_group() as group, anyio.create_task_group() as checking:
+        controller = controller_of(app, checking)
+        api = control_app(app, leading=lambda: controller.leads)
+        server = _Server(uvicorn.Config(api, log_config=None, lifespan="off"))
         group.start_soon(controller.run, stop)
         group.start_soon(collector.run, stop)
         group.start_soon(_serve, server, listener)
+        group.start_soon(watch_quality, app, stop, leveled(logger("shipway.control")))
         await stop.wait()
+        # Whatever they would have said, nobody is there to hear it.
+        checking.cancel_scope.cancel()
         server.should_exit = True
 
 
-def controller_of(app: Application) -> RolloutController:
-    """Return the rollout controller of an environment."""
+def controller_of(app: Application, group: TaskGroup) -> RolloutController:
+    """Return the rollout controller of an environment; the commands that it waits for run in `group`."""
     state = app.state
+    target = ProcessTarget(state.documents, app.environment)
+    smoke = SmokeSettings(app.project.rollout.smoke_file)
     ports = Ports(
         documents=state.documents,
         leases=state.leases,
         audit=state.audit,
         traffic=state.snapshots,
         evidence=state.records,
-        target=ProcessTarget(state.documents, app.environment),
+        observations=state.observations,
+        target=target,
         labels=RegistryLabels(app.releases, app.clock.now_s),
+        checks=CommandChecks(state.documents, app.clock, target, partial(_command, app.loaded.root), group, smoke),
     )
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     return RolloutController(ports, app.clock, environment=app.environment, holder=holder, timing=_TIMING)
+
+
+async def _command(root: Path, arguments: Sequence[str]) -> tuple[int | None, str]:
+    """Run this program in the project's folder, with the environment that control was started with."""
+    ended = await run_program([*LocalHost().program(), *arguments], root, os.environ, _CHECK_TIMEOUT_S)
+    return ended.code, ended.tail or ended.how
 
 
 def _listen(app: Application) -> socket.socket:

@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from shipway.adapters.httptools_client.client import HttptoolsEngineClient
+from shipway.adapters.local_process.host import LocalHost
 from shipway.config.environment import process_environment
 from shipway.entrypoints.corpus_parts import corpora
 from shipway.entrypoints.runtime_factory import LocalRuntimeFactory
 from shipway.services.application import Application
 from shipway.services.engine_caller import EngineCaller
 from shipway.services.evaluation_targets import ReleaseTargets
+from shipway.services.running import Running
 from shipway.services.runtimes import ReleaseRuntimes
 from shipway.services.targets.choosing import TargetParts
 
@@ -23,7 +25,8 @@ async def evaluation_targets(
     factory, client = LocalRuntimeFactory(app), HttptoolsEngineClient()
     try:
         caller = EngineCaller(client, app.clock.monotonic_s)
-        yield ReleaseTargets(app, ReleaseRuntimes(app, factory), corpora(), caller, tell)
+        supervised = Running(app.workspace, LocalHost(), app.clock, app.project.server.drain_s).is_running
+        yield ReleaseTargets(app, ReleaseRuntimes(app, factory), corpora(), caller, tell, supervised)
     finally:
         await client.close()
         await factory.close()

@@ -19,6 +19,7 @@ from shipway.gateway.kept import Kept, Remembering
 from shipway.gateway.memory import ConversationStore, MemoryPolicy
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.ports import EventNote
+from shipway.gateway.sampling import AnswerSampler, DocumentSamples, SamplingSettings
 from shipway.gateway.serving import Applied, Serving
 from shipway.gateway.shadow import DocumentPairs
 from shipway.gateway.shadow_desk import ShadowSettings
@@ -54,6 +55,7 @@ class Keeping:
     run: Work
     project: Project
     comparing: Comparing | None = None
+    sampler: AnswerSampler | None = None
 
     def adopt(self, before: "Keeping") -> None:
         """Go on with what the one before keeps; one step of the event loop."""
@@ -98,7 +100,10 @@ async def open_keeping(
     if pairs is None and chosen.keep_answers:
         pairs = DocumentPairs(app.state.documents, worker=parts.worker, max_pairs=chosen.keep_answers)
     shadow = ShadowSettings(max_queued=chosen.max_queued, max_active=chosen.max_active, pairs=pairs)
-    feedback = FeedbackDesk(app.state.records, app.state.documents, app.clock, count=parts.count)
+    state = app.state
+    feedback = FeedbackDesk(
+        state.records, state.documents, app.clock, observations=state.observations, count=parts.count
+    )
     return Keeping(
         Kept(cache, memory),
         shadow,
@@ -106,6 +111,7 @@ async def open_keeping(
         lambda: _mind(parts.serving, cache, memory, note),
         app.project,
         comparing,
+        _sampler(app, parts, before.sampler if before else None),
     )
 
 
@@ -169,6 +175,18 @@ def _answers(app: Application, before: Keeping | None) -> AnswerStore:
         redis, prefix=f"{_prefix(app)}:answers:", max_answer_bytes=chosen.max_answer_bytes
     )
     return made
+
+
+def _sampler(app: Application, parts: KeepingParts, before: AnswerSampler | None) -> AnswerSampler | None:
+    chosen = app.project.quality
+    if not chosen.sample:
+        return None
+    # The one before goes on where it is in its ring of samples.
+    sink = before.sink if before else None
+    if not isinstance(sink, DocumentSamples) or sink.keep != chosen.keep:
+        sink = DocumentSamples(app.state.documents, worker=parts.worker, keep=chosen.keep)
+    settings = SamplingSettings(chosen.sample, frozenset(chosen.routes))
+    return AnswerSampler(settings, sink, parts.note, environment=app.environment)
 
 
 async def _semantic(app: Application, note: EventNote, before: Comparing | None) -> Comparing | None:

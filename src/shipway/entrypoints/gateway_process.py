@@ -136,6 +136,7 @@ def gateway_settings(app: Application, worker: str) -> GatewaySettings:
         max_reply_bytes=server.max_reply_bytes,
         max_active=server.max_active,
         max_queued=server.max_queued,
+        park_s=server.park_s,
         deadline_s=server.request_timeout_s,
         llm_deadline_s=server.llm_timeout_s,
         stream_deadline_s=server.stream_timeout_s,

@@ -72,6 +72,7 @@ async def open_table(app: Application, parts: TableParts, before: Table | None =
         kept=keeping.kept,
         shadow=keeping.shadow,
         feedback=keeping.feedback,
+        sampler=keeping.sampler,
     )
     factory = LocalRuntimeFactory(app, before.factory if before else None)
     return Table(app, settings, made, keeping, issuers, factory)

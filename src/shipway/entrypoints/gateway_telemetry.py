@@ -54,7 +54,8 @@ class GatewayTelemetry:
         """Read at each scrape what the gateway and the supervisor know."""
         metrics = self.metrics
         metrics.inflight.set_function(lambda: gateway.at_work)
-        metrics.queue_depth.set_function(lambda: gateway.waiting)
+        metrics.queue_depth.set_function(lambda: gateway.places.waiting)
+        metrics.gauge("shipway_parked").set_function(lambda: gateway.places.parked)
         metrics.gauge("shipway_streams_open").set_function(lambda: gateway.calls.streams_open)
         metrics.gauge("shipway_breaker_state").set_function(
             lambda: {(engine,): float(state) for engine, state in gateway.calls.breaker_states().items()}

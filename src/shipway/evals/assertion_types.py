@@ -198,6 +198,8 @@ def _range(entry: Mapping[str, Any], name: str) -> tuple[float | None, float | N
             raise UsageError(f"{key}: {name!r} needs a number, got {value!r}")
     if low is None and high is None:
         raise UsageError(f"{name!r} needs 'min', 'max' or both")
+    if high is not None and high < 0:
+        raise UsageError(f"max: {name!r} is never below 0, so {high!r} never holds")
     if low is not None and high is not None and low > high:
         raise UsageError(f"min: {low} is above max {high}")
     return low, high

@@ -164,13 +164,22 @@ def import_function(path: str) -> Function:
     try:
         found = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"function {path!r} cannot be imported: {error}", hint="Write it as package.module:function."
-        ) from error
+        raise UsageError(f"function {path!r} cannot be imported: {error}", hint=_import_hint(path, error)) from error
     if not callable(found):
         raise UsageError(f"{path!r} is {type(found).__name__}, not a function")
     function: Function = found
     return function
+
+
+def _import_hint(path: str, error: Exception) -> str:
+    module, colon, function = path.partition(":")
+    if not (module and colon and function) or isinstance(error, ValueError):
+        return "Write it as package.module:function."
+    if isinstance(error, AttributeError):
+        return f"define {function} in {module}, or correct the name"
+    if isinstance(error, ModuleNotFoundError) and error.name and not f"{module}.".startswith(f"{error.name}."):
+        return f"{module} needs it: install {error.name}"
+    return "modules are looked for in the project's folder and among what is installed"
 
 
 async def prepare_similarities(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from shipway.core.counting import counted
 from shipway.core.verdicts import Verdict
 from shipway.evals.attribution_result import Attribution, PartEffect, Swap
 from shipway.stats.paired import n_needed
@@ -51,7 +52,7 @@ def _drop(found: Attribution, baseline: str, candidate: str) -> str:
     whole = found.whole
     if whole.verdict is Verdict.ERROR:
         return f"{name}: {candidate} against {baseline} could not be measured: {whole.message}"
-    on = f"{whole.n} cases in {whole.n_clusters} clusters"
+    on = f"{counted(whole.n, 'case')} in {counted(whole.n_clusters, 'cluster')}"
     change = f"{_signed(whole.difference, bounded=found.bounded)}{_between(whole, bounded=found.bounded)}"
     if whole.verdict is Verdict.FAIL:
         return f"{name}: {candidate} is worse than {baseline} on {on}: {change}"

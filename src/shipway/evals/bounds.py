@@ -19,6 +19,7 @@ from shipway.stats.proportions import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     n_for_lower_bound,
+    n_for_zero_failures,
     zero_failures_upper,
 )
 
@@ -64,30 +65,38 @@ def share_bounds(hits: int, n: int, alpha: float) -> Bounds:
     return _proportion(hits / n, n, alpha)
 
 
-def cases_needed(sample: Sample, metric: Metric, limit: float, alpha: float) -> int | None:
-    """Estimate the cases at which an unchanged mean would put its bound beyond the limit; None when none would.
+def cases_needed(
+    sample: Sample, metric: Metric, limit: float, alpha: float, *, cluster_robust: bool = False
+) -> int | None:
+    """Estimate the cases at which an unchanged mean would be beyond the limit for sure, on whichever side it is.
 
-    Exact for proportions; for means by margin ~ 1/sqrt(n).
+    None when no number of cases decides: the mean is the limit, or one cluster alone says nothing about variation.
+    More than the sample has, except that `cluster_robust` asks for other clusters and not for more cases.
+
+    Exact for proportions; for means by margin ~ 1/sqrt(n), and no fewer than equal scores take.
     """
     estimate = clustered_mean(sample.values, sample.clusters)
-    gap = metric.sign * (estimate.mean - limit)
-    if gap <= 0:
+    if metric.kind == "proportion" or (metric.bounded and min(sample.values) == max(sample.values)):
+        return n_for_share(estimate.mean, limit, alpha, beyond=0 if cluster_robust else sample.n)
+    gap, margin = abs(estimate.mean - limit), estimate.t_margin(alpha)
+    if gap == 0.0 or not math.isfinite(margin):
         return None
-    if metric.kind == "proportion":
-        return (
-            n_for_share(estimate.mean, limit, alpha)
-            if metric.sign > 0
-            else (n_for_share(1.0 - estimate.mean, 1.0 - limit, alpha))
-        )
-    margin = estimate.t_margin(alpha)
-    return math.ceil(estimate.n * (margin / gap) ** 2) if 0.0 < margin < math.inf else None
+    needed = math.ceil(estimate.n * (margin / gap) ** 2)
+    if metric.bounded:
+        # The share that as many equal scores would have to show.
+        share = limit if estimate.mean < limit else 1.0 - limit
+        needed = max(needed, n_for_zero_failures(share, alpha)) if 0.0 < share < 1.0 else needed
+    return max(needed, estimate.n + 1)
 
 
-def n_for_share(share: float, limit: float, alpha: float) -> int | None:
-    """Find the cases at which an unchanged share would have its lower bound at the limit; None when none would."""
+def n_for_share(share: float, limit: float, alpha: float, *, beyond: int = 0) -> int | None:
+    """Find the cases, more than `beyond`, at which an unchanged share is above or below the limit for sure."""
     if not 0.0 <= limit <= 1.0:
         return None
-    return n_for_lower_bound(min(1.0, max(0.0, share)), limit, alpha)
+    share = min(1.0, max(0.0, share))
+    if share < limit:
+        share, limit = 1.0 - share, 1.0 - limit
+    return n_for_lower_bound(share, limit, alpha, beyond=beyond)
 
 
 def _effective_n(estimate: ClusteredMean) -> int:

@@ -67,6 +67,19 @@ class Calibration:
                 hint="label more answers, or use another judge",
             ) from error
 
+    @property
+    def lacking(self) -> str:
+        """Why the labels cannot tell how far the judge agrees; "" when they can."""
+        if self.kappa is not None:
+            return ""
+        if not self.n:
+            return f"{self.task}: no label has a judgement beside it"
+        kind = "right" if self.confusion.positives else "wrong"
+        return (
+            f"{self.task}: people and judge call all {self.n} answers {kind}, so that agreement cannot be told from"
+            " chance; label answers of the other kind as well"
+        )
+
     def verdict(self, min_kappa: float) -> Verdict:
         """Tell whether the judge agrees with people well enough; ERROR when it fails on more than 2 % of the labels."""
         if self.failed > _MAX_FAILED * (self.n + self.undecided + self.failed):

@@ -11,6 +11,7 @@ from typing import Any
 
 from shipway import __version__
 from shipway.config.sections.datasets import DatasetChecks
+from shipway.core.counting import counted
 from shipway.core.verdicts import Verdict, combined
 from shipway.evals.data_duplicates import Pair, duplicates, near_duplicates
 from shipway.evals.data_leakage import CaseRuns, CheckSources
@@ -184,7 +185,8 @@ def _clusters(cases: Iterable[Case]) -> Iterator[Finding]:
         shown = ", ".join(both[:_SHOWN]) + more
         yield _warn(
             "split",
-            f"{len(both)} clusters have cases of both splits ({shown}); `shipway dataset split` keeps them whole",
+            f"{counted(len(both), 'cluster')} with cases of both splits ({shown});"
+            " `shipway dataset split` keeps them whole",
         )
     if not judged:
         return
@@ -193,7 +195,7 @@ def _clusters(cases: Iterable[Case]) -> Iterator[Finding]:
         text = f"the cluster {name!r} holds {most} of {len(judged)} test cases, which fail and pass together"
         yield _warn("cluster-size", text, cluster=name, cases=most)
     elif len(sizes) < _FEWEST_CLUSTERS:
-        text = f"{len(sizes)} clusters of test cases; below {_FEWEST_CLUSTERS} no paired gate can pass"
+        text = f"{counted(len(sizes), 'cluster')} of test cases; below {_FEWEST_CLUSTERS} no paired gate can pass"
         yield _warn("cluster-size", text, clusters=len(sizes))
 
 

@@ -6,14 +6,14 @@ Every problem of a file is reported at once, as `file:line: field: what is wrong
 import codecs
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 import anyio
 
 from shipway.core.errors import DatasetError
-from shipway.evals.case_fields import FIELDS, case_row, dataset_schema, read_case
+from shipway.evals.case_fields import FIELDS, REQUIRED, case_row, dataset_schema, read_case
 from shipway.evals.imports import inspect_samples, promptfoo, ragas
 from shipway.evals.imports.imported import Imported, Neighbours, no_neighbours
 from shipway.evals.model import Case, Dataset
@@ -137,8 +137,21 @@ def _imported(data: bytes, file: str, form: FileForm, neighbours: Neighbours) ->
     if name in _FOREIGN:
         return _FOREIGN[name](text, file, neighbours)
     if name == "csv":
-        return Imported(*read_csv(text, delimiter=form.delimiter, known=FIELDS))
+        return _under_known_columns(*read_csv(text, delimiter=form.delimiter, known=FIELDS), text)
     return Imported(*READERS[f".{name}"](text))
+
+
+def _under_known_columns(rows: Sequence[Row], problems: Sequence[LineProblem], text: str) -> Imported:
+    """Say once what a heading has wrong, and not again in every record below it."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    heading = 2 if text[:4].lower() == "sep=" else 1
+    unknown = [
+        (heading, name, f"unknown column; {did_you_mean(name.lower(), FIELDS)}") for name in names if name not in FIELDS
+    ]
+    if unknown and not names.keys() >= set(REQUIRED):
+        return Imported([], [*problems, *unknown])
+    known = [replace(row, values={name: row.values[name] for name in row.values if name in FIELDS}) for row in rows]
+    return Imported(known, [*problems, *unknown])
 
 
 def _decoded(data: bytes, file: str, encoding: str) -> str:

@@ -20,7 +20,8 @@ class Finding:
     """One checked thing. ERROR: could not be judged.
 
     `suite` is `promptfoo`, `contract`, `smoke`, `dataset`; `name` a case or check. `location` is `file:line` where
-    there is one. `rule` is an id for SARIF, such as `dataset/near-duplicate`.
+    there is one. `rule` is an id for SARIF, such as `dataset/near-duplicate`. `details` may hold `open`: why a FAIL is
+    known and expected, which is told and decides nothing.
     """
 
     suite: str
@@ -48,8 +49,9 @@ class FindingReport:
 
     @property
     def verdict(self) -> Verdict:
-        """ERROR when the suite has problems, else that of its findings; NO_DATA without any."""
-        return Verdict.ERROR if self.problems else combined(finding.verdict for finding in self.findings)
+        """ERROR when the suite has problems, else that of its findings but open ones; NO_DATA without any."""
+        deciding = (finding.verdict for finding in self.findings if not is_open(finding))
+        return Verdict.ERROR if self.problems else combined(deciding)
 
     def as_results(self, metric: str) -> list[CaseResult]:
         """Return what gates judge as `metric`, which is `SUITE.NAME`: `lm_eval.acc`, `promptfoo.pass`.
@@ -82,6 +84,11 @@ class FindingReport:
         return ""
 
 
+def is_open(finding: Finding) -> bool:
+    """Tell whether a finding is a failure that the project says to expect."""
+    return finding.verdict is Verdict.FAIL and bool(finding.details.get("open"))
+
+
 def findings_lines(report: FindingReport, *, most: int = 20) -> list[str]:
     """Return a line for every problem and everything worth saying; of one rule and verdict the first `most`."""
     lines = [f"{report.suite}: ERROR: {problem}" for problem in report.problems]
@@ -99,6 +106,8 @@ def findings_lines(report: FindingReport, *, most: int = 20) -> list[str]:
 
 
 def _said(finding: Finding) -> str:
+    if is_open(finding):
+        return "open"
     return "warning" if finding.details.get("level") == "warning" else finding.verdict.value
 
 

@@ -53,8 +53,9 @@ class ThresholdGate:
 
 @dataclass(frozen=True, slots=True)
 class NonRegressionGate:
-    """The metric must not drop by `delta` against the baseline; `auto` is the smallest drop the dataset can see.
+    """The metric must not drop by `delta` against the baseline.
 
+    `auto` is the smallest drop that the cases can see, or a tenth of the baseline's mean where the metric has no scale.
     With mode `relative`, `delta` is a share of the baseline's mean. `model_update` asks for the cost impact as well.
     """
 
@@ -155,6 +156,9 @@ def _parse(entry: Mapping[str, Any]) -> GateSpec:
     kinds = [kind for kind in _KEYS if kind in entry]
     if len(kinds) != 1:
         found = " and ".join(kinds) or "none of them"
+        words = {word for known in _KEYS.values() for word in known}
+        unknown = [f"; {key}: unknown key, {did_you_mean(key, words)}" for key in entry if key not in words]
+        found += "".join(unknown)
         raise UsageError(f"needs exactly one of {', '.join(_KEYS)}; has {found}")
     kind = kinds[0]
     for key in entry:

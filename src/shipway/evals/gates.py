@@ -35,8 +35,8 @@ class GateOptions:
 
     Without a baseline, `first_release` lets thresholds decide alone; otherwise its absence is an ERROR.
     `expected_changes` names the digests that the release changes on purpose (`corpus`). `look` of `looks` shares each
-    gate's alpha; `locked` holds what earlier looks decided, as `locked_rows` returns it. `sd` is the standard deviation
-    of earlier case differences by metric. `judge_drift` says why the judge cannot be believed; empty when it can.
+    gate's alpha; `locked` holds what earlier looks decided, as `locked_rows` returns it. `judge_drift` says why the
+    judge cannot be believed; empty when it can.
     """
 
     first_release: bool = False
@@ -47,7 +47,6 @@ class GateOptions:
     look: int = 1
     looks: int = 1
     locked: Mapping[str, GateRow] = field(default_factory=dict)
-    sd: Mapping[str, float] | None = None
     judge_drift: str = ""
     quarantine: Quarantine = field(default_factory=Quarantine)
 
@@ -76,7 +75,6 @@ def check_gates(
     metrics: Mapping[str, Metric] = METRICS,
     *,
     looks: int = 1,
-    sd: Mapping[str, float] | None = None,
 ) -> None:
     """Refuse gates that make no sense, when they are written and again before they are evaluated.
 
@@ -99,7 +97,7 @@ def check_gates(
             case _:
                 pass
         if dataset.cases:
-            check_power(spec, metric, judged_cases(dataset, metric, spec.tags), looks=looks, sd=sd)
+            check_power(spec, metric, judged_cases(dataset, metric, spec.tags), looks=looks)
 
 
 def evaluate_gates(
@@ -115,7 +113,7 @@ def evaluate_gates(
         GateRefusedError: candidate and baseline measured different things.
     """
     options = options or GateOptions()
-    check_gates(specs, candidate.dataset, options.metrics, looks=options.looks, sd=options.sd)
+    check_gates(specs, candidate.dataset, options.metrics, looks=options.looks)
     if baseline is not None:
         demand_comparable(candidate.binding, baseline.binding, expected=options.expected_changes)
     names = [*(spec.metric for spec in specs), *([COST_METRIC] if _asks_cost(specs, options.metrics) else [])]
@@ -233,8 +231,7 @@ def _paired_rows(arms: _Arms, options: GateOptions) -> list[GateRow]:
         if before is not None
     ]
     if len(compared) == len(wanted):
-        judging = Judging(options.seed, options.permutations, options.looks, options.sd)
-        return non_regression_rows(compared, judging)
+        return non_regression_rows(compared, Judging(options.seed, options.permutations, options.looks))
     return [
         replace(unmeasured_row(spec, "non_regression", sample), verdict=None, message="not applicable: first release")
         if options.first_release

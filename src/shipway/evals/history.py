@@ -1,6 +1,7 @@
-"""What a project's own evaluations say about the variance of its metrics, for the power of later gates.
+"""What a project's own evaluations say about the variance of its metrics: `shipway gate check` shows it.
 
-`services.gates` passes the stored evaluations.
+It decides nothing: the candidates that were evaluated had effects, which are in these figures. `services.gates` passes
+the stored evaluations.
 """
 
 import math
@@ -19,12 +20,16 @@ def pooled_sd(evaluations: Iterable[Mapping[str, Any]], dataset: Digest, metric_
 
     Of several gates on a metric in one evaluation the one with the most cases counts. A metric of fewer than
     `FEWEST_EVALUATIONS` evaluations is left out, and so is one whose cases never differed: that is no variance known,
-    but none seen.
+    but none seen. Releases compared with themselves are left out.
 
     Source: pooled variance, weights n - 1.
     """
     wanted = {"dataset": dataset, "metrics": metric_code}
-    equal = [item for item in evaluations if {name: item["binding"].get(name) for name in wanted} == wanted]
+    equal = [
+        item
+        for item in evaluations
+        if {name: item["binding"].get(name) for name in wanted} == wanted and item.get("baseline") != item["release"]
+    ]
     newest = sorted(equal, key=lambda item: float(item["at_s"]), reverse=True)[:MOST_EVALUATIONS]
     seen: dict[str, list[tuple[int, float]]] = {}
     for item in newest:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from shipway.config.credentials import repeatable
 from shipway.core.errors import DeadlineError, ShipwayError, UnavailableError, UpstreamError
 from shipway.core.ids import Digest
 from shipway.evals.assertions import is_refusal
@@ -199,11 +200,11 @@ async def _ask(judge: Judge, request: JudgeRequest, repeat: int, silence: _Silen
         found = await judge.judge(request, repeat=repeat)
     except ShipwayError as error:
         silence.note(error)
-        return error.message
+        return repeatable(error.message)
     # A judge is foreign code: its failure is one missing score.
     except Exception as error:  # noqa: BLE001
         silence.note(None)
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {repeatable(str(error))}"
     silence.note(None)
     return found
 

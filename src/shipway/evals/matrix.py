@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from shipway.core.counting import counted
 from shipway.core.errors import UsageError
 from shipway.evals.bounds import bounds_of
 from shipway.evals.metrics import Metric
@@ -193,7 +194,7 @@ class _Compared:
 
     def _sentences(self, best: str | None) -> list[str]:
         names, tied = list(self.samples), self._tied()
-        on = f"on {self.pairs.n} cases in {self.pairs.n_clusters} clusters"
+        on = f"on {counted(self.pairs.n, 'case')} in {counted(self.pairs.n_clusters, 'cluster')}"
         if len(names) == 1:
             return [f"one variant {on}: there is nothing to compare it with"]
         if best is not None:
@@ -210,9 +211,9 @@ class _Compared:
         gap, margin = abs(float(self.pairs.differences[0, 1])), float(self.pairs.margins[0, 1])
         second = list(self.samples)[1]
         if math.isinf(margin):
-            return [
-                f"{self.pairs.n_clusters} clusters are too few to tell any two apart; add cases from other documents"
-            ]
+            n_clusters = self.pairs.n_clusters
+            too_few = "1 cluster is" if n_clusters == 1 else f"{n_clusters} clusters are"
+            return [f"{too_few} too few to tell any two apart; add cases from other documents"]
         needed = math.inf if gap == 0.0 else self.pairs.n * (margin / gap) ** 2
         if needed > MAX_CASES or needed <= self.pairs.n:
             return []

@@ -6,7 +6,7 @@ INCONCLUSIVE with the number of cases or repeats that would decide.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,9 @@ from shipway.stats.needed import cases_for_gap, design_effect, repeats_for_gap, 
 from shipway.stats.paired import PairedResult, decide_non_regression, holm, paired_test, smallest_visible_delta
 from shipway.stats.proportions import n_for_zero_failures, zero_failures_upper
 
-# Metrics without a scale, such as latency: an automatic delta is at least this share of the baseline.
-RELATIVE_DELTA = 0.02
+# Metrics without a scale, such as latency: an automatic delta is this share of the baseline's mean. It is not taken
+# from the run's own variance: a candidate would widen its limit by being unsteady.
+RELATIVE_DELTA = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,11 @@ class Arms:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How: the number of looks that share each alpha, and the standard deviations of earlier differences by metric."""
+    """How: the seed and the number of permutations, and how many looks share each alpha."""
 
     seed: int
     permutations: int
     looks: int = 1
-    sd: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +126,35 @@ def _pairing(arms: Arms, pairs: _Pairs, judging: Judging) -> _Pairing:
     result = paired_test(
         pairs.differences, pairs.clusters, alpha=level, seed=judging.seed, permutations=judging.permutations
     )
-    delta, visible = _delta(arms, pairs, result, (judging.sd or {}).get(arms.metric.name), level)
+    mean = float(pairs.baseline.mean())
+    share = _share_of_baseline(arms)
+    delta = _absolute_delta(arms, level) if share is None else share * abs(mean) or math.ulp(1.0)
+    # Fewer pairs than the dataset has cases: at least what so many unchanged clusters leave possible must be ruled out.
+    least = smallest_visible_delta(result.n_clusters, result.n, 0.0, alpha=level) if arms.metric.bounded else 0.0
     margin = result.lower_bound + delta
-    if arms.spec.mode == "relative" and arms.spec.delta != "auto":
+    if share is not None and mean:
         # The baseline's mean is measured too: what must be above zero is each case's difference plus its own share.
-        share = arms.spec.delta * math.copysign(1.0, float(pairs.baseline.mean()))
+        share = math.copysign(share, mean)
         shifted = clustered_mean(pairs.differences + share * pairs.baseline, pairs.clusters)
         margin = shifted.mean - shifted.t_margin(level)
-    return _Pairing(arms, level, pairs, result, delta, visible, margin)
+    return _Pairing(arms, level, pairs, result, delta, least, margin)
 
 
-def _delta(arms: Arms, pairs: _Pairs, result: PairedResult, sd: float | None, level: float) -> tuple[float, float]:
-    """Return the delta to judge by and the smallest one at which PASS is honest."""
-    spec, scale = arms.spec, abs(float(pairs.baseline.mean()))
-    if spec.delta != "auto":
-        delta = spec.delta if spec.mode == "absolute" else spec.delta * scale or math.ulp(1.0)
-        # Fewer pairs than the dataset has cases: at least what so many unchanged clusters leave possible must be
-        # ruled out.
-        least = smallest_visible_delta(result.n_clusters, result.n, 0.0, alpha=level) if arms.metric.bounded else 0.0
-        return delta, least
-    if not arms.metric.bounded:
-        floor = RELATIVE_DELTA * scale or math.ulp(1.0)
-        return max(floor, result.minimum_detectable_effect if math.isfinite(result.standard_error) else floor), 0.0
-    visible = visible_delta(pairs.cases, level, sd)
-    return min(visible, MAX_AUTO_DELTA), visible
+def _share_of_baseline(arms: Arms) -> float | None:
+    """Return delta as a share of the baseline's mean; None where it is a number of its own."""
+    if arms.spec.delta == "auto":
+        return None if arms.metric.bounded else RELATIVE_DELTA
+    return arms.spec.delta if arms.spec.mode == "relative" else None
+
+
+def _absolute_delta(arms: Arms, level: float) -> float:
+    """Return delta as a number; `auto` is what the cases can see that the baseline has scores of.
+
+    The candidate has no part in it: by answering less it would widen its own limit.
+    """
+    if arms.spec.delta != "auto":
+        return arms.spec.delta
+    return min(visible_delta(arms.baseline.cases, level), MAX_AUTO_DELTA)
 
 
 def _decided(pairing: _Pairing, adjusted_p: float) -> GateRow:

@@ -18,7 +18,8 @@ from shipway.stats.looks import spent
 from shipway.stats.paired import DEFAULT_BETA, DEFAULT_CLUSTER_CORRELATION, minimum_detectable, smallest_visible_delta
 from shipway.stats.proportions import n_for_zero_failures, zero_failures_upper
 
-# The delta is fixed before the run, so it cannot use the run's variance: 10 % of cases changing between 0 and 1.
+# The delta is fixed by the cases alone: 10 % of them changing between 0 and 1. A variance that was measured would hold
+# the effects of the candidates it was measured on, and each bad one would widen the limit of the next.
 ASSUMED_SD = 0.32
 # An automatic delta above this would call a release fine that may have lost a quarter of its answers.
 MAX_AUTO_DELTA = 0.25
@@ -31,7 +32,8 @@ class PowerRow:
     """What one gate can see. `sees` is in words; `refused` says why the gate can never decide, empty when it can.
 
     `mde` is the smallest drop seen four times in five, None where the gate compares with no baseline or nobody knows
-    the metric's variance. `basis` is where that variance comes from. `place` is where the gate was written.
+    the metric's variance. `basis` is where that variance comes from; what earlier evaluations found stands there for
+    information and decides nothing. `place` is where the gate was written.
     """
 
     gate: str
@@ -47,24 +49,16 @@ class PowerRow:
     place: str = ""
 
 
-def visible_delta(cases: Sequence[Case], level: float, sd: float | None = None) -> float:
+def visible_delta(cases: Sequence[Case], level: float, sd: float = ASSUMED_SD) -> float:
     """Compute the smallest drop of a score in [0, 1] that these cases can see; infinite for one cluster."""
     clusters = {case.cluster_name for case in cases}
-    return smallest_visible_delta(len(clusters), len(cases), ASSUMED_SD if sd is None else sd, alpha=level)
+    return smallest_visible_delta(len(clusters), len(cases), sd, alpha=level)
 
 
-def check_power(
-    spec: GateSpec,
-    metric: Metric,
-    cases: Sequence[Case],
-    *,
-    looks: int = 1,
-    sd: Mapping[str, float] | None = None,
-) -> None:
+def check_power(spec: GateSpec, metric: Metric, cases: Sequence[Case], *, looks: int = 1) -> None:
     """Refuse a gate that could not decide for good even if every one of its cases were right.
 
-    `cases` are those that the gate judges; `sd` the standard deviations of case differences by metric, from the
-    project's own history.
+    `cases` are those that the gate judges.
 
     Raises:
         UsageError: with the number of cases, what they can see, and what it would take.
@@ -82,7 +76,7 @@ def check_power(
         case ZeroToleranceGate():
             _check_zero_tolerance(spec, cases, level)
         case NonRegressionGate():
-            _check_non_regression(spec, metric, cases, level, (sd or {}).get(metric.name))
+            _check_non_regression(spec, metric, cases, level)
 
 
 def check_family(specs: Sequence[GateSpec]) -> None:
@@ -104,11 +98,14 @@ def check_family(specs: Sequence[GateSpec]) -> None:
 def power_row(
     spec: GateSpec, metric: Metric, cases: Sequence[Case], *, looks: int = 1, sd: Mapping[str, float] | None = None
 ) -> PowerRow:
-    """Describe what a gate can see of these cases, refused or not."""
+    """Describe what a gate can see of these cases, refused or not.
+
+    `sd` holds the standard deviations of case differences in earlier evaluations by metric, for information.
+    """
     level, own = spent(spec.alpha, looks)[0], (sd or {}).get(metric.name)
     refused, hint = "", ""
     try:
-        check_power(spec, metric, cases, looks=looks, sd=sd)
+        check_power(spec, metric, cases, looks=looks)
     except UsageError as error:
         refused, hint = error.message.removeprefix(f"gate '{spec.label}': "), error.hint
     sees, mde, basis = "nothing", None, ""
@@ -132,11 +129,16 @@ def _sight(
             None,
             "",
         )
-    basis = f"sd {own:.3g} of earlier evaluations" if own is not None else f"assumed sd {ASSUMED_SD:g}"
-    visible = visible_delta(cases, level, own) if metric.bounded else _unbounded_visible(cases, level, own)
-    if visible is None:
+    if metric.bounded:
+        visible = visible_delta(cases, level)
+        basis = f"assumed sd {ASSUMED_SD:g}"
+        if own is not None:
+            basis += f"; earlier evaluations: {own:.3g}, which shows {visible_delta(cases, level, own):.3g}"
+        return f"a drop of {visible:.3g}", visible, basis
+    if own is None:
         return "what its variance allows", None, "no earlier evaluations: judged after the run"
-    return f"a drop of {visible:.3g}", visible, basis
+    seen = _unbounded_visible(cases, level, own)
+    return f"a drop of {seen:.3g}", seen, f"sd {own:.3g} of earlier evaluations: judged after the run"
 
 
 def _of_share(spec: ThresholdGate, metric: Metric) -> bool:
@@ -191,24 +193,19 @@ def _check_zero_tolerance(spec: ZeroToleranceGate, cases: Sequence[Case], level:
         )
 
 
-def _check_non_regression(
-    spec: NonRegressionGate, metric: Metric, cases: Sequence[Case], level: float, own: float | None
-) -> None:
-    visible = visible_delta(cases, level, own) if metric.bounded else _unbounded_visible(cases, level, own)
-    if visible is None:
+def _check_non_regression(spec: NonRegressionGate, metric: Metric, cases: Sequence[Case], level: float) -> None:
+    clusters = len({case.cluster_name for case in cases})
+    if not metric.bounded and clusters > 1:
         return
+    visible = visible_delta(cases, level)
     wanted = MAX_AUTO_DELTA if spec.delta == "auto" else spec.delta
-    if not metric.bounded and (spec.delta == "auto" or spec.mode == "relative"):
-        if math.isfinite(visible):
-            return
-    elif math.isfinite(visible) and wanted >= math.floor(visible * PRINTED) / PRINTED:
+    if math.isfinite(visible) and wanted >= math.floor(visible * PRINTED) / PRINTED:
         return
     drop = f"a relative drop of {wanted:g}" if spec.mode == "relative" else f"a drop of {wanted:g}"
-    clusters = len({case.cluster_name for case in cases})
     can = f"it can see {visible:.3f}" if math.isfinite(visible) else "they share one cluster, which shows none"
     raise UsageError(
         f"gate '{spec.label}': {len(cases)} cases cannot see {drop}; {can}",
-        hint=_alternative(spec, metric, visible, _cases_for(wanted, len(cases), clusters, level, own)),
+        hint=_alternative(spec, metric, visible, _cases_for(wanted, len(cases), clusters, level)),
     )
 
 
@@ -220,24 +217,22 @@ def _alternative(spec: NonRegressionGate, metric: Metric, visible: float, needed
     return f"{takes}Write `non_regression: auto`, a larger drop, or add cases from other documents."
 
 
-def _cases_for(delta: float, n: int, clusters: int, level: float, own: float | None) -> tuple[int, int]:
+def _cases_for(delta: float, n: int, clusters: int, level: float) -> tuple[int, int]:
     """Return the cases and clusters, with as many cases a cluster as now, that see a drop."""
     a_cluster = n / clusters
     design = 1.0 + (a_cluster - 1.0) * DEFAULT_CLUSTER_CORRELATION
     z = float(special.ndtri(1.0 - level) + special.ndtri(1.0 - DEFAULT_BETA))
-    cases = design * (z * (ASSUMED_SD if own is None else own) / delta) ** 2
+    cases = design * (z * ASSUMED_SD / delta) ** 2
     fewest = n_for_zero_failures(min(delta, 1.0 - 1e-9), level)
     needed = max(2, fewest, math.ceil(cases / a_cluster))
     return math.ceil(needed * a_cluster), needed
 
 
-def _unbounded_visible(cases: Sequence[Case], level: float, own: float | None) -> float | None:
-    """Return what cases can see of a metric without a scale: None as long as nobody knows its variance."""
+def _unbounded_visible(cases: Sequence[Case], level: float, own: float) -> float:
+    """Return what cases can see of a metric without a scale whose differences have this standard deviation."""
     clusters = len({case.cluster_name for case in cases})
     if clusters == 1:
         return math.inf
-    if own is None:
-        return None
     design = 1.0 + (len(cases) / clusters - 1.0) * DEFAULT_CLUSTER_CORRELATION
     return minimum_detectable(own * math.sqrt(design / len(cases)), level)
 

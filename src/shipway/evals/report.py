@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shipway.core.counting import counted
 from shipway.core.verdicts import Verdict
 from shipway.evals.gate_report import GateReport, GateRow
 from shipway.evals.metrics import METRICS, Metric
 from shipway.evals.model import Case, Output, RunReport
+from shipway.evals.report_failures import Failure, failures
 from shipway.evals.report_source import ReportSource, positions
 from shipway.evals.report_text import one_line
 from shipway.evals.sample import draw_from, score_table
@@ -80,7 +82,7 @@ def gate_figures(row: GateRow) -> list[str]:
     elif row.value is not None:
         parts.append(_plain(row.value))
     if row.n:
-        parts.append(f"{row.n} cases in {row.n_clusters} clusters")
+        parts.append(f"{counted(row.n, 'case')} in {counted(row.n_clusters, 'cluster')}")
     if row.interval is not None:
         low, high = (f"{end:+.3f}" if row.difference is not None else _plain(end) for end in row.interval)
         parts.append(f"{100 * (1 - row.alpha / row.looks):.3g} % interval {low} to {high}")
@@ -114,8 +116,9 @@ def report_lines(source: ReportSource, metrics: Mapping[str, Metric], cases: int
     lines += ["", *text_table(rows)] if metrics else []
     worse = worse_cases(source)
     if worse:
-        lines += ["", f"worse than {excerpt(source.against)}: {len(worse)} cases", *regression_lines(worse[:cases])]
-    return lines
+        lines += ["", f"worse than {excerpt(source.against)}: {counted(len(worse), 'case')}"]
+        lines += regression_lines(worse[:cases])
+    return [*lines, *failure_lines(failed_cases(source, metrics), cases)]
 
 
 def worse_cases(source: ReportSource) -> list[Regression]:
@@ -125,6 +128,11 @@ def worse_cases(source: ReportSource) -> list[Regression]:
     judged = {row.metric for row in source.gates.rows}
     metric = next((name for name in ("supported", "correct", "assertions") if name in judged), "correct")
     return regressions(source.run, source.baseline_run, metric)
+
+
+def failed_cases(source: ReportSource, metrics: Mapping[str, Metric]) -> list[Failure]:
+    """Return the cases that a threshold failed for; none where cases that got worse say it."""
+    return failures(source.run, source.gates, metrics) if source.baseline_run is None else []
 
 
 def tag_table(run: RunReport, names: Sequence[str], metrics: Mapping[str, Metric] = METRICS) -> Table:
@@ -199,6 +207,26 @@ def regression_fields(item: Regression) -> list[tuple[str, str]]:
         if item.baseline.citations != item.candidate.citations:
             fields.append((f"{name} cites", excerpt(", ".join(output.citations)) or "(nothing)"))
     return fields
+
+
+def failure_lines(items: Sequence[Failure], most: int) -> list[str]:
+    """Return how many cases failed, and what was asked, expected and said in the first `most`; none for none."""
+    if not items:
+        return []
+    lines = ["", f"failed by {items[0].metric}: {counted(len(items), 'case')}"]
+    for item in items[:most]:
+        lines.append(f"{excerpt(item.case.id)}: {item.metric} {_plain(item.score)}")
+        lines += [f"  {heading + ':':<17}{text}" for heading, text in failure_fields(item)]
+    return lines
+
+
+def failure_fields(item: Failure) -> list[tuple[str, str]]:
+    """Return headings and one-line texts of a case that failed."""
+    return [
+        ("question", excerpt(item.case.question)),
+        ("expected", excerpt(expectation(item.case))),
+        ("answer", excerpt(item.output.answer) or "(empty)"),
+    ]
 
 
 def expectation(case: Case) -> str:

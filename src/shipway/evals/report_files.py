@@ -13,7 +13,7 @@ import anyio.to_thread
 from shipway.core.disk import disk_error
 from shipway.core.errors import StoreError, UsageError
 from shipway.evals.metrics import Metric
-from shipway.evals.report import report_lines, tag_table, worse_cases
+from shipway.evals.report import failed_cases, report_lines, tag_table, worse_cases
 from shipway.evals.report_forms import markdown
 from shipway.evals.report_html import html
 from shipway.evals.report_json import json_parts
@@ -103,7 +103,7 @@ def _terminal(source: ReportSource) -> Iterable[str]:
 def _markdown(source: ReportSource) -> Iterable[str]:
     metrics = _judged_metrics(source)
     tags = tag_table(source.run, list(metrics), metrics)
-    return [markdown(source.gates, tags if metrics else None, worse_cases(source))]
+    return [markdown(source.gates, tags if metrics else None, worse_cases(source), failed_cases(source, metrics))]
 
 
 def _judged_metrics(source: ReportSource) -> dict[str, Metric]:

@@ -12,13 +12,8 @@ from typing import Any
 
 from shipway.evals.gate_report import GateReport
 from shipway.evals.model import RunReport
-from shipway.evals.report import (
-    Regression,
-    Table,
-    gate_table,
-    more_cases,
-    regression_fields,
-)
+from shipway.evals.report import Regression, Table, failure_fields, gate_table, more_cases, regression_fields
+from shipway.evals.report_failures import Failure
 from shipway.evals.report_text import one_line
 
 MARKER = "<!-- shipway evaluation -->"
@@ -53,16 +48,26 @@ class _Section:
         return (["", *self.before, *self.entries[:count], *self.after] if count else []), count
 
 
-def markdown(report: GateReport, tags: Table | None = None, worse: Sequence[Regression] = ()) -> str:
-    """Return gates, warnings, the table by tag and the regressions as one comment, and what there was no room for."""
+def markdown(
+    report: GateReport,
+    tags: Table | None = None,
+    worse: Sequence[Regression] = (),
+    failed: Sequence[Failure] = (),
+) -> str:
+    """Return gates, warnings, the table by tag and regressions or failures as one comment, and what had no room."""
     left_open = [(row, more_cases(row)) for row in report.rows]
     folded = f"<details><summary>Worse than the baseline: {len(worse)}</summary>"
+    regressed = [_entry(item.case.id, regression_fields(item)) for item in worse]
+    wrong = [_entry(item.case.id, failure_fields(item)) for item in failed]
+    by = escaped(failed[0].metric) if failed else ""
+    folded_failed = f"<details><summary>Failed by {by}: {len(failed)}</summary>"
     sections = [
         _Section("gates", list(_rows(gate_table(report)))),
         _Section("open gates", [f"- {literal(row.gate)}: {said}" for row, said in left_open if said]),
         _Section("warnings", [f"- **Warning:** {literal(warning)}" for warning in report.warnings]),
         _Section("tags", list(_rows(tags or [])), ("### By tag", "")),
-        _Section("worse cases", [_regression(item) for item in worse], (folded, ""), ("", "</details>")),
+        _Section("worse cases", regressed, (folded, ""), ("", "</details>")),
+        _Section("failed cases", wrong, (folded_failed, ""), ("", "</details>")),
     ]
     lines, left = [MARKER, f"## Evaluation: {report.verdict.value}"], []
     for section in sections:
@@ -128,9 +133,9 @@ def literal(text: str, *, cell: bool = False) -> str:
     return f"{fence} {line.replace('|', chr(92) + '|') if cell else line} {fence}"
 
 
-def _regression(item: Regression) -> str:
-    fields = [f"  - {heading}: {literal(text)}" for heading, text in regression_fields(item)]
-    return "\n".join([f"- **{literal(item.case.id) or 'a case without a name'}**", *fields])
+def _entry(case_id: str, fields: Sequence[tuple[str, str]]) -> str:
+    lines = [f"  - {heading}: {literal(text)}" for heading, text in fields]
+    return "\n".join([f"- **{literal(case_id) or 'a case without a name'}**", *lines])
 
 
 def _rows(rows: Table) -> Iterator[str]:

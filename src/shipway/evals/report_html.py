@@ -6,6 +6,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from shipway.core.counting import dollars
 from shipway.core.verdicts import Verdict
 from shipway.evals.gate_report import GateRow
 from shipway.evals.report import gate_figures, more_cases
@@ -60,15 +61,31 @@ def _head(source: ReportSource) -> Iterator[str]:
         ("dataset", f"{source.run.dataset.name}: {judged} cases, {_times(source.run.repeats)}"),
         ("evaluation", source.id + (f" (run {source.run_id})" if source.run_id else "")),
         *[(_COSTS.get(name, name), _amount(name, value)) for name, value in source.cost.items()],
+        *_unknown_costs(source.cost),
     ]
     yield f"{_list(facts)}</header>\n"
 
 
-_COSTS = {"usd": "cost", "judge_usd": "cost of judging", "tokens_in": "tokens read", "tokens_out": "tokens written"}
+_COSTS = {
+    "usd": "cost",
+    "tokens_in": "tokens read",
+    "tokens_out": "tokens written",
+    "judge_usd": "cost of judging",
+    "judge_calls": "calls of the judge",
+    "judge_tokens_in": "tokens the judge read",
+    "judge_tokens_out": "tokens the judge wrote",
+}
+
+
+def _unknown_costs(cost: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Yield what calls were made for at a price that nobody knows, which is not 0."""
+    for calls, usd in (("calls", "usd"), ("judge_calls", "judge_usd")):
+        if cost.get(calls) and usd not in cost:
+            yield _COSTS[usd], "not known"
 
 
 def _amount(name: str, value: float) -> str:
-    return f"{value:.4f} USD" if name.endswith("usd") else f"{value:,.0f}"
+    return f"{dollars(value)} USD" if name.endswith("usd") else f"{value:,.0f}"
 
 
 def _times(repeats: int) -> str:

@@ -26,6 +26,7 @@ _CSV_LISTS = frozenset(
 _CSV_OBJECTS = frozenset({"variables", "metadata"})
 _CSV_FLAGS: Mapping[str, bool] = {"true": True, "false": False}
 _SEPARATORS = (",", ";", "\t")
+_PROMPTFOO = frozenset({"prompts", "tests"})
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 """What Excel writes and reads as the first line."""
 
@@ -199,7 +200,10 @@ def _yaml_items(root: yaml.Node) -> Rows:
     if isinstance(root, yaml.MappingNode):
         items = next((value for key, value in root.value if key.value == "cases"), None)
     if not isinstance(items, yaml.SequenceNode):
-        return [], [(root.start_mark.line + 1, "", "expected a list of cases, or a mapping with a list `cases`")]
+        said = "expected a list of cases, or a mapping with a list `cases`"
+        if isinstance(root, yaml.MappingNode) and {str(key.value) for key, _ in root.value} >= _PROMPTFOO:
+            said += "; this looks like promptfoo's: --format promptfoo (in shipway.yaml: format)"
+        return [], [(root.start_mark.line + 1, "", said)]
     rows: list[Row] = []
     problems: list[LineProblem] = []
     for node in items.value:

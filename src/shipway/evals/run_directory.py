@@ -3,6 +3,7 @@
     plan.json                what was going to be asked; a run is continued under the same plan alone
     attempts-TARGET.jsonl    one line an answer, in the order of finishing
     judgements.jsonl         what judges said
+    judge-spent.jsonl        what each call of a judge took
     scores.jsonl             derived, written anew by every scoring
     report.json              the result; its presence says that the run is finished
 
@@ -26,7 +27,7 @@ from shipway.core.canonical import digest_bytes
 from shipway.core.disk import disk_error, explained
 from shipway.core.errors import ConflictError, IntegrityError, NotFoundError, UsageError
 from shipway.evals.attempt_lines import attempt_line, read_attempt
-from shipway.evals.budget import Spent
+from shipway.evals.budget import Spent, is_untold
 from shipway.evals.model import Attempt, Case, CaseResult
 from shipway.evals.run_plan import RunFile, differing_keys
 from shipway.evals.scores import ScoreTable
@@ -212,7 +213,7 @@ class RunDirectory:
             shutil.rmtree(self.path)
 
     def _opened(self, target: str) -> _Log:
-        path = self.path / f"attempts-{file_name(target)}.jsonl"
+        path = self.path / attempts_file(target)
         log = _Log(path, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
         for line in _lines(log.file):
             if not line.endswith(b"\n"):
@@ -232,9 +233,11 @@ class RunDirectory:
         log.cached += attempt.output.cached
         if not attempt.output.cached:
             output = attempt.output
-            told = output.tokens_in or output.tokens_out
-            usd = 0.0 if output.cost_usd is None and not told else output.cost_usd
+            told = output.tokens_in or output.tokens_out or output.cost_usd is not None
+            usd = output.cost_usd if told else 0.0
             log.spent = log.spent.plus(1, output.tokens_in, output.tokens_out, usd)
+            if not told and is_untold(output):
+                log.spent = replace(log.spent, untold=log.spent.untold + 1)
         log.size += length
 
 
@@ -297,6 +300,11 @@ def write_whole(path: Path, data: bytes) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     part.replace(path)
+
+
+def attempts_file(target: str) -> str:
+    """Return the name of the file with a target's answers."""
+    return f"attempts-{file_name(target)}.jsonl"
 
 
 def file_name(target: str) -> str:

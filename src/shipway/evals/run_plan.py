@@ -100,4 +100,6 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "nothing" if value is None else str(value)

@@ -12,6 +12,7 @@ from typing import Literal
 import anyio
 from anyio.abc import TaskGroup
 
+from shipway.config.credentials import repeatable
 from shipway.core.clock import Clock
 from shipway.core.errors import (
     DeadlineError,
@@ -30,6 +31,11 @@ from shipway.evals.throttle import AdaptiveLimit, retry_after
 _BUSY = frozenset({429, 503})
 _WORTH_ASKING_AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_BACKOFF_S = 0.5
+_OWN_AWAY = (
+    "nothing was judged. Start what answers with `shipway up`; if it is up, `shipway status` names what is not well and"
+    " `shipway logs engine-ALIAS` says why"
+)
+_FOREIGN_AWAY = "nothing was judged. Is it running, and is the address right?"
 
 Stopped = Literal["", "fail_fast", "budget"]
 
@@ -181,8 +187,7 @@ class _Silence:
         if self.is_certain:
             raise UnavailableError(
                 f"verdict ERROR: the first {self.unreachable} calls of {self.name} all failed: {self.said}",
-                hint="nothing was judged. Start what answers with `shipway up`; if it is up, `shipway status` names"
-                " what is not well and `shipway logs engine-ALIAS` says why",
+                hint=_FOREIGN_AWAY if "://" in self.name else _OWN_AWAY,
             )
 
 
@@ -341,7 +346,7 @@ class _Run:
                 output = await self._targets[name].ask(case, repeat=repeat)
             # A target is foreign code: its failure is a value of the evaluation, not the end of it.
             except Exception as error:  # noqa: BLE001
-                failure, output = error, Output(error=f"{type(error).__name__}: {error}")
+                failure, output = error, Output(error=f"{type(error).__name__}: {repeatable(str(error))}")
         if output.latency_ms is None and not output.cached:
             output = replace(output, latency_ms=(self._around.clock.monotonic_s() - started_s) * 1000.0)
         return output, failure

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from shipway.config.credentials import repeatable
 from shipway.core.errors import ShipwayError, UsageError
 from shipway.evals.assertions import Assertion, parse_assertions
 from shipway.evals.metrics import METRICS, Metric, MetricContext
@@ -105,7 +106,7 @@ def _compute(
         errors[name] = error.message
     # A metric may run a user's function: its failure is one missing score, not the end of the run.
     except Exception as error:  # noqa: BLE001
-        errors[name] = f"{type(error).__name__}: {error}"
+        errors[name] = f"{type(error).__name__}: {repeatable(str(error))}"
 
 
 def _parsed(cases: Iterable[Case]) -> dict[str, tuple[Assertion, ...]]:

@@ -2,6 +2,9 @@
 
 An A/A decision splits the repeats that a case has, of both runs, at random into two arms that share none, and asks the
 real gates. A worse candidate is made by turning right answers of its arm into wrong ones. `services.gates` calls this.
+
+A case that was asked once does not say what it would answer the next time, so nothing is simulated from it: any prior
+for its pass rate would decide the figures (with Beta(1/2, 1/2) every right answer is wrong one time in four).
 """
 
 from collections import Counter
@@ -65,12 +68,10 @@ class SimulationRow:
 class Simulation:
     """All rows, the whole first for each effect.
 
-    `method` is `data` when real answers were split and `model` when each case was asked once, so that its pass rate is
-    drawn from Beta(s + 1/2, f + 1/2). `discordant` counts the A/A decisions in which the arms differed at all: without
+    `repeats` is what each arm has. `discordant` counts the A/A decisions in which the arms differed at all: without
     differences nothing was tested.
     """
 
-    method: str
     repeats: int
     discordant: int
     rows: tuple[SimulationRow, ...]
@@ -78,16 +79,21 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The scores that a case got, of any run: `(n_cases, samples)` by metric, NaN where there is none."""
+    """The scores that a case got, of any run: `(n_cases, samples)` by metric, NaN where there is none.
+
+    `repeats` is how often the run that asked least asked each case.
+    """
 
     dataset: Dataset
     scores: Mapping[str, Scores] = field(hash=False)
+    repeats: int
 
     @classmethod
     def of(cls, dataset: Dataset, tables: Sequence[ScoreTable]) -> "Pool":
         """Pool the runs of one release; samples of several releases are pooled only where they are taken for equal."""
         names = list(tables[0].values)
-        return cls(dataset, {name: np.concatenate([table.values[name] for table in tables], axis=1) for name in names})
+        scores = {name: np.concatenate([table.values[name] for table in tables], axis=1) for name in names}
+        return cls(dataset, scores, min(table.repeats for table in tables))
 
     @property
     def samples(self) -> int:
@@ -99,11 +105,17 @@ def simulate(specs: Sequence[GateSpec], pool: Pool, plan: SimulationPlan, option
     """Decide many times on resampled arms.
 
     Raises:
-        UsageError: no gates, no scores, or more looks than an arm has repeats.
+        UsageError: no gates, no scores, cases that were asked once, or more looks than an arm has repeats.
     """
     if not specs or not pool.samples:
         raise UsageError("nothing to simulate: there are no gates or no scores", hint="run `shipway eval run` first")
-    draw, repeats, method = _drawing(pool, {spec.metric: options.metrics[spec.metric] for spec in specs})
+    if pool.repeats < 2:  # noqa: PLR2004 - one for each arm
+        raise UsageError(
+            "the gates cannot be simulated from one repeat: each case was asked once, which does not say how often it"
+            " would be answered otherwise",
+            hint="evaluate with more: `shipway eval run REL --repeats 5`",
+        )
+    draw, repeats = _splitting(pool)
     if repeats < plan.looks:
         raise UsageError(
             f"{plan.looks} looks need {plan.looks} repeats in each arm; there are {repeats}",
@@ -121,13 +133,13 @@ def simulate(specs: Sequence[GateSpec], pool: Pool, plan: SimulationPlan, option
                 name: _worsened(values, options.metrics[name], effect, rng) for name, values in arms.candidate.items()
             }
             found = _decide(specs, pool.dataset, _Arms(worse, arms.baseline), replace(options, seed=decision))
-            discordant += effect == 0.0 and any(row.difference for row in found)
+            discordant += effect == 0.0 and _differ(arms)
             whole = combined(row.verdict for row in found if row.verdict is not None)
             _count(counts, WHOLE, whole)
             for row in found:
                 _count(counts, row.gate, row.verdict or Verdict.NO_DATA)
         rows += [SimulationRow(gate, effect, plan.decisions, dict(found)) for gate, found in counts.items()]
-    return Simulation(method, repeats, discordant, tuple(rows))
+    return Simulation(repeats, discordant, tuple(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,38 +148,27 @@ class _Arms:
     baseline: Mapping[str, Scores]
 
 
-def _drawing(pool: Pool, metrics: Mapping[str, Metric]) -> tuple[Callable[[np.random.Generator], _Arms], int, str]:
-    if pool.samples >= 2:  # noqa: PLR2004 - one for each arm
-        half = pool.samples // 2
+def _splitting(pool: Pool) -> tuple[Callable[[np.random.Generator], _Arms], int]:
+    half = pool.samples // 2
 
-        def split(rng: np.random.Generator) -> _Arms:
-            # One order for all metrics: the scores of an answer belong together.
-            cases = len(pool.dataset.cases)
-            order = rng.random((cases, pool.samples)).argsort(axis=1)
-            chosen = {name: np.take_along_axis(scores, order, axis=1) for name, scores in pool.scores.items()}
-            return _Arms(
-                {name: scores[:, :half] for name, scores in chosen.items()},
-                {name: scores[:, half : 2 * half] for name, scores in chosen.items()},
-            )
+    def split(rng: np.random.Generator) -> _Arms:
+        # One order for all metrics: the scores of an answer belong together.
+        order = rng.random((len(pool.dataset.cases), pool.samples)).argsort(axis=1)
+        chosen = {name: np.take_along_axis(scores, order, axis=1) for name, scores in pool.scores.items()}
+        return _Arms(
+            {name: scores[:, :half] for name, scores in chosen.items()},
+            {name: scores[:, half : 2 * half] for name, scores in chosen.items()},
+        )
 
-        return split, half, "data"
-
-    def modelled(rng: np.random.Generator) -> _Arms:
-        drawn = {name: _passes(pool.scores[name], metric, rng) for name, metric in metrics.items()}
-        return _Arms({name: arms[0] for name, arms in drawn.items()}, {name: arms[1] for name, arms in drawn.items()})
-
-    return modelled, 1, "model"
+    return split, half
 
 
-def _passes(scores: Scores, metric: Metric, rng: np.random.Generator) -> tuple[Scores, Scores]:
-    """Draw both arms' scores of cases that were asked once; a mean has no model and has no scores."""
-    if metric.kind != "proportion":
-        nothing = np.full(scores.shape, np.nan)
-        return nothing, nothing
-    there = np.isfinite(scores)
-    rates = rng.beta(np.where(there, scores, 0.5) + 0.5, np.where(there, 1.0 - scores, 0.5) + 0.5)
-    first, second = (np.where(there, rng.random(scores.shape) < rates, np.nan) for _ in range(2))
-    return first, second
+def _differ(arms: _Arms) -> bool:
+    """Tell whether any case has other scores in one arm than in the other, in whatever order."""
+    return any(
+        not np.array_equal(np.sort(scores, axis=1), np.sort(arms.baseline[name], axis=1), equal_nan=True)
+        for name, scores in arms.candidate.items()
+    )
 
 
 def _worsened(values: Scores, metric: Metric, effect: float, rng: np.random.Generator) -> Scores:

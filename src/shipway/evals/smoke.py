@@ -26,6 +26,11 @@ MOST_TOKENS = 100
 LONGEST_S = 30.0
 """The limits of one question; a file may set narrower ones only."""
 FAMILIES = ("shipway_requests_total", "shipway_request_duration_seconds_count", "shipway_tokens_total")
+NO_GUARD = (
+    "refusal: no guard is configured, so that the model alone can refuse; a suite of the project (evals.smoke) may mark"
+    " such a check as open, with the reason"
+)
+NO_LONGER_OPEN = "it passes now: remove `open`"
 AGENT_MISSING = "agents come with a later version; nothing was tried"
 
 ASKING = ("exact_hash", "contains", "items", "json", "citation", "refusal")
@@ -46,7 +51,7 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "agent": frozenset(),
 }
 _ANY = frozenset({"name", "kind"})
-_ASKED = frozenset({"route", "prompt", "max_tokens", "timeout_s", "tenant"})
+_ASKED = frozenset({"route", "prompt", "max_tokens", "timeout_s", "tenant", "open"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MARK = re.compile(r"^\s*(?:[-*\u2022]|\d{1,3}[.):])\s+\S")
 _DIVIDER = re.compile(r"\s*[,;\n]\s*(?:and\s+)?|\s+and\s+")
@@ -59,7 +64,10 @@ _COLOURS = (
 
 @dataclass(frozen=True, slots=True)
 class SmokeCheck:
-    """One check. `expected` holds what its kind needs; `route` empty is the only one there is."""
+    """One check. `expected` holds what its kind needs; `route` empty is the only one there is.
+
+    `open` says why it is expected to fail for now: then a FAIL is shown and decides nothing, and a PASS says so.
+    """
 
     name: str
     kind: str
@@ -71,6 +79,7 @@ class SmokeCheck:
     tenant: str = ""
     groups: tuple[str, ...] = ()
     location: str = ""
+    open: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,8 @@ def default_checks(deployed: Deployed) -> tuple[list[SmokeCheck], list[str]]:
     """Return the checks that fit what is deployed, and what is not looked at and why."""
     checks: list[SmokeCheck] = []
     notes = [f"agent: {AGENT_MISSING}"]
+    if any(kind in {"chat", "rag"} for kind in deployed.routes.values()):
+        notes.append(NO_GUARD)
     for route, kind in deployed.routes.items():
         if kind == "chat":
             checks += _chat_checks(route)
@@ -223,7 +234,15 @@ def _check(source: Source, path: Path, item: Any, problems: Problems) -> SmokeCh
         _limit((*path, "timeout_s"), item.get("timeout_s", LONGEST_S), LONGEST_S, problems),
         str(item.get("tenant", "")),
         location=source.place(path),
+        open=_reason((*path, "open"), item.get("open", ""), problems),
     )
+
+
+def _reason(path: Path, value: Any, problems: Problems) -> str:
+    if value != "" and (not isinstance(value, str) or not value.strip()):
+        problems.add(path, f"a text is needed: why the check is expected to fail for now, got {value!r}")
+        return ""
+    return str(value).strip()
 
 
 def _limit(path: Path, value: Any, most: float, problems: Problems) -> float:
@@ -281,17 +300,22 @@ def judge(check: SmokeCheck, answer: SmokeAnswer, second: SmokeAnswer | None = N
 
 def finding(check: SmokeCheck, checked: Checked, duration_ms: float | None = None, metric: str = "") -> Finding:
     """Return what a check says in the form that reports show."""
+    message = checked.message
+    if check.open and checked.verdict is Verdict.FAIL:
+        message = f"{message} (expected: {check.open})"
+    elif check.open and checked.verdict is Verdict.PASS and not metric:
+        message = NO_LONGER_OPEN
     return Finding(
         SUITE,
         check.name,
         checked.verdict,
         metric=metric,
-        message=checked.message,
+        message=message,
         location=check.location,
         case_id=check.name,
         duration_ms=duration_ms,
         rule=f"{SUITE}/{(metric or check.kind).replace('_', '-')}",
-        details={"kind": check.kind},
+        details={"kind": check.kind, **({"open": check.open} if check.open else {})},
     )
 
 

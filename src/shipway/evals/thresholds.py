@@ -52,8 +52,10 @@ def threshold_row(spec: ThresholdGate, metric: Metric, sample: Sample, level: fl
     bounds = bounds_of(sample, metric, level, cluster_robust=spec.cluster_robust)
     both = bounds_of(sample, metric, level / 2, cluster_robust=spec.cluster_robust)
     verdict, bound = _beyond(bounds, spec.limit, metric.sign)
-    needed = cases_needed(sample, metric, spec.limit, level)
-    text = _advice(sample.n, needed)
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = cases_needed(sample, metric, spec.limit, level, cluster_robust=spec.cluster_robust)
+    text = _advice(sample, needed)
     error = clustered_mean(sample.values, sample.clusters).standard_error
     least = zero_failures_upper(sample.n, level) if metric.bounded else 0.0
     return replace(
@@ -103,8 +105,8 @@ def _quantile_row(spec: ThresholdGate, metric: Metric, sample: Sample, row: Gate
     hits = sum(metric.sign * (value - spec.limit) >= 0 for value in sample.worst)
     bounds, both = share_bounds(hits, sample.n, level), share_bounds(hits, sample.n, level / 2)
     verdict, bound = _beyond(bounds, share, 1)
-    needed = n_for_share(bounds.value, share, level)
-    text = _advice(sample.n, needed)
+    needed = n_for_share(bounds.value, share, level, beyond=sample.n) if verdict is Verdict.INCONCLUSIVE else None
+    text = _advice(sample, needed)
     said = f"{hits} of {sample.n} cases within {spec.limit:g}"
     return replace(
         row,
@@ -131,7 +133,10 @@ def _beyond(bounds: Bounds, limit: float, sign: int) -> tuple[Verdict, float]:
     return (Verdict.FAIL, best) if sign * (best - limit) < 0 else (Verdict.INCONCLUSIVE, sure)
 
 
-def _advice(n: int, needed: int | None) -> str:
+def _advice(sample: Sample, needed: int | None) -> str:
     if needed is None:
-        return "no number of cases decides it at this score"
-    return "cases from more documents decide" if needed <= n else f"about {needed} cases would decide at this score"
+        alone = len(set(sample.clusters)) == 1
+        return "cases from other documents decide" if alone else "no number of cases decides it at this score"
+    if needed <= sample.n:
+        return "cases from more documents decide"
+    return f"about {needed} cases would decide at this score"

@@ -18,6 +18,8 @@ from shipway.gateway.demand import RouteDemand, route_demand
 from shipway.gateway.exchange import Exchange
 from shipway.gateway.flags import FlagSet
 from shipway.gateway.model import GatewaySettings
+from shipway.gateway.parking import PARKED
+from shipway.gateway.patience import TIMEOUT_HEADER, asked_timeout_s
 from shipway.gateway.places import Places
 from shipway.gateway.ports import RecordSink, RouteRuntime
 from shipway.gateway.quota import Excess, LimitsLostError
@@ -145,17 +147,40 @@ class Admission:
             raise
 
     async def _placed(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
-        if not self.places.take():
-            await self.places.wait(self.settings.deadline_s)
-        try:
-            if not self._records.has_room:
-                async with asyncio.timeout(self.settings.deadline_s):
-                    await self._records.wait_for_room()
-            # Chosen after the wait: who queued through a rollback must not meet the old candidate.
-            return self._assigned(exchange, account, caller, pinned)
-        except BaseException:
+        has_parked = False
+        while True:
+            if not self.places.take():
+                await self.places.wait(self.settings.deadline_s, has_waited=has_parked)
+            try:
+                if not self._records.has_room:
+                    async with asyncio.timeout(self.settings.deadline_s):
+                        await self._records.wait_for_room()
+                # Chosen after the wait: who queued through a rollback must not meet the old candidate.
+                admitted = self._assigned(exchange, account, caller, pinned)
+            except BaseException:
+                self.places.leave()
+                raise
+            if admitted is not None:
+                return admitted
             self.places.leave()
-            raise
+            await self._park(exchange, account, has_parked=has_parked)
+            has_parked = True
+
+    async def _park(self, exchange: Exchange, account: Account, *, has_parked: bool) -> None:
+        """Wait until something has changed; what the request does then is timed as if it had just come.
+
+        Raises:
+            RefusedError: 503, it has waited for as long as it may.
+        """
+        account.note(PARKED)
+        asked_s = asked_timeout_s(exchange.headers.get(TIMEOUT_HEADER))
+        most_s = self.settings.park_s if asked_s is None else min(asked_s, self.settings.park_s)
+        since_s = self._clock.monotonic_s()
+        lot = self._serving.parking
+        await lot.wait(account.route, self.places, most_s - account.parked_s, has_waited=has_parked)
+        waited_s = self._clock.monotonic_s() - since_s
+        account.parked_s += waited_s
+        account.started_s += waited_s
 
     async def _reserve(self, quotas: QuotaBook, exchange: Exchange, account: Account, caller: Caller) -> None:
         """Take the request out of all its caller's limits or none.
@@ -194,10 +219,15 @@ class Admission:
             )
         return demand
 
-    def _assigned(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted:
+    def _assigned(self, exchange: Exchange, account: Account, caller: Caller, pinned: str | None) -> Admitted | None:
+        """Return the request with its release, None when its route is parked."""
         state = self.state()
         traffic = known_route(state, account.route)
         orders = None if state.board is None else self._orders(state.board, account.route)
+        if traffic.parked:
+            return None
+        if traffic.segments:
+            traffic = traffic.for_caller(caller.key)
         if pinned:
             release = _pinned(traffic, pinned)
         else:

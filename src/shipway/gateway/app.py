@@ -28,10 +28,11 @@ from shipway.gateway.lane import Lane
 from shipway.gateway.lane_route import LaneTools
 from shipway.gateway.lane_routes import LaneRoutes
 from shipway.gateway.model import GatewaySettings
-from shipway.gateway.model_api import ModelApi
+from shipway.gateway.model_api import Beside, ModelApi
 from shipway.gateway.ofrep import PREFIX as FLAGS_PREFIX
 from shipway.gateway.ofrep import FlagDesk
 from shipway.gateway.pages import MODELS, Pages
+from shipway.gateway.places import Places
 from shipway.gateway.ports import (
     DirectEngines,
     EngineClient,
@@ -46,6 +47,8 @@ from shipway.gateway.record_desk import RecordDesk
 from shipway.gateway.replies import RefusedError, Reply, error_reply, refusal_of
 from shipway.gateway.response_desk import PREFIX as RESPONSES
 from shipway.gateway.response_desk import ResponseDesk
+from shipway.gateway.sampled_lane import SampledLaneRoutes
+from shipway.gateway.sampling import AnswerSampler
 from shipway.gateway.serving import Serving
 from shipway.gateway.shadow_desk import ShadowDesk, ShadowSettings
 from shipway.gateway.status import StatusPages
@@ -85,6 +88,7 @@ class GatewayParts:
     kept: Kept = field(default_factory=Kept)
     shadow: ShadowSettings | None = None
     feedback: FeedbackDesk | None = None
+    sampler: AnswerSampler | None = None
     tracer: Tracer | None = None
 
 
@@ -129,7 +133,7 @@ class Gateway:
             kept.desk(parts.records, settings),
             parts.records,
             settings,
-            self.shadow,
+            Beside(self.shadow, parts.sampler),
         )
         if before is not None:
             self._admission.inherit(before[0])
@@ -162,14 +166,15 @@ class Gateway:
         return self._admission.places.at_work
 
     @property
-    def waiting(self) -> int:
-        """Return how many requests wait for a place at work."""
-        return self._admission.places.waiting
+    def places(self) -> Places:
+        """Return the places at work: they know who waits for one, and who for a route that is parked."""
+        return self._admission.places
 
     @property
     def beside(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         """Return what has to run beside the server."""
-        return () if self.shadow is None else (self.shadow.run,)
+        found = (self.shadow, self._parts.sampler)
+        return tuple(part.run for part in found if part is not None)
 
     def _shadow_desk(self) -> ShadowDesk | None:
         """Return what serves shadow copies, with breakers of its own; the server runs its `run` beside itself."""
@@ -343,5 +348,8 @@ class Gateway:
             publish=self._tell,
             ended=self._cut_short,
         )
-        routes = LaneRoutes(self._serving, admission, calls, self._api.dispatch, parts.engines, kept=parts.kept)
+        kind = LaneRoutes if parts.sampler is None else SampledLaneRoutes
+        routes = kind(self._serving, admission, calls, self._api.dispatch, parts.engines, kept=parts.kept)
+        if parts.sampler is not None and isinstance(routes, SampledLaneRoutes):
+            routes.sampler = parts.sampler
         return Lane(tools, routes, parts.tracer)

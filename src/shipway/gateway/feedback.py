@@ -4,6 +4,7 @@ Nothing of it is on the way of a model request.
 """
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,8 @@ from shipway.core.canonical import digest_json
 from shipway.core.clock import Clock
 from shipway.core.errors import ConflictError
 from shipway.core.ids import ulid
-from shipway.core.ports import DocumentStore
+from shipway.core.observation import THUMBS, Observation, about
+from shipway.core.ports import DocumentStore, ObservationStore
 from shipway.core.record import ServedRequest
 from shipway.gateway.replies import RefusedError
 from shipway.telemetry.masking import mask_text
@@ -34,6 +36,7 @@ _BEST = 5
 _MIDDLE = 3
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LABEL = re.compile(r"[\w.:/ -]{1,64}")
+_MARK_BYTES = 8
 _COMPLETION_PREFIX = "chatcmpl-"
 # A record reaches the store some ten milliseconds after its answer; a fast client must not be told that it is unknown.
 _WAITS_S = (0.05, 0.1, 0.2, 0.4)
@@ -88,7 +91,7 @@ class RecordLookup(Protocol):
 
 
 class FeedbackDesk:
-    """Takes feedback."""
+    """Takes feedback; what rates an answer is told to `observations` too."""
 
     def __init__(
         self,
@@ -96,12 +99,14 @@ class FeedbackDesk:
         documents: DocumentStore,
         clock: Clock,
         *,
+        observations: ObservationStore | None = None,
         count: CountRating | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._records = records
         self._documents = documents
         self._clock = clock
+        self._observations = observations
         self._count = count
         self._sleep = sleep
 
@@ -134,6 +139,9 @@ class FeedbackDesk:
             "rollout": record.rollout,
         }
         received = await self._stored(own, row)
+        # Repeated feedback too: the worker may have died between the two, and the same twice is stored once.
+        if self._observations is not None and own.verdict != "neutral":
+            await self._observations.append([thumbs_of(own, record, row["at_s"])])
         # Words alone rate nothing.
         rated = own.thumbs is not None or own.rating is not None
         if self._count is not None and rated and not received.repeated:
@@ -171,6 +179,13 @@ class FeedbackDesk:
             message = f"the feedback id {own.id!r} was used for something else; send a new id"
             raise RefusedError(409, message, code="feedback_id_used", param="id") from None
         return Received(own.id, own.request_id, repeated=False)
+
+
+def thumbs_of(given: Feedback, record: ServedRequest, at_s: float) -> Observation:
+    """Return what feedback says of an answer without any of its words; its id is the client's, so it is hashed."""
+    mark = hashlib.blake2b(given.id.encode(), digest_size=_MARK_BYTES).hexdigest()
+    details = {} if given.rating is None else {"rating": given.rating}
+    return about(record, THUMBS, float(given.verdict == "up"), at_s=at_s, mark=mark, details=details)
 
 
 def feedback_of(body: Mapping[str, Any]) -> Feedback:

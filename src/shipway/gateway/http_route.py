@@ -96,7 +96,6 @@ class HttpProxy:
             patience.for_client()
             await exchange.write(data)
             patience.heard()
-            patience.for_engine()
         account.commit(response.status, self._records)
         exchange.finish()
 

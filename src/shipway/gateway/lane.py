@@ -153,7 +153,7 @@ class Lane:
         if self._tracer is not None:
             flight.trace = self._trace(self._tracer, flight, path)
             if flight.trace is not None:
-                onward = "".join(f"{name}: {value}\r\n" for name, value in flight.trace.headers()).encode()
+                onward = "".join([f"{name}: {value}\r\n" for name, value in flight.trace.headers()]).encode()
         tools.places.take()
         arm.loaded.enter()
         tools.count_request()

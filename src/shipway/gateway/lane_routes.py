@@ -1,7 +1,8 @@
 """Which routes have a short way, for whom, and over which engine; `gateway.lane` asks for each request.
 
 A route has none while anything is in force for it that takes more than one engine's answer: a switch, a cache, a
-memory, a shadow, replicas, an escalation, a prompt chosen by rule, a breaker that is not closed.
+memory, a shadow, replicas, an escalation, a prompt chosen by rule, a breaker that is not closed - or while it is parked
+or divides the callers of some segments alone.
 """
 
 import sys
@@ -121,7 +122,7 @@ class LaneRoutes:
         traffic = state.routes[name]
         if INVOKE not in caller.key.roles or not caller.may_use(traffic.route):
             return None
-        if traffic.shadow is not None or self._dispatch.may_hedge or self._kept.concerns(name):
+        if not traffic.is_plain or self._dispatch.may_hedge or self._kept.concerns(name):
             return None
         quotas = self._quotas
         if quotas is None:

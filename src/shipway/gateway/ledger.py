@@ -10,6 +10,7 @@ back what a killed worker held. Every amount is a whole number below 2**53, so t
 # ruff: noqa: FURB136 - `min` and `max` take three times as long as a condition, on the path of every request
 
 import hashlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -126,8 +127,8 @@ class Ledger:
         seed: Callable[[str], tuple[int, int, int] | None] = lambda _name: None,
     ) -> None:
         self._storage = storage
-        self._cells = storage.cells
-        self._tags = storage.tags
+        self._cells: Cells = storage.cells
+        self._tags: Tags = storage.tags
         self._slots = storage.slots
         self._lock = storage.lock
         self._unlock = storage.unlock
@@ -136,6 +137,10 @@ class Ledger:
         self._on_alert = on_alert
         self._seed = seed
         self._budgets: dict[str, tuple[Bucket, int]] = {}
+
+    def close(self) -> None:
+        """Let go of the cells; who asks afterwards gets an `IndexError`."""
+        self._cells, self._tags = array("d"), array("Q")
 
     # On the path of every request.
 

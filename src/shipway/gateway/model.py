@@ -137,6 +137,7 @@ class GatewaySettings:
     breaker_open_s: float = 10.0
     max_active: int = 64
     max_queued: int = 128
+    park_s: float = 60.0
     metrics_public: bool = False
     question_hash_key: bytes = b""
     keep_question: bool = False

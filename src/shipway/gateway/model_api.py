@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from shipway.gateway.accounting import Account
@@ -16,11 +17,20 @@ from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
 from shipway.gateway.relay import ChatRelay, reply_text
 from shipway.gateway.replies import RefusedError, json_reply
 from shipway.gateway.routed import Dispatch
+from shipway.gateway.sampling import AnswerSampler, ServeCall
 from shipway.gateway.shadow_desk import ShadowDesk
 from shipway.gateway.validate import Endpoint, ModelCall, json_object, model_call, text_field
 
 _OK = 200
 _SWITCHING = 101
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What looks at requests beside those who wait for an answer; None for what nobody asked for."""
+
+    shadow: ShadowDesk | None = None
+    sampler: AnswerSampler | None = None
 
 
 class ModelApi:
@@ -33,14 +43,15 @@ class ModelApi:
         desk: AnswerDesk,
         records: RecordSink,
         settings: GatewaySettings,
-        shadow: ShadowDesk | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._admission = admission
         self.dispatch = Dispatch(relay, records, settings)
         self._desk = desk
         self._records = records
         self._settings = settings
-        self._shadow = shadow
+        self._shadow = beside.shadow if beside else None
+        self._sampler = beside.sampler if beside else None
 
     def inherit(self, before: "ModelApi") -> None:
         """Go on with what the one that this replaces knows of its engines."""
@@ -51,10 +62,13 @@ class ModelApi:
         caller = self._admission.invoker(exchange, account)
         call = model_call(endpoint, await self._body(exchange))
         with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
+            serve: ServeCall = self._serve
+            if self._sampler is not None and self._sampler.takes(call.route, endpoint, _conversation(account)):
+                serve = self._sampler.around(serve)
             if self._shadow is None or admitted.traffic.shadow is None:
-                await self._serve(exchange, account, call, admitted)
+                await serve(exchange, account, call, admitted)
                 return
-            await self._shadow.beside(exchange, account, call, admitted, self._serve)
+            await self._shadow.beside(exchange, account, call, admitted, serve)
 
     async def resume(self, exchange: Exchange, account: Account, flight: Flight) -> None:
         """Serve a request that was begun on the short way."""
@@ -182,6 +196,10 @@ def _generation(body: dict[str, Any]) -> ModelCall:
         messages = [{"role": "user", "content": text_field(body, "prompt")}]
     rest = {name: value for name, value in body.items() if name not in {"route", "prompt", "stream", "stream_options"}}
     return model_call(Endpoint.CHAT, {**rest, "model": text_field(body, "route"), "messages": messages})
+
+
+def _conversation(account: Account) -> str:
+    return account.conversation.id if account.conversation is not None else account.id
 
 
 def _service_route(route: str) -> RefusedError:

@@ -9,7 +9,8 @@ from shipway.gateway.replies import RefusedError, retry_after
 class Places:
     """At most `active` requests at work and `queued` waiting, first come first served.
 
-    `at_work` and `waiting` count them, for the metrics.
+    `at_work` and `waiting` count them, for the metrics. Requests of parked routes (`gateway.parking`) have no place at
+    work, but `parked` of the places in the line.
     """
 
     def __init__(self, *, active: int, queued: int) -> None:
@@ -17,6 +18,7 @@ class Places:
         self._queued = queued
         self._line: deque[asyncio.Future[None]] = deque()
         self.at_work = 0
+        self.parked = 0
 
     @property
     def waiting(self) -> int:
@@ -44,14 +46,23 @@ class Places:
             return True
         return False
 
-    async def wait(self, wait_s: float) -> None:
-        """Wait for a place and take it.
+    def require_line(self) -> None:
+        """Refuse one more to wait when nobody else may.
 
         Raises:
-            RefusedError: 503 when the queue is full or the wait was longer than `wait_s`.
+            RefusedError: 503, the line is full.
         """
-        if len(self._line) >= self._queued:
+        if len(self._line) + self.parked >= self._queued:
             raise _overloaded()
+
+    async def wait(self, wait_s: float, *, has_waited: bool = False) -> None:
+        """Wait for a place and take it; who `has_waited` for something else had a place in the line already.
+
+        Raises:
+            RefusedError: 503 when the line is full or the wait was longer than `wait_s`.
+        """
+        if not has_waited:
+            self.require_line()
         turn = asyncio.get_running_loop().create_future()
         self._line.append(turn)
         try:

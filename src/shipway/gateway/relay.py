@@ -78,7 +78,6 @@ class Passing:
             if not before:
                 self._account.first_token()
             self._patience.heard()
-            self._patience.for_engine()
         reads = True
         if forward:
             if not exchange.started:
@@ -306,9 +305,14 @@ class Splice:
         `raw` must be written as the encoder writes: else the key could be spelled in another way, and what looks like
         it stand somewhere else.
         """
-        if raw.count(self.route) != 1 or None in body.values() or not _UNSPLICED.isdisjoint(body):
+        at = raw.find(self.route)
+        behind = at + len(self.route)
+        # What stands first is the body's own key; elsewhere there must be no second one.
+        if at < 1 or (at > 1 and raw.find(self.route, behind) >= 0):
             return None
-        spliced = raw.replace(self.route, self.model)
+        if None in body.values() or not _UNSPLICED.isdisjoint(body):
+            return None
+        spliced = b"".join((raw[:at], self.model, raw[behind:]))
         for name, setting in self.defaults:
             if name not in body:
                 spliced = b"{%b,%b" % (setting, spliced[1:])
@@ -385,9 +389,9 @@ async def refuse_errors(response: EngineResponse, account: Account) -> None:
     if status in _NOT_THE_CALLERS:
         message = f"the engine refused the gateway's own credentials ({status}); tell the operator"
         raise RefusedError(502, message, code=f"upstream_{status}")
-    if status != 429:  # noqa: PLR2004
-        # Both arms send the same share of bad requests, so a release that makes more of them is worse.
-        account.note(events.ERROR)
+    # Both arms send the same share of bad requests and share a provider's bad hours: a release with more of them, or
+    # whose own engine has no room for its users, is worse.
+    account.note(events.ERROR)
     try:
         told = _told(await response.whole(_ERROR_BODY_BYTES))
     except RefusedError:

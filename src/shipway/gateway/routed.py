@@ -19,6 +19,7 @@ from shipway.gateway.admission import Admitted
 from shipway.gateway.exchange import Exchange
 from shipway.gateway.hedging import Hedge, can_be_hedged
 from shipway.gateway.model import GatewaySettings
+from shipway.gateway.patience import TIMEOUT_HEADER, asked_timeout_s
 from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
 from shipway.gateway.relay import ChatRelay
 from shipway.gateway.replay import streamed, with_logprobs, without_logprobs
@@ -36,7 +37,6 @@ MODEL_FALLBACK = "model_fallback"
 ESCALATED = "escalated"
 """The small model's answer was too uncertain; a larger one gave the answer instead."""
 MODEL_HEADER = "x-shipway-model"
-TIMEOUT_HEADER = "x-request-timeout-ms"
 
 _OK = 200
 _TOO_MANY = 429
@@ -44,7 +44,6 @@ _BUSY = "upstream_503"
 _SERVER_ERROR = 500
 _CHARS_PER_TOKEN = 4
 _REPLICAS_ASKED = 3
-_LONGEST_TIMEOUT_DIGITS = 8
 _COOL_WITHOUT_WORD_S = 1.0
 _COOL_AT_MOST_S = 300.0
 
@@ -159,18 +158,9 @@ class Dispatch:
 
     def _bound(self, exchange: Exchange, account: Account) -> None:
         """Take the caller's own deadline, when it sent one."""
-        given = exchange.headers.get(TIMEOUT_HEADER)
-        if given is None:
-            return
-        if (
-            not given.isascii()
-            or not given.isdigit()
-            or not 0 < len(given) <= _LONGEST_TIMEOUT_DIGITS
-            or not int(given)
-        ):
-            message = f"{TIMEOUT_HEADER} must be a whole number of milliseconds from 1"
-            raise RefusedError(400, message, param=TIMEOUT_HEADER)
-        account.ends_s = account.started_s + int(given) / 1000
+        asked_s = asked_timeout_s(exchange.headers.get(TIMEOUT_HEADER))
+        if asked_s is not None:
+            account.ends_s = account.started_s - account.parked_s + asked_s
 
     def _decided(
         self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted, plan: RoutePlan | None

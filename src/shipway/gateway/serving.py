@@ -14,6 +14,7 @@ from shipway.core.ids import ReleaseId
 from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.gateway.auth import KeyRing
 from shipway.gateway.flags import FlagSet, compile_flags
+from shipway.gateway.parking import ParkingLot
 from shipway.gateway.ports import EventNote, ReleaseRuntime
 from shipway.gateway.switchboard import SwitchBoard
 
@@ -37,6 +38,11 @@ class LoadedRelease:
         self._users -= 1
         if self._last_one is not None and not self._users:
             self._last_one.set()
+
+    @property
+    def in_use(self) -> bool:
+        """Tell whether a request uses it."""
+        return self._users > 0
 
     async def left(self) -> None:
         """Wait until nobody uses it any more."""
@@ -75,7 +81,8 @@ class Applied:
 class Serving:
     """The holder of the present state.
 
-    `draining` once the worker is told to stop; `unwritten` while the store has no snapshot at all.
+    `draining` once the worker is told to stop; `unwritten` while the store has no snapshot at all; in `parking` the
+    requests of parked routes wait.
     """
 
     def __init__(self, note: EventNote) -> None:
@@ -83,10 +90,20 @@ class Serving:
         self.draining = False
         self.store_reachable = False
         self.unwritten = False
+        self.parking = ParkingLot()
         self._note = note
         self._closing: set[asyncio.Task[None]] = set()
         self._told: Snapshot | None = None
         self._compiled: tuple[FlagSet, Mapping[str, Any]] = (_NO_FLAGS, {})
+
+    @property
+    def finishes_parked(self) -> bool:
+        """Tell whether a request is under way that a route took before it was parked."""
+        current = self.current
+        return current is not None and any(
+            route.parked and route.stable in current.releases and current.releases[route.stable].in_use
+            for route in current.routes.values()
+        )
 
     def apply(self, snapshot: Snapshot, releases: Mapping[ReleaseId, LoadedRelease], *, silent: bool) -> None:
         """Swap to a snapshot whose stable releases are all loaded, and let go of those it no longer names.
@@ -106,6 +123,7 @@ class Serving:
             board=_board(told),
             flags=self._flags(told),
         )
+        self.parking.look_again()
         for release, loaded in before.items():
             if release not in releases:
                 self.retire(loaded)
@@ -115,6 +133,7 @@ class Serving:
         if self.current is not None:
             told = self._newest(snapshot)
             self.current = replace(self.current, board=_board(told), flags=self._flags(told))
+            self.parking.look_again()
 
     def reequip(self, releases: Mapping[ReleaseId, LoadedRelease]) -> list[LoadedRelease]:
         """Serve the same snapshot with releases that were loaded anew; returns those that end with their last request.

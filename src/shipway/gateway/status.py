@@ -1,5 +1,6 @@
 """What the gateway says about itself: health, readiness, metrics, version, models."""
 
+from dataclasses import asdict
 from typing import Any
 
 from shipway import __version__
@@ -139,6 +140,8 @@ def _described(traffic: RouteTraffic, state: Applied) -> dict[str, Any]:
         "stable": release(traffic.stable),
         "candidate": release(traffic.candidate),
         "candidate_weight": traffic.candidate_weight,
+        "segments": [asdict(segment) for segment in traffic.segments],
+        "parked": traffic.parked,
     }
 
 

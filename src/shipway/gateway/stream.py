@@ -37,6 +37,8 @@ DONE_EVENT = b"data: [DONE]\n\n"
 class EventSplitter:
     """Cuts a byte stream into events; joined, they are the stream again."""
 
+    __slots__ = ("_buffer", "_searched")
+
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
@@ -73,14 +75,19 @@ class ChatStream:
     """Follows an OpenAI stream while it is passed on.
 
     `done` after `[DONE]`, which `last_words` says in its turn; `failed` when the engine itself sent an error event;
-    `usage` as the engine told it, else an estimate of one token for each event.
+    `data_events` counts the events with data; `usage` as the engine told it, else an estimate of one token for each.
     """
+
+    __slots__ = (
+        "_before", "_behind", "_behind_bytes", "_error", "_keep_usage", "_misses", "_splitter", "_start", "_usage",
+        "data_events", "done", "failed", "last_words",
+    )  # fmt: skip
 
     def __init__(self, *, keep_usage: bool) -> None:
         self._splitter = EventSplitter()
         self._keep_usage = keep_usage
         self._usage: Usage | None = None
-        self._data_events = 0
+        self.data_events = 0
         self._before: bytes | None = None
         self._behind = b""
         self._start = self._behind_bytes = 0
@@ -94,12 +101,12 @@ class ChatStream:
         """Return the bytes that may go to the client now; `[DONE]` is held back, it is the caller's last word."""
         before = self._before
         if before is not None and data.startswith(before) and data.endswith(self._behind) and self._is_plain(data):
-            self._data_events += 1
+            self.data_events += 1
             return data
-        if self._data_events and self._is_one_token(data):
+        if self.data_events and self._is_one_token(data):
             if _read(data[6:]) is _BROKEN:
                 return self._fail(EngineGarbledError())
-            self._data_events += 1
+            self.data_events += 1
             if self._misses < _MOST_MISSES:
                 self._learn(data)
             return data
@@ -166,17 +173,12 @@ class ChatStream:
     @property
     def has_data(self) -> bool:
         """Return whether an event with data has come (a comment is no sign of life)."""
-        return self._data_events > 0
-
-    @property
-    def data_events(self) -> int:
-        """Return how many events with data have come."""
-        return self._data_events
+        return self.data_events > 0
 
     @property
     def usage(self) -> Usage:
         """Return the tokens so far."""
-        return self._usage or Usage(output=self._data_events, estimated=True)
+        return self._usage or Usage(output=self.data_events, estimated=True)
 
     def _kept(self, event: bytes) -> bytes:
         payload = _payload(event)
@@ -193,15 +195,15 @@ class ChatStream:
         usage = usage_of(told) if isinstance(told, dict) and b'"usage"' in payload else None
         if usage is None:
             # Azure begins with what its filter says of the prompt: an event without a choice is no token.
-            if self._data_events or _NO_CHOICE not in payload:
-                self._data_events += 1
+            if self.data_events or _NO_CHOICE not in payload:
+                self.data_events += 1
             return event
         self._usage = usage
         return self._usage_event(event, told)
 
     def _usage_event(self, event: bytes, told: dict[str, Any]) -> bytes:
         if told.get("choices"):
-            self._data_events += 1
+            self.data_events += 1
         if self._keep_usage:
             return event
         if not told.get("choices"):

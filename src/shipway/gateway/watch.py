@@ -52,7 +52,7 @@ class SnapshotWatcher:
         self._beat: int | None = None
         self._beat_at_s = clock.monotonic_s()
         self._reported_at_s: float | None = None
-        self._reported: tuple[int, int, bool] | None = None
+        self._reported: tuple[int, int, bool, bool] | None = None
 
     def in_traffic(self) -> AbstractSet[ReleaseId]:
         """Return the releases that serve now."""
@@ -169,13 +169,15 @@ class SnapshotWatcher:
         current = self._serving.current
         snapshot = current.snapshot if current else None
         now_s = self._clock.monotonic_s()
-        state = (*self._obeyed, bool(current and current.dead_man_tripped))
+        state = (*self._obeyed, bool(current and current.dead_man_tripped), self._serving.finishes_parked)
         due = self._reported_at_s is None or now_s - self._reported_at_s >= self._settings.report_interval_s
         environment = snapshot.environment if snapshot else (self._target.environment if self._target else "")
         if not environment or (state == self._reported and not due):
             return
-        version, epoch, tripped = state
-        report = WorkerState(self._worker, environment, version, epoch, self._clock.now_s(), dead_man_tripped=tripped)
+        version, epoch, tripped, busy = state
+        report = WorkerState(
+            self._worker, environment, version, epoch, self._clock.now_s(), dead_man_tripped=tripped, busy=busy
+        )
         try:
             async with asyncio.timeout(self._settings.store_timeout_s):
                 await self._reporter.report(report)

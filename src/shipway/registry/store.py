@@ -57,7 +57,13 @@ class ReleaseRegistry:
             return _verified(Release.from_dict(exact[0]))
         wanted = name if name.startswith("rel_") else f"rel_{name}"
         found = await self.documents.list("release", prefix=wanted)
-        if not found or len(wanted) < len("rel_") + _LEAST_PREFIX:
+        written = len(wanted) - len("rel_")
+        if found and 0 < written < _LEAST_PREFIX:
+            raise NotFoundError(
+                f"release {name!r}: of an id, at least {_LEAST_PREFIX} characters after rel_ are needed",
+                hint="write more of it; `shipway release list` shows the ids",
+            )
+        if not found or not written:
             raise NotFoundError(f"no release {name!r}", hint="`shipway release list` shows the ids")
         if len(found) > 1:
             ids = ", ".join(key for key, _, _ in found)

@@ -1,11 +1,13 @@
 """What a controller can do to a rollout: `decide` returns these values and `controller` runs them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shipway.core.ids import ReleaseId
 from shipway.core.ports import WorkerState
 from shipway.core.snapshot import Snapshot
 from shipway.core.verdicts import Verdict
+from shipway.rollouts.checks import CheckResult
 from shipway.rollouts.model import CONTROLLER, Code, Division
 
 
@@ -15,7 +17,7 @@ class Observed:
 
     `workers` are those that may still serve the candidate: silent for less than the dead man's time.
     `candidate_problem` says why one of them cannot load it. `in_use` holds the releases that other rollouts of the
-    environment need.
+    environment need. `checks` are the results of the checks that the rollout wants now; one that runs has none.
     """
 
     snapshot: Snapshot
@@ -25,6 +27,8 @@ class Observed:
     candidate_healthy: bool = True
     candidate_problem: str = ""
     in_use: frozenset[ReleaseId] = frozenset()
+    stable_healthy: bool = True
+    checks: Mapping[str, CheckResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,32 @@ class StopServices:
 
 @dataclass(frozen=True, slots=True)
 class SetWeights:
-    """Put a division into the snapshot; None withdraws the candidate."""
+    """Put a division into the snapshot; None withdraws the candidate, `parked` while stable is not back yet."""
 
     division: Division | None
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Intend that the requests of the routes wait, because stable has to make room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Displace:
+    """Stop stable, whose requests wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Start stable again before anything is assigned to it; what made it give way is stopped first."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteHealth:
+    """Remember that the candidate has become unhealthy while it has users, or healthy again."""
+
+    healthy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +160,14 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """Let the step that waits for a person begin."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReturnFromDeadMan:
     """Workers dropped the candidate while control was silent: put the last confirmed step in force again."""
 
@@ -144,6 +179,14 @@ class Ignore:
     """Drop a command that means nothing now."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndWatch:
+    """Watch the promoted release no longer; with a `proposal` somebody should look at it, and perhaps go back."""
+
+    reason: str
+    proposal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +203,12 @@ Action = (
     | StartServices
     | StopServices
     | SetWeights
+    | Park
+    | Displace
+    | Restore
+    | NoteHealth
+    | Approve
+    | EndWatch
     | Confirm
     | Advance
     | RollBack

@@ -5,9 +5,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from shipway.core.verdicts import Verdict
-from shipway.rollouts.evidence import ArmCounts, CanaryEvidence, Stratum
+from shipway.rollouts.evidence import CanaryEvidence, Stratum
+from shipway.rollouts.metrics import PAIRS, MetricReading
 from shipway.rollouts.model import Code
+from shipway.rollouts.objections import Finding, objection
 from shipway.rollouts.plan import Plan, bad_needed, harmless_needed, proves_no_harm
+from shipway.rollouts.readings import metric_readings
+from shipway.rollouts.rules import RuleReading, read_rules
+from shipway.stats.betting import PairState, pair_e_no_harm
 from shipway.stats.harmless import e_value_harmless
 from shipway.stats.sample_ratio import sample_ratio_e_value
 from shipway.stats.sequential import e_value_harm, e_value_no_harm
@@ -20,9 +25,10 @@ _TINY = 1e-300
 class Judgement:
     """What the evidence says about a step, and how far it is from saying more.
 
-    The e-values are compared with 1/alpha of the plan. `no_harm_e` is the evidence for promotion; `harmless_e` is its
-    absolute half, 0 when the plan has none or it may not be used. `events_seen` and `events_needed` are bad
-    conversations of both arms; `eta_s` is None while their rate is not known.
+    The weighted mean of the `readings` is compared with 1/alpha of the plan. `no_harm_e` is the evidence for promotion;
+    `harmless_e` is its absolute half, 0 when the plan has none or it may not be used. `events_seen` and `events_needed`
+    are bad conversations of both arms; `eta_s` is None while their rate is not known. `readings` are the metrics,
+    `rules` what the fixed rules say, also of what is not judged and why.
     """
 
     verdict: Verdict
@@ -35,6 +41,8 @@ class Judgement:
     events_seen: int = 0
     events_needed: int | None = None
     eta_s: float | None = None
+    readings: tuple[MetricReading, ...] = ()
+    rules: tuple[RuleReading, ...] = ()
 
 
 def judge(
@@ -43,12 +51,21 @@ def judge(
     step: int,
     *,
     elapsed_s: float,
+    now_s: float | None = None,
     acknowledged: Collection[Code] = (),
 ) -> Judgement:
-    """Judge a step that has been in force for `elapsed_s`; pauses that a user has `acknowledged` are not repeated."""
+    """Judge a step that has been in force for `elapsed_s`; pauses that a user has `acknowledged` are not repeated.
+
+    The rules look back from `now_s`, or from the newest record.
+    """
     if step < 0:
         return Judgement(Verdict.NO_DATA, Code.NO_DATA, ("no step is in force yet",))
-    found = _objection(evidence, plan, step, acknowledged) or _sufficiency(evidence, plan, step, elapsed_s)
+    newest_s = evidence.outcomes.newest_s if now_s is None else now_s
+    metrics = metric_readings(evidence, plan)
+    rules = read_rules(plan.rules, evidence.windows, baseline=evidence.baseline, now_s=newest_s)
+    at_step = _seen(evidence, plan, step)
+    found = objection(evidence, plan, at_step, readings=(metrics, rules), acknowledged=acknowledged)
+    found = found or _sufficiency(evidence, plan, step, elapsed_s)
     needed, eta_s = _outlook(evidence, plan, step, elapsed_s)
     return Judgement(
         *found,
@@ -59,6 +76,8 @@ def judge(
         events_seen=evidence.process.candidate_events + evidence.process.stable_events,
         events_needed=needed,
         eta_s=eta_s,
+        readings=metrics,
+        rules=rules,
     )
 
 
@@ -83,51 +102,59 @@ def harmless_e_value(evidence: CanaryEvidence, plan: Plan) -> float:
     return e_value_harmless(good=outcomes.good, bad=outcomes.bad, limit=plan.harmless_rate)
 
 
-def _objection(
-    evidence: CanaryEvidence, plan: Plan, step: int, acknowledged: Collection[Code]
-) -> tuple[Verdict, Code, tuple[str, ...]] | None:
-    """Return what speaks against going on; a user's resume silences pauses, never a FAIL."""
-    harm_e = e_value_harm(evidence.process)
-    if harm_e >= 1.0 / plan.alpha:
-        return Verdict.FAIL, Code.HARM, (_harm_reason(evidence, plan, harm_e),)
-    broken = _guardrail(evidence.stratum(plan.steps[step].weight), plan)
-    if broken is not None and (broken[0] is Verdict.FAIL or broken[1] not in acknowledged):
-        return broken
-    sample_ratio_e = sample_ratio_e_value(evidence.sample_ratio)
-    if sample_ratio_e >= 1.0 / plan.sample_ratio_alpha and Code.SAMPLE_RATIO not in acknowledged:
-        return Verdict.INCONCLUSIVE, Code.SAMPLE_RATIO, (_sample_ratio_reason(evidence, sample_ratio_e),)
-    return None
-
-
-def _sufficiency(
-    evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float
-) -> tuple[Verdict, Code, tuple[str, ...]]:
+def _sufficiency(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) -> Finding:
     """Return whether a step to which nothing objects has seen enough."""
-    stratum = evidence.stratum(plan.steps[step].weight)
-    if stratum.conversations == 0:
+    if plan.steps[step].shadow and plan.steps[step].weights() == {0.0}:
+        return _pairs_suffice(evidence, plan, step, elapsed_s)
+    stratum = _seen(evidence, plan, step)
+    needs_users = plan.steps[step].traffic and plan.steps[step].weights() != {0.0}
+    if needs_users and stratum.conversations == 0:
         return Verdict.NO_DATA, Code.NO_DATA, (f"no conversation at {stratum.weight:.0%} yet",)
     missing = _missing(stratum, plan, step, elapsed_s, promotion_e_value(evidence, plan))
     if missing:
         return Verdict.INCONCLUSIVE, Code.WAITING, tuple(missing)
     reason = f"{stratum.conversations} conversations at {stratum.weight:.0%} are enough and show no harm"
+    if not needs_users:
+        reason = f"{elapsed_s:.0f} s at {stratum.weight:.0%} show no harm ({stratum.conversations} conversations)"
     return Verdict.PASS, Code.ENOUGH, (reason,)
 
 
-def _guardrail(stratum: Stratum, plan: Plan) -> tuple[Verdict, Code, tuple[str, ...]] | None:
-    limit = plan.guardrails.max_error_rate
-    if not _fails(stratum.candidate, plan):
-        return None
-    candidate = f"{stratum.candidate.failures} of {stratum.candidate.requests} candidate requests failed"
-    stable = f"stable: {stratum.stable.failures} of {stratum.stable.requests}"
-    if _fails(stratum.stable, plan):
-        reason = f"{candidate}, and {stable}: both arms are over {limit:.0%}, so the cause is hardly the candidate"
-        return Verdict.INCONCLUSIVE, Code.BOTH_ARMS_FAIL, (reason,)
-    return Verdict.FAIL, Code.GUARDRAIL, (f"{candidate}, over the limit of {limit:.0%} ({stable})",)
+def _pairs_suffice(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) -> Finding:
+    """Return whether a step in which the candidate answers copies alone has seen enough of them."""
+    wanted = plan.steps[step]
+    sums = [(metric.name, evidence.sums(metric.name).pairs) for metric in plan.metrics if metric.kind == PAIRS]
+    found = [(name, state) for name, state in sums if state is not None]
+    if not found:
+        return Verdict.NO_DATA, Code.NO_DATA, ("no copied request has been compared yet",)
+    missing = []
+    pairs = max(state.count for _, state in found)
+    if pairs < wanted.min_pairs:
+        missing.append(f"{pairs} of {wanted.min_pairs} pairs")
+    if elapsed_s < wanted.min_bake_s:
+        missing.append(f"{elapsed_s:.0f} of {wanted.min_bake_s:g} s")
+    if wanted.prove is not False:
+        missing += [_unproven(name, state, plan) for name, state in found if not _proven(state, plan)]
+    if missing:
+        return Verdict.INCONCLUSIVE, Code.WAITING, tuple(missing)
+    told = ", ".join(f"{name} {state.mean:+.3f}" for name, state in found)
+    return Verdict.PASS, Code.ENOUGH, (f"{pairs} pairs are enough and show no harm (mean differences: {told})",)
 
 
-def _fails(arm: ArmCounts, plan: Plan) -> bool:
-    enough = arm.requests >= plan.guardrails.min_samples
-    return enough and arm.failures > plan.guardrails.max_error_rate * arm.requests
+def _proven(state: PairState, plan: Plan) -> bool:
+    return pair_e_no_harm(state) >= 1.0 / plan.promote_alpha
+
+
+def _unproven(name: str, state: PairState, plan: Plan) -> str:
+    return (
+        f"{name}: evidence that the candidate is less than {state.margin:g} worse is {pair_e_no_harm(state):.3g} of"
+        f" {1.0 / plan.promote_alpha:.3g} after {state.count} pairs"
+    )
+
+
+def _seen(evidence: CanaryEvidence, plan: Plan, step: int) -> Stratum:
+    """Return what was seen at the weights that a step has on its routes."""
+    wanted = plan.steps[step]
+    return evidence.at(wanted.weight, wanted.weights())
 
 
 def _missing(stratum: Stratum, plan: Plan, step: int, elapsed_s: float, no_harm_e: float) -> list[str]:
@@ -135,7 +162,7 @@ def _missing(stratum: Stratum, plan: Plan, step: int, elapsed_s: float, no_harm_
     missing = []
     if stratum.conversations < wanted.min_conversations:
         missing.append(f"{stratum.conversations} of {wanted.min_conversations} conversations")
-    if stratum.candidate.conversations == 0:
+    if wanted.traffic and wanted.weights() != {0.0} and stratum.candidate.conversations == 0:
         missing.append("the candidate has not had a conversation")
     if elapsed_s < wanted.min_bake_s:
         missing.append(f"{elapsed_s:.0f} of {wanted.min_bake_s:g} s")
@@ -150,7 +177,7 @@ def _outlook(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) 
     needed = bad_needed(plan, step)
     if elapsed_s <= 0.0:
         return needed, None
-    stratum = evidence.stratum(plan.steps[step].weight)
+    stratum = _seen(evidence, plan, step)
     ways = []
     if stratum.bad:
         progress = math.log(max(promotion_e_value(evidence, plan), _TINY)) / -math.log(plan.promote_alpha)
@@ -160,20 +187,3 @@ def _outlook(evidence: CanaryEvidence, plan: Plan, step: int, elapsed_s: float) 
     if quiet is not None and stratum.candidate.conversations and harmless_e_value(evidence, plan):
         ways.append(max(0, quiet - seen) * elapsed_s / stratum.candidate.conversations)
     return needed, min(ways, default=None)
-
-
-def _harm_reason(evidence: CanaryEvidence, plan: Plan, harm_e: float) -> str:
-    total = evidence.total()
-    return (
-        f"harm e-value {harm_e:.3g} is at or over {1.0 / plan.alpha:.3g}: bad conversations"
-        f" {total.candidate.bad} of {total.candidate.conversations} on the candidate,"
-        f" {total.stable.bad} of {total.stable.conversations} on stable"
-    )
-
-
-def _sample_ratio_reason(evidence: CanaryEvidence, sample_ratio_e: float) -> str:
-    counts = evidence.sample_ratio
-    return (
-        f"{counts.candidates} conversations on the candidate and {counts.stable} on stable do not fit the weights"
-        f" (e-value {sample_ratio_e:.3g}): records may be lost or assignment broken; look before resuming"
-    )

@@ -17,22 +17,28 @@ from shipway.rollouts import desk
 from shipway.rollouts.actions import (
     Action,
     Complete,
+    Displace,
     FinishRollBack,
     Hold,
     Observed,
     Restamp,
+    Restore,
     SetWeights,
     StartServices,
     StopServices,
 )
 from shipway.rollouts.analysis import Judgement, judge
 from shipway.rollouts.decide import decide
-from shipway.rollouts.folding import fold
-from shipway.rollouts.model import Phase, Rollout
+from shipway.rollouts.entering import wanted_checks
+from shipway.rollouts.folding import fold, fold_observations
+from shipway.rollouts.measuring import measures_of
+from shipway.rollouts.model import Phase, Rollout, RolloutState
 from shipway.rollouts.outbox import flushed
 from shipway.rollouts.ports import Ports
+from shipway.rollouts.readings import combined_e
 from shipway.rollouts.traffic import divided, without_candidate
 from shipway.rollouts.transitions import transition
+from shipway.rollouts.watch import Watch, fold_watch
 from shipway.telemetry.logs import logger
 
 # More than any chain of actions that needs no answer from a worker; what is left comes with the next tick.
@@ -125,7 +131,10 @@ class RolloutController:
                 version = await self._save(rollout, version)
             seen = await self._with_new_records(rollout)
             observed = await self._observe(seen)
-            judgement = _judged(seen, observed.now_s)
+            judgement = judged(seen, observed.now_s)
+            if seen is not rollout:
+                seen = _with_point(seen, judgement, observed.now_s)
+            observed = await self._with_checks(seen, judgement, observed)
             action = decide(seen, judgement, observed)
             if isinstance(action, Hold):
                 if seen is not rollout:
@@ -172,18 +181,38 @@ class RolloutController:
         return await self._ports.documents.put(desk.KIND, rollout.id, rollout.to_dict(), expected_version=version)
 
     async def _with_new_records(self, rollout: Rollout) -> Rollout:
-        if rollout.settled:
+        if rollout.watch is not None:
+            rollout = await self._with_watch(rollout, rollout.watch)
+        if rollout.stopped or rollout.settled:
             return rollout
-        evidence = rollout.evidence
+        evidence, plan = rollout.evidence, rollout.plan
+        measures = measures_of(plan.metrics, plan.rules, evidence.baseline)
         for _ in range(_PAGES_PER_TICK):
             records = await self._ports.evidence.after(
                 evidence.cursor, environment=self._environment, rollout=rollout.id, limit=_PAGE
             )
             if records:
-                evidence = fold(evidence, records, rollout=rollout.id, bad_events=rollout.plan.events)
+                evidence = fold(evidence, records, rollout=rollout.id, bad_events=plan.events, measures=measures)
             if len(records) < _PAGE:
                 break
+        observed = await self._ports.observations.after(
+            evidence.observed, environment=self._environment, rollout=rollout.id, limit=_PAGE
+        )
+        if observed:
+            evidence = fold_observations(
+                evidence, observed, rollout=rollout.id, measures=measures, candidate=rollout.candidate
+            )
         return rollout if evidence is rollout.evidence else replace(rollout, evidence=evidence)
+
+    async def _with_watch(self, rollout: Rollout, watch: Watch) -> Rollout:
+        seen = watch
+        for _ in range(_PAGES_PER_TICK):
+            records = await self._ports.evidence.after(seen.cursor, environment=self._environment, limit=_PAGE)
+            if records:
+                seen = fold_watch(seen, records, release=rollout.candidate, bad_events=rollout.plan.events)
+            if len(records) < _PAGE:
+                break
+        return rollout if seen is watch else replace(rollout, watch=seen)
 
     async def _observe(self, rollout: Rollout) -> Observed:
         now_s = self._clock.now_s()
@@ -194,7 +223,16 @@ class RolloutController:
         healthy = rollout.finished or await self._ports.target.healthy(rollout.candidate)
         problem = await self._problem(rollout)
         in_use = await self._in_use(rollout.id) if rollout.finished else frozenset()
-        return Observed(snapshot, tuple(workers), self._epoch(), now_s, healthy, problem, in_use)
+        # Only who goes back must know whether there is something to go back to.
+        restored = rollout.state is not RolloutState.ROLLING_BACK or await self._ports.target.healthy(rollout.stable)
+        return Observed(snapshot, tuple(workers), self._epoch(), now_s, healthy, problem, in_use, restored)
+
+    async def _with_checks(self, rollout: Rollout, judgement: Judgement, observed: Observed) -> Observed:
+        wanted = wanted_checks(rollout, judgement, observed)
+        if not wanted:
+            return observed
+        results = {kind: await self._ports.checks.result(kind, rollout) for kind in wanted}
+        return replace(observed, checks={kind: found for kind, found in results.items() if found is not None})
 
     async def _problem(self, rollout: Rollout) -> str:
         """Return why the candidate cannot be loaded; a failure from before this rollout may have been mended."""
@@ -217,17 +255,14 @@ class RolloutController:
         match action:
             case Restamp():
                 await self._write(replace(observed.snapshot, epoch=epoch))
-            case SetWeights(None):
-                await ports.target.start(rollout.stable)
-                await self._write(without_candidate(replace(observed.snapshot, epoch=self._epoch()), rollout))
+            case SetWeights(None, parked):
+                await self._withdraw(rollout, observed, parked=parked)
             case SetWeights(division) if division is not None:
                 endpoints = {rollout.candidate: await ports.target.endpoints(rollout.candidate)}
                 stamped = replace(observed.snapshot, epoch=self._epoch())
                 await self._write(divided(stamped, rollout, division, endpoints))
-            case StartServices():
-                await ports.target.start(rollout.candidate)
-            case StopServices(release, needed=False):
-                await ports.target.stop(release)
+            case StartServices() | StopServices() | Displace() | Restore():
+                await self._serve(action, rollout, observed)
             case Complete():
                 await ports.labels.set(self._environment, rollout.candidate)
             case FinishRollBack() if rollout.times.promoting_s is not None:
@@ -235,16 +270,57 @@ class RolloutController:
             case _:
                 pass
 
+    async def _serve(
+        self, action: StartServices | StopServices | Displace | Restore, rollout: Rollout, observed: Observed
+    ) -> None:
+        """Start and stop what serves the releases."""
+        target = self._ports.target
+        match action:
+            case StartServices():
+                await target.start(rollout.candidate)
+            case StopServices(release, needed):
+                winner = rollout.stable if release == rollout.candidate else rollout.candidate
+                if winner in observed.snapshot.releases():
+                    # No store refuses the stop of a leader that slept before it; the last word is the newest leader's.
+                    await target.start(winner)
+                if not needed:
+                    await target.stop(release)
+            case Displace():
+                await target.stop(rollout.stable)
+            case Restore():
+                if rollout.times.displaced_s is not None:
+                    await target.stop(rollout.candidate)
+                await target.start(rollout.stable)
+
+    async def _withdraw(self, rollout: Rollout, observed: Observed, *, parked: bool) -> None:
+        """Put the snapshot without the candidate in force; stable is wanted before anybody is sent there."""
+        if not parked:
+            await self._ports.target.start(rollout.stable)
+        endpoints = await self._ports.target.endpoints(rollout.stable)
+        stamped = replace(observed.snapshot, epoch=self._epoch())
+        await self._write(without_candidate(stamped, rollout, endpoints, parked=parked))
+
     async def _write(self, snapshot: Snapshot) -> None:
         await self._ports.traffic.write(snapshot, expected_version=snapshot.version)
 
 
-def _judged(rollout: Rollout, now_s: float) -> Judgement:
+def judged(rollout: Rollout, now_s: float) -> Judgement:
+    """Judge the step that a rollout is at."""
     confirmed_s = rollout.times.step_s if rollout.phase is Phase.APPLIED else None
     return judge(
         rollout.evidence,
         rollout.plan,
         rollout.step,
         elapsed_s=0.0 if confirmed_s is None else now_s - confirmed_s,
+        now_s=now_s,
         acknowledged=rollout.acknowledged,
     )
+
+
+def _with_point(rollout: Rollout, judgement: Judgement, now_s: float) -> Rollout:
+    """Return the row with this look on its curve."""
+    if rollout.finished:
+        return rollout
+    harm_e = combined_e(judgement.readings) if judgement.readings else judgement.harm_e
+    curve = rollout.evidence.curve.with_point(now_s, harm_e, judgement.no_harm_e)
+    return replace(rollout, evidence=replace(rollout.evidence, curve=curve))

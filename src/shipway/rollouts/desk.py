@@ -12,8 +12,9 @@ from shipway.core.errors import ConflictError, NotFoundError, UsageError
 from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.ports import DocumentStore
 from shipway.rollouts.evidence import CanaryEvidence
-from shipway.rollouts.model import Command, CommandKind, Division, Phase, Rollout, RolloutState, Times
-from shipway.rollouts.plan import Plan, problems, settle_s
+from shipway.rollouts.model import Code, Command, CommandKind, Division, Phase, Rollout, RolloutState, Times
+from shipway.rollouts.plan import Plan, settle_s
+from shipway.rollouts.plan_check import problems
 from shipway.rollouts.transitions import recorded
 
 KIND = "rollout"
@@ -23,6 +24,7 @@ _UNDER_WAY = frozenset({RolloutState.PENDING, RolloutState.PROGRESSING})
 _ALLOWED = {
     CommandKind.PAUSE: _UNDER_WAY,
     CommandKind.RESUME: frozenset({RolloutState.PAUSED}),
+    CommandKind.APPROVE: frozenset({RolloutState.PAUSED}),
     CommandKind.PROMOTE: _UNDER_WAY | {RolloutState.PAUSED},
     CommandKind.ABORT: _UNDER_WAY | {RolloutState.PAUSED, RolloutState.PROMOTING},
 }
@@ -141,6 +143,7 @@ def with_command(rollout: Rollout, command: Command) -> Rollout:
         return rollout
     if waiting is not None and waiting.kind is command.kind and not rollout.finished:
         return replace(rollout, command=command)
+    _refuse_other_word(rollout, command.kind)
     state = _expected_state(rollout)
     if state not in _ALLOWED[command.kind]:
         allowed = ", ".join(sorted(_ALLOWED[command.kind]))
@@ -149,6 +152,18 @@ def with_command(rollout: Rollout, command: Command) -> Rollout:
             hint=_ANOTHER if rollout.finished else f"{command.kind} is for a rollout that is {allowed}",
         )
     return replace(rollout, command=command)
+
+
+def _refuse_other_word(rollout: Rollout, kind: CommandKind) -> None:
+    """Check that an approval is given where one is waited for, and nothing less."""
+    waits = rollout.state is RolloutState.PAUSED and rollout.code is Code.APPROVAL and rollout.command is None
+    if kind is CommandKind.RESUME and waits:
+        raise ConflictError(
+            f"rollout {rollout.id}: {rollout.reason}",
+            hint=f"`shipway rollout approve {rollout.id}` lets it begin; resuming does not",
+        )
+    if kind is CommandKind.APPROVE and not waits and not rollout.finished:
+        raise ConflictError(f"rollout {rollout.id} is {rollout.state} and waits for no approval", hint=_ANOTHER)
 
 
 def _expected_state(rollout: Rollout) -> RolloutState:

@@ -11,6 +11,7 @@ from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.evidence import CanaryEvidence
 from shipway.rollouts.plan import Plan
+from shipway.rollouts.watch import Watch
 
 CONTROLLER = "rollout-controller"
 
@@ -45,6 +46,7 @@ class CommandKind(StrEnum):
     RESUME = "resume"
     PROMOTE = "promote"
     ABORT = "abort"
+    APPROVE = "approve"
 
 
 class Code(StrEnum):
@@ -55,7 +57,13 @@ class Code(StrEnum):
     FOREIGN = "foreign_change"
     HARM = "harm"
     GUARDRAIL = "guardrail"
+    RULE = "rule"
     CANNOT_LOAD = "cannot_load"
+    UNHEALTHY = "unhealthy"
+    APPROVAL = "approval"
+    SMOKE = "smoke"
+    REPLAY = "replay"
+    WATCH = "watch"
     SAMPLE_RATIO = "sample_ratio"
     BOTH_ARMS_FAIL = "both_arms_fail"
     WAITING = "waiting"
@@ -76,11 +84,31 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How every route of a rollout divides its conversations."""
+    """How the routes of a rollout divide their conversations; `routes` names those with a weight of their own.
+
+    `shadow` is the share of stable's requests of which the candidate gets copies. Requests of a `parked` division wait.
+    """
 
     stable: ReleaseId
     candidate: ReleaseId | None = None
     weight: float = 0.0
+    routes: tuple[tuple[str, float], ...] = ()
+    shadow: float = 0.0
+    parked: bool = False
+
+    @property
+    def has_users(self) -> bool:
+        """Tell whether the candidate gets any conversation."""
+        return self.candidate is not None and (self.weight > 0.0 or any(weight for _, weight in self.routes))
+
+    def weight_on(self, route: str) -> float:
+        """Return the candidate's share of a route."""
+        return dict(self.routes).get(route, self.weight)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Division":
+        """Return the division of a JSON form."""
+        return cls(**{**data, "routes": tuple((name, weight) for name, weight in data.get("routes", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +129,9 @@ class Entry:
 class Times:
     """Unix times of what happened; None until it does.
 
-    `step_s` is when the present step's weight was confirmed (or resumed), `clock_s` when the deadline's clock started.
+    `step_s` is when the present step's weight was confirmed (or resumed), `clock_s` when the deadline's clock started,
+    `displaced_s` when stable was stopped to make room, `restored_s` when it was started again, `unhealthy_s` since when
+    the candidate is unhealthy while it has users.
     """
 
     created_s: float
@@ -112,6 +142,9 @@ class Times:
     promoting_s: float | None = None
     decided_s: float | None = None
     confirmed_s: float | None = None
+    displaced_s: float | None = None
+    restored_s: float | None = None
+    unhealthy_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +153,9 @@ class Rollout:
 
     `applied` is the last confirmed division and `intent` the one being put in force (they agree in phase applied).
     `overwrite` is the fingerprint of foreign traffic that a user allowed us to replace, `min_version` the snapshot
-    version below which the intent must be written again, `outbox` what still has to reach the audit log.
+    version below which the intent must be written again, `outbox` what still has to reach the audit log. `approved` are
+    the steps that a person let begin; the number of steps is the promotion. `stopped` says that the loser's processes
+    are gone, `watch` is what was seen since the promotion, and `settled` that nothing is left to do.
     """
 
     id: RolloutId
@@ -143,10 +178,13 @@ class Rollout:
     code: Code = Code.NONE
     reason: str = ""
     acknowledged: tuple[Code, ...] = ()
+    approved: tuple[int, ...] = ()
     overwrite: str = ""
     min_version: int = 0
     override: str = ""
     settled: bool = False
+    stopped: bool = False
+    watch: Watch | None = None
     actions: int = 0
     audit_seq: int = 0
     history: tuple[Entry, ...] = ()
@@ -160,7 +198,8 @@ class Rollout:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         plain = {item.name: _encode(getattr(self, item.name)) for item in fields(self)}
-        return {**plain, "plan": self.plan.to_dict(), "evidence": self.evidence.to_dict()}
+        watch = self.watch and self.watch.to_dict()
+        return {**plain, "plan": self.plan.to_dict(), "evidence": self.evidence.to_dict(), "watch": watch}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Rollout":
@@ -173,14 +212,16 @@ class Rollout:
                 "plan": Plan.from_dict(data["plan"]),
                 "evidence": CanaryEvidence.from_dict(data["evidence"]),
                 "times": Times(**data["times"]),
-                "applied": Division(**data["applied"]),
-                "intent": Division(**data["intent"]),
+                "applied": Division.from_dict(data["applied"]),
+                "intent": Division.from_dict(data["intent"]),
                 "state": RolloutState(data["state"]),
                 "resume_to": RolloutState(data["resume_to"]),
                 "phase": Phase(data["phase"]),
                 "command": command and Command(**{**command, "kind": CommandKind(command["kind"])}),
                 "verdict": data["verdict"] and Verdict(data["verdict"]),
                 "code": Code(data["code"]),
+                "watch": Watch.from_dict(data["watch"]) if data.get("watch") else None,
+                "approved": tuple(data.get("approved", ())),
                 "acknowledged": tuple(Code(code) for code in data["acknowledged"]),
                 "history": tuple(Entry(**item) for item in data["history"]),
                 "outbox": tuple(Entry(**item) for item in data["outbox"]),

@@ -1,8 +1,9 @@
 """All that strategies and the controller know of the outside world.
 
 Above: `controller` alone calls these. Below: `core.ports.SnapshotStore` is a `Traffic`, `core.ports.RecordStore` an
-`Evidence`; `Target` is the supervisor of processes (or a cluster), `Labels` the registry. Every method is idempotent:
-after a crash the next controller calls it again.
+`Evidence`, `core.ports.ObservationStore` are `Observations`; `Target` is the supervisor of processes (or a cluster),
+`Labels` the registry, `Checks` the evaluations. Every method is idempotent: after a crash the next controller calls it
+again.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shipway.core.ids import ReleaseId
+from shipway.core.observation import StoredObservation
 from shipway.core.ports import AuditLog, DocumentStore, LeaseStore, StoredRecord, WorkerState
 from shipway.core.snapshot import Snapshot
+from shipway.rollouts.checks import CheckResult
+from shipway.rollouts.model import Rollout
 
 
 class Traffic(Protocol):
@@ -59,6 +63,14 @@ class Target(Protocol):
         ...
 
 
+class Checks(Protocol):
+    """What has to be tried before, or instead of, users."""
+
+    async def result(self, kind: str, rollout: Rollout) -> CheckResult | None:
+        """Return what a check said of the rollout's candidate, None while it runs; the first call starts it."""
+        ...
+
+
 class Evidence(Protocol):
     """What was served."""
 
@@ -66,6 +78,16 @@ class Evidence(Protocol):
         self, position: int, *, environment: str, rollout: str | None = None, limit: int = 5000
     ) -> list[StoredRecord]:
         """Return records committed after `position`, oldest first; only those of `rollout` when given."""
+        ...
+
+
+class Observations(Protocol):
+    """What was learnt later about what was served."""
+
+    async def after(
+        self, position: int, *, environment: str, rollout: str | None = None, limit: int = 5000
+    ) -> list[StoredObservation]:
+        """Return observations committed after `position`, oldest first; only those of `rollout` when given."""
         ...
 
 
@@ -86,5 +108,7 @@ class Ports:
     audit: AuditLog
     traffic: Traffic
     evidence: Evidence
+    observations: Observations
     target: Target
     labels: Labels
+    checks: Checks

@@ -10,17 +10,23 @@ from shipway.core.verdicts import Verdict
 from shipway.rollouts.actions import (
     Action,
     Advance,
+    Approve,
     Complete,
     Confirm,
     DetectForeign,
+    Displace,
+    EndWatch,
     Fail,
     FinishRollBack,
     Hold,
     Ignore,
+    NoteHealth,
     Observed,
+    Park,
     Pause,
     Promote,
     Restamp,
+    Restore,
     Resume,
     ReturnFromDeadMan,
     RollBack,
@@ -31,6 +37,7 @@ from shipway.rollouts.actions import (
 )
 from shipway.rollouts.analysis import Judgement
 from shipway.rollouts.model import CONTROLLER, Code, Division, Entry, Phase, Rollout, RolloutState
+from shipway.rollouts.watch import start_watch
 
 _HISTORY = 200
 
@@ -56,10 +63,14 @@ def transition(rollout: Rollout, action: Action, judgement: Judgement, observed:
             return rollout
         case Advance() | Confirm() | Promote() | Complete() | RollBack() | FinishRollBack():
             return _moved(rollout, action, judgement, observed.now_s)
-        case Pause() | DetectForeign() | Resume() | ReturnFromDeadMan() | Ignore():
+        case Pause() | DetectForeign() | Resume() | Approve() | ReturnFromDeadMan() | Ignore():
             return _held(rollout, action, observed)
         case TakeOver() | StartServices() | StopServices() | Fail():
             return _kept(rollout, action, observed)
+        case EndWatch():
+            return _unwatched(rollout, action, observed.now_s)
+        case Park() | Displace() | Restore() | NoteHealth():
+            return _made_room(rollout, action, observed.now_s)
 
 
 def _moved(
@@ -78,13 +89,15 @@ def _moved(
         case RollBack():
             return _rolled_back(rollout, action, judgement, now_s)
         case Complete():
-            return _ended(rollout, RolloutState.COMPLETED, "completed", now_s)
+            # From the first record on that the rollout's evidence has not seen.
+            watch = start_watch(rollout.plan.watch, rollout.evidence, cursor=rollout.evidence.cursor, now_s=now_s)
+            return _ended(replace(rollout, watch=watch), RolloutState.COMPLETED, "completed", now_s)
         case FinishRollBack():
             return _ended(rollout, RolloutState.ROLLED_BACK, "rolled_back", now_s)
 
 
 def _held(
-    rollout: Rollout, action: Pause | DetectForeign | Resume | ReturnFromDeadMan | Ignore, observed: Observed
+    rollout: Rollout, action: Pause | DetectForeign | Resume | Approve | ReturnFromDeadMan | Ignore, observed: Observed
 ) -> Rollout:
     now_s = observed.now_s
     match action:
@@ -96,6 +109,8 @@ def _held(
             return recorded(_paused(rollout, Code.FOREIGN, reason, None), now_s, Code.FOREIGN, details={"found": found})
         case Resume():
             return _resumed(rollout, action, now_s)
+        case Approve():
+            return _approved(rollout, action, now_s)
         case ReturnFromDeadMan(workers):
             times = replace(rollout.times, dead_man_s=now_s)
             again = _rewritten(replace(rollout, times=times), observed.snapshot.version + 1)
@@ -114,35 +129,78 @@ def _kept(rollout: Rollout, action: TakeOver | StartServices | StopServices | Fa
             return recorded(started, now_s, "services_started", details={"release": rollout.candidate})
         case StopServices(release, needed):
             # The memory of conversations is of no more use; the sums stay for the report.
-            settled = replace(rollout, settled=True, evidence=replace(rollout.evidence, seen={}))
+            evidence = replace(rollout.evidence, seen={})
+            settled = replace(rollout, stopped=True, settled=rollout.watch is None, evidence=evidence)
             return recorded(settled, now_s, "settled", details={"release": release, "stopped": not needed})
         case Fail(reason):
             failed = replace(rollout, reason=reason, verdict=Verdict.ERROR)
             return _ended(failed, RolloutState.FAILED, "failed", now_s)
 
 
+def _unwatched(rollout: Rollout, action: EndWatch, now_s: float) -> Rollout:
+    ended = replace(rollout, watch=None, settled=rollout.stopped)
+    if action.proposal:
+        ended = replace(ended, code=Code.WATCH, reason=action.reason)
+    name = "rollback_proposed" if action.proposal else "watch_ended"
+    return recorded(ended, now_s, name, details={"reason": action.reason})
+
+
+def _made_room(rollout: Rollout, action: Park | Displace | Restore | NoteHealth, now_s: float) -> Rollout:
+    times = rollout.times
+    match action:
+        case Park():
+            parked = replace(rollout, phase=Phase.INTENT, intent=Division(rollout.stable, parked=True))
+            return recorded(parked, now_s, "parked", details={"release": rollout.stable})
+        case Displace():
+            displaced = replace(rollout, times=replace(times, displaced_s=now_s))
+            return recorded(displaced, now_s, "displaced", details={"release": rollout.stable})
+        case Restore():
+            restored = replace(rollout, times=replace(times, restored_s=now_s))
+            return recorded(restored, now_s, "restored", details={"release": rollout.stable})
+        case NoteHealth(healthy):
+            noted = replace(rollout, times=replace(times, unhealthy_s=None if healthy else now_s))
+            return recorded(noted, now_s, "healthy" if healthy else "unhealthy", details={"release": rollout.candidate})
+
+
+def _approved(rollout: Rollout, action: Approve, now_s: float) -> Rollout:
+    step = rollout.step + 1
+    approved = replace(
+        rollout,
+        state=rollout.resume_to,
+        command=None,
+        approved=(*rollout.approved, step),
+        code=Code.NONE,
+        reason="",
+        verdict=None,
+        # Waiting for a person takes nothing off the deadline; what has baked has baked.
+        times=replace(rollout.times, clock_s=now_s if rollout.times.clock_s is not None else None),
+    )
+    return recorded(approved, now_s, "approved", actor=action.actor, details={"step": step, "reason": action.reason})
+
+
 def _taken_over(rollout: Rollout, observed: Observed) -> Rollout:
     tripped = sorted(worker.worker for worker in observed.workers if worker.dead_man_tripped)
     led = replace(rollout, epoch=observed.epoch)
-    if tripped and rollout.applied.weight:
+    if tripped and rollout.applied.has_users:
         # Nobody served the candidate meanwhile: the confirmed step bakes afresh.
         led = replace(led, times=replace(led.times, step_s=observed.now_s, dead_man_s=observed.now_s))
     return recorded(led, observed.now_s, "taken_over", details={"epoch": observed.epoch, "dead_man": tripped})
 
 
 def _advanced(rollout: Rollout, step: int, judgement: Judgement, now_s: float) -> Rollout:
-    weight = rollout.plan.steps[step].weight
-    times = rollout.times if step else replace(rollout.times, clock_s=now_s)
+    wanted = rollout.plan.steps[step]
+    # Waiting for a time of the week takes nothing off the deadline.
+    times = replace(rollout.times, clock_s=now_s) if step == 0 or wanted.windows else rollout.times
     advanced = replace(
         rollout,
         state=RolloutState.PROGRESSING,
         step=step,
         phase=Phase.INTENT,
-        intent=Division(rollout.stable, rollout.candidate, weight),
+        intent=Division(rollout.stable, rollout.candidate, wanted.weight, wanted.routes, wanted.shadow),
         times=times,
         reason="; ".join(judgement.reasons) if step else "",
     )
-    return recorded(advanced, now_s, "advanced", details={"step": step, "weight": weight, **_figures(judgement)})
+    return recorded(advanced, now_s, "advanced", details={"step": step, "weight": wanted.weight, **_figures(judgement)})
 
 
 def _confirmed(rollout: Rollout, now_s: float) -> Rollout:
@@ -185,6 +243,8 @@ def _rolled_back(rollout: Rollout, action: RollBack, judgement: Judgement, now_s
         code=action.code,
         reason=action.reason,
         overwrite="",
+        watch=None,
+        stopped=False,
         times=replace(rollout.times, decided_s=now_s),
     )
     details = {"code": action.code.value, "reason": action.reason, **_figures(judgement)}
@@ -247,4 +307,6 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
         "harmless_e": judgement.harmless_e,
         "sample_ratio_e": judgement.sample_ratio_e,
         "events": judgement.events_seen,
+        "metrics": {item.name: item.text for item in judgement.readings if item.judged},
+        "rules": {item.name: item.text for item in judgement.rules if item.judged},
     }

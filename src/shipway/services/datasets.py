@@ -13,7 +13,7 @@ import numpy as np
 
 from shipway.config.loading import LoadedProject
 from shipway.config.sections.datasets import DatasetChecks, DatasetEntry
-from shipway.core.errors import IntegrityError, NotFoundError, UsageError
+from shipway.core.errors import DatasetError, IntegrityError, NotFoundError, UsageError
 from shipway.evals.data_checks import CheckParts, Previous, check_dataset
 from shipway.evals.data_languages import load_language_of
 from shipway.evals.data_leakage import CheckSources
@@ -28,6 +28,7 @@ from shipway.evals.suggestions import did_you_mean
 from shipway.rag.ports import DocumentReader, Vectors
 from shipway.registry.datasets import DatasetContent, DatasetRegistry, DatasetVersion
 from shipway.services.application import Application
+from shipway.services.assertion_check import case_problems
 from shipway.services.dataset_files import entry_named, form_of, read_dataset_file, unreadable
 from shipway.services.dataset_sources import project_sources
 
@@ -146,9 +147,14 @@ async def check(app: Application | None, found: NamedDataset, tools: DatasetTool
 
     Raises:
         NotFoundError: there is no such version.
+        DatasetError: a case names a file, a function or a language that is not there.
         UsageError: `against` without a project.
         ConfigError: a prompt of the project is malformed.
     """
+    root = app.loaded.root if app is not None else None
+    problems = await anyio.to_thread.run_sync(lambda: [*case_problems(root, [found.file])])
+    if problems:
+        raise DatasetError(problems)
     if app is None:
         if against:
             raise UsageError("--against needs a project, which keeps the versions", hint="name it with --project")

@@ -20,10 +20,16 @@ from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.core.verdicts import Verdict
 from shipway.registry.model import Release
 from shipway.rollouts import desk
-from shipway.rollouts.model import Rollout
-from shipway.rollouts.plan import Guardrails, Plan, Step, printable
+from shipway.rollouts.baseline import Baseline
+from shipway.rollouts.model import Code, Rollout, RolloutState
+from shipway.rollouts.plan import Plan
+from shipway.rollouts.plan_text import printable
 from shipway.services.application import Application, Installation
+from shipway.services.baselines import read_baseline
 from shipway.services.evaluations import latest_evaluation
+from shipway.services.gates import judge_since
+from shipway.services.judges.building import JudgeParts
+from shipway.services.rollout_plans import PlanChoice, chosen_section, plan_of, require_possible
 from shipway.services.rollouts import is_at_rest, list_rollouts
 
 _WRITE_ATTEMPTS = 20
@@ -55,7 +61,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeployPlan:
-    """What a deploy will do; nothing has been changed yet."""
+    """What a deploy will do; nothing has been changed yet. `baseline` is what is known of stable's last day."""
 
     release: Release
     kind: Literal["first", "rollout", "unchanged"]
@@ -64,6 +70,7 @@ class DeployPlan:
     gate: str
     override: str
     lines: tuple[str, ...]
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,48 +83,48 @@ class Deployed:
     confirmed_s: float | None = None
 
 
-def rollout_plan(app: Application) -> Plan:
-    """Return the plan of the project's `rollout` section."""
-    section = app.project.rollout
-    return Plan(
-        steps=tuple(Step(s.weight, s.min_conversations, s.min_bake_s, s.max_s) for s in section.steps),
-        strategy=section.strategy,
-        alpha=section.alpha,
-        promote_alpha=section.promote_alpha,
-        harm_ratio=section.harm_ratio,
-        harmless_rate=section.harmless_rate,
-        events=section.events,
-        guardrails=Guardrails(section.guardrails.max_error_rate, section.guardrails.min_samples),
-        drain_s=section.drain_s,
-        dead_man_s=section.dead_man_s,
-        on_no_data=section.on_no_data,
-        deadline_s=section.deadline_s,
-    )
-
-
-async def plan_deploy(app: Application, name: str, *, override_reason: str = "") -> DeployPlan:
-    """Ask the gate and say what a deploy would do.
+async def plan_deploy(
+    app: Application,
+    name: str,
+    judge: JudgeParts,
+    *,
+    override_reason: str = "",
+    choice: PlanChoice | None = None,
+    at_once: bool = False,
+) -> DeployPlan:
+    """Ask the gate and say what a deploy would do; `at_once` does not wait out the cooldown.
 
     Raises:
         NotFoundError: no such release.
-        GateRefusedError: it was not evaluated against what is stable now, or its verdict is not PASS.
-        ConflictError: a rollout is in progress.
+        GateRefusedError: it was not evaluated against what is stable now or by another judge than the project's, or its
+            verdict is not PASS.
+        ConflictError: a rollout is in progress, or the release was rolled back a moment ago.
+        UsageError: the plan cannot run, with every problem.
+        ConfigError: the plan file is wrong.
     """
+    section = chosen_section(app.project.rollout, choice or PlanChoice())
     release = await app.releases.get(name)
     await _refuse_second_rollout(app)
     stable = await app.releases.label(app.environment)
-    plan = rollout_plan(app)
+    plan = plan_of(section)
+    require_possible(plan, release)
     if stable == release.id:
         return DeployPlan(
             release, "unchanged", stable, plan, "", "", (f"{release.id} is stable in {app.environment} already",)
         )
-    gate = await _gate(app, release, stable, override_reason)
+    gate = await _gate(app, release, stable, judge, override_reason)
     if stable is None:
         first = (gate, f"first release of {app.environment}: {release.id} gets all traffic of {_routes(release)}")
         return DeployPlan(release, "first", None, plan, gate, override_reason, first)
     _refuse_route_changes(release, await app.releases.get(stable))
-    lines = (gate, f"{stable} -> {release.id} on {_routes(release)}", *printable(plan))
-    return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines)
+    if not at_once:
+        await _refuse_in_cooldown(app, release.id, section.cooldown_s)
+    now_s = app.clock.now_s()
+    baseline = await read_baseline(app.state, app.environment, stable, bad_events=plan.events, now_s=now_s)
+    known = baseline.total
+    printed = printable(plan, conversations_per_s=known.conversations_per_s or 0.0, bad_rate=known.bad_rate or 0.0)
+    lines = (gate, f"{stable} -> {release.id} on {_routes(release)}", *printed)
+    return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines, baseline)
 
 
 async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> Deployed:
@@ -152,7 +159,9 @@ async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> De
     )
     # Evidence begins where the records end now: earlier rollouts' requests say nothing about this one.
     cursor = await app.state.records.last_position()
-    started = replace(rollout, override=plan.override, evidence=replace(rollout.evidence, cursor=cursor))
+    observed = await app.state.observations.last_position()
+    evidence = replace(rollout.evidence, cursor=cursor, observed=observed, baseline=plan.baseline)
+    started = replace(rollout, override=plan.override, evidence=evidence)
     await desk.start(app.state.documents, started, actor=app.actor)
     return Deployed(release.id, "rollout", rollout.id)
 
@@ -266,9 +275,13 @@ async def _wait_applied(app: Installation, version: int, decided_s: float) -> fl
     )
 
 
-async def _gate(app: Application, release: Release, stable: ReleaseId | None, override_reason: str) -> str:
+async def _gate(
+    app: Application, release: Release, stable: ReleaseId | None, judge: JudgeParts, override_reason: str
+) -> str:
     found = await latest_evaluation(app, release.id)
     refused = _refusal(release, stable, found)
+    if refused is None and found is not None:
+        refused = _refused_judge(release, await judge_since(app, found, judge))
     if refused is None:
         baseline = found["baseline"] if found is not None else None
         return f"gate: PASS against {baseline or 'thresholds alone (first release)'}"
@@ -301,12 +314,37 @@ def _refusal(release: Release, stable: ReleaseId | None, found: dict[str, Any] |
     return None
 
 
+def _refused_judge(release: Release, differs: str) -> GateRefusedError | None:
+    if not differs:
+        return None
+    return GateRefusedError(
+        Verdict.NO_DATA,
+        f"release {release.id} was evaluated by another judge: {differs}",
+        hint=f"evaluate it again: `shipway eval run {release.id}`",
+    )
+
+
 async def _refuse_second_rollout(app: Application) -> None:
     for rollout in await list_rollouts(app):
         if not rollout.finished:
             raise ConflictError(
                 f"rollout {rollout.id} of {rollout.candidate} is {rollout.state.value} in {app.environment}",
                 hint=f"wait for it, or `shipway rollout abort {rollout.id}`",
+            )
+
+
+async def _refuse_in_cooldown(app: Application, release: ReleaseId, cooldown_s: float) -> None:
+    """Check that evidence did not speak against this very release a moment ago; a person's abort does not count."""
+    for rollout in await list_rollouts(app):
+        ended_s = rollout.times.decided_s
+        withdrawn = rollout.state is RolloutState.ROLLED_BACK and rollout.code is not Code.USER
+        if rollout.candidate != release or not withdrawn or ended_s is None:
+            continue
+        left_s = ended_s + cooldown_s - app.clock.now_s()
+        if left_s > 0:
+            raise ConflictError(
+                f"{release} was rolled back {app.clock.now_s() - ended_s:.0f} s ago ({rollout.id}): {rollout.reason}",
+                hint=f"wait {left_s:.0f} s more (rollout.cooldown_s), deploy another release, or add --at-once",
             )
 
 

@@ -1,12 +1,15 @@
 """What an evaluation is going to ask, and what that takes; nothing is asked here."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import anyio.to_thread
 
 from shipway import __version__
 from shipway.core.errors import DatasetError, UsageError
@@ -25,11 +28,13 @@ from shipway.evals.shards import Shard, parse_shard
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.dataset_files import case_place, load_project_dataset
+from shipway.services.earlier_runs import answered_before
 from shipway.services.evaluation_charges import release_charge, target_charge
 from shipway.services.evaluation_scoring import Opinions, Scoring, load_scoring
 from shipway.services.first_release import demand_first_release
 from shipway.services.gate_check import Counts, demand_gates
-from shipway.services.gates import gate_metrics, gate_specs, own_sd
+from shipway.services.gates import gate_metrics, gate_specs
+from shipway.services.judges.charging import Judged, JudgeShare, judge_share
 
 NO_CORPUS = NO_JUDGE
 EVALUATION_KIND = "evaluation"
@@ -45,7 +50,8 @@ class EvaluationRequest:
     with the newest run of the same plan that is not finished, or with the one at `out`. `yes` begins although the
     estimate is over the budget; the run ends before the call that would exceed it. Without `gates` nothing is judged or
     stored: the answers are for whoever reads them. `target` is asked in place of a release; what is found of it is in
-    the run directory alone.
+    the run directory alone. `made_s` is when answers that are judged again were given: what has happened since decides
+    nothing.
     """
 
     release: str = ""
@@ -65,6 +71,7 @@ class EvaluationRequest:
     gates: bool = True
     target: Target | None = None
     alone: bool = False
+    made_s: float = math.inf
 
 
 class EvaluationTargets(Protocol):
@@ -116,13 +123,13 @@ class Prepared:
     baseline: Subject | None
     dataset: Dataset
     specs: tuple[GateSpec, ...]
-    sd: Mapping[str, float] = field(hash=False)
     scoring: Scoring
     plan: RunPlan
     looks: int
     extra_repeats: int
     shard: Shard | None
     caps: Caps
+    judge: JudgeShare | None = None
 
     @property
     def subjects(self) -> list[Subject]:
@@ -132,8 +139,7 @@ class Prepared:
     @property
     def cases(self) -> tuple[Case, ...]:
         """What is asked here: all cases, or those of the shard."""
-        shard = self.shard
-        return self.dataset.cases if shard is None else tuple(case for case in self.dataset.cases if shard.holds(case))
+        return _cases_of(self.dataset, self.shard)
 
     @property
     def sampling(self) -> bool:
@@ -142,8 +148,9 @@ class Prepared:
 
     @property
     def charges(self) -> dict[str, Charge]:
-        """What a call takes, by who is asked."""
-        return {subject.name: subject.charge for subject in self.subjects}
+        """What a call takes, by who is asked, the judge among them."""
+        found = {subject.name: subject.charge for subject in self.subjects}
+        return found if self.judge is None else {**found, self.judge.name: self.judge.charge}
 
     def named_metrics(self, others: Sequence[str]) -> list[str]:
         """Return the metrics that gates name, and others, each once."""
@@ -151,7 +158,8 @@ class Prepared:
 
     def estimate(self) -> Estimate:
         """Return what the first look takes."""
-        return estimate(self.cases, self.plan.repeats, self.charges)
+        found = estimate(self.cases, self.plan.repeats, {item.name: item.charge for item in self.subjects})
+        return found if self.judge is None else found.with_judge(self.judge.spent, self.judge.basis)
 
     def bindings(self, opinions: Opinions) -> dict[str, Binding]:
         """Return what the scores of each subject depend on."""
@@ -173,32 +181,32 @@ async def prepare(app: Application, request: EvaluationRequest, targets: Evaluat
     """
     settings = app.project.evals
     dataset = await split_dataset(app, request.dataset)
-    candidate, baseline = await _subjects(app, request, targets, await _last_usage(app, dataset))
-    plan, looks, sd = _plan(app, request), request.looks or settings.looks, await own_sd(app, dataset)
+    candidate, baseline = await _subjects(app, request, targets, dataset)
+    plan, looks = _plan(app, request), request.looks or settings.looks
     if request.gates:
-        demand_gates(app.loaded, dataset, Counts(plan.repeats, looks, sd), releases=candidate.release is not None)
+        demand_gates(app.loaded, dataset, Counts(plan.repeats, looks), releases=candidate.release is not None)
     specs = gate_specs(app.project)
-    if request.gates and baseline is None and candidate.release is not None:
-        await demand_first_release(app, candidate.release.id, specs)
+    if request.gates and baseline is None:
+        asked = None if candidate.release is None else candidate.release.id
+        await demand_first_release(app, asked, specs, before_s=request.made_s)
     metrics = gate_metrics(specs, settings, repeats=plan.repeats)
-    budget = settings.budget
+    # A shard may be empty: cases of one cluster stay together, and there may be fewer clusters than shards.
+    if not dataset.cases:
+        raise UsageError(f"nothing to run: no cases in {dataset.name!r} (evals.split: {settings.split})")
+    shard = parse_shard(request.shard) if request.shard else None
     prepared = Prepared(
         candidate=candidate,
         baseline=baseline,
         dataset=dataset,
         specs=tuple(specs),
-        sd=sd,
         scoring=await _scoring(app, request, dataset, metrics),
         plan=plan,
         looks=looks,
         extra_repeats=settings.extra_repeats,
-        shard=parse_shard(request.shard) if request.shard else None,
-        caps=Caps(request.budget_usd or budget.max_cost_usd, request.budget_tokens or budget.max_tokens),
+        shard=shard,
+        caps=_caps(app, request, dataset, shard),
     )
-    # A shard may be empty: cases of one cluster stay together, and there may be fewer clusters than shards.
-    if not dataset.cases:
-        raise UsageError(f"nothing to run: no cases in {dataset.name!r} (evals.split: {settings.split})")
-    return prepared
+    return replace(prepared, judge=await _judge_share(app, prepared))
 
 
 def run_file(app: Application, request: EvaluationRequest, prepared: Prepared, opinions: Opinions) -> RunFile:
@@ -272,6 +280,23 @@ def _plan(app: Application, request: EvaluationRequest) -> RunPlan:
     )
 
 
+def _caps(app: Application, request: EvaluationRequest, dataset: Dataset, shard: Shard | None) -> Caps:
+    """Return what the run may take; a shard has the part of the budget that it has of the cases."""
+    budget = app.project.evals.budget
+    whole = Caps(request.budget_usd or budget.max_cost_usd, request.budget_tokens or budget.max_tokens)
+    return whole if shard is None else whole.share(len(_cases_of(dataset, shard)), len(dataset.cases))
+
+
+def _cases_of(dataset: Dataset, shard: Shard | None) -> tuple[Case, ...]:
+    return dataset.cases if shard is None else tuple(case for case in dataset.cases if shard.holds(case))
+
+
+async def _judge_share(app: Application, prepared: Prepared) -> JudgeShare | None:
+    answers = {item.name: item.charge for item in prepared.subjects}
+    asked = Judged(str(prepared.dataset.digest), prepared.cases, prepared.plan.repeats, answers, prepared.scoring.tasks)
+    return await judge_share(app, asked)
+
+
 async def _scoring(
     app: Application, request: EvaluationRequest, dataset: Dataset, metrics: Mapping[str, Metric]
 ) -> Scoring:
@@ -283,15 +308,23 @@ async def _scoring(
 
 
 async def _subjects(
-    app: Application, request: EvaluationRequest, targets: EvaluationTargets, known: Mapping[str, Any]
+    app: Application, request: EvaluationRequest, targets: EvaluationTargets, dataset: Dataset
 ) -> tuple[Subject, Subject | None]:
-    target = request.target
+    target, known = request.target, await _last_usage(app, dataset)
     if target is not None:
         named = await app.releases.get(request.baseline) if request.baseline else None
-        candidate = Subject(target.name, target.digest, NO_CORPUS, target_charge(target), sampling=True)
+        before = await anyio.to_thread.run_sync(answered_before, app, dataset, target.name)
+        charge = target_charge(app.project, target, before)
+        candidate = Subject(target.name, target.digest, NO_CORPUS, charge, sampling=True)
         return candidate, _release_subject(app, named, targets, known) if named is not None else None
     release = await app.releases.get(request.release)
     baseline = None if request.alone else await _baseline(app, release, request.baseline)
+    if baseline is not None and baseline.id == release.id:
+        raise UsageError(
+            f"{release.id} is to be compared with itself, which says nothing of a change",
+            hint="name another release: --baseline REL; how often the gates block an unchanged one says"
+            " `shipway gate simulate`",
+        )
     return (
         _release_subject(app, release, targets, known),
         _release_subject(app, baseline, targets, known) if baseline is not None else None,

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from shipway.core.errors import GateRefusedError
 from shipway.core.verdicts import Verdict
-from shipway.evals.budget import Meter
+from shipway.evals.budget import Meter, Spent
 from shipway.evals.gate_report import GateReport
 from shipway.evals.gates import GateOptions, LookPlan, evaluate_gates, locked_rows, next_look
-from shipway.evals.judging import Judgements
 from shipway.evals.metric_context import DocumentAccess
 from shipway.evals.model import Attempt, RunReport
 from shipway.evals.ports import Target
@@ -29,23 +28,26 @@ Ask = Callable[[int, int], Awaitable[RunOutcome]]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An evaluation at work: what it goes by, and where its answers are. `access` is by who is asked."""
+    """An evaluation at work: what it goes by, and where its answers are. `access` is by who is asked.
+
+    `meter` counts what answers and judgements take.
+    """
 
     prepared: Prepared
     opinions: Opinions
     directory: RunDirectory
+    meter: Meter
     access: Mapping[str, Mapping[str, DocumentAccess] | None] = field(hash=False)
     quarantine: Quarantine
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What came of all looks; `runs` and `results` are by who was asked. `judgements` are those of the last look."""
+    """What came of all looks; `runs` and `results` are by who was asked."""
 
     report: GateReport
     runs: Mapping[str, RunReport] = field(hash=False)
     results: Mapping[str, StoredResults] = field(hash=False)
-    judgements: tuple[Judgements, ...]
     look: int
 
 
@@ -76,10 +78,16 @@ async def look_until_decided(running: Running, ask: Ask | None) -> Looked:
         outcome = None if ask is None else await ask(first, repeats - first)
         if outcome is not None and outcome.stopped == "budget":
             if found is None:
-                raise over_budget(running, outcome)
+                raise over_budget(running)
             said = f"look {look} of {prepared.looks} was not taken: the budget is used up"
             return replace(found, report=replace(found.report, warnings=(*found.report.warnings, said)))
-        found = await _judged(running, replace(options, look=look), repeats)
+        judged = await _judged(running, replace(options, look=look), repeats)
+        if running.opinions.is_over_budget:
+            if found is None:
+                raise over_budget(running)
+            said = f"look {look} of {prepared.looks} was not judged: the budget is used up"
+            return replace(found, report=replace(found.report, warnings=(*found.report.warnings, said)))
+        found = judged
         if outcome is not None and outcome.stopped == "fail_fast":
             return replace(found, report=_cut_short(found.report, prepared.plan.fail_fast))
         options = replace(options, locked={**options.locked, **locked_rows(found.report)})
@@ -90,26 +98,22 @@ async def look_until_decided(running: Running, ask: Ask | None) -> Looked:
         look, first, repeats = following.number, repeats, repeats + following.repeats
 
 
-async def score_runs(
-    running: Running, repeats: int
-) -> tuple[dict[str, RunReport], dict[str, StoredResults], tuple[Judgements, ...]]:
+async def score_runs(running: Running, repeats: int) -> tuple[dict[str, RunReport], dict[str, StoredResults]]:
     """Score the answers of everybody who was asked."""
     prepared, opinions = running.prepared, running.opinions
     bindings = prepared.bindings(opinions)
     runs: dict[str, RunReport] = {}
     found: dict[str, StoredResults] = {}
-    judged: list[Judgements] = []
     provenance = running.directory.plan.provenance
     for item in prepared.subjects:
         answers = Answers(running.directory, item.name, prepared.dataset, repeats)
         context = prepared.scoring.context(running.access[item.name])
-        results, judgements = await scored(answers, prepared.scoring.metrics, opinions, context)
+        results = await scored(answers, prepared.scoring.metrics, opinions, context)
         runs[item.name] = RunReport(
             item.name, item.digest, prepared.dataset, repeats, results, bindings[item.name], provenance
         )
         found[item.name] = results
-        judged += [judgements] if judgements is not None else []
-    return runs, found, tuple(judged)
+    return runs, found
 
 
 def fails_case(prepared: Prepared) -> Callable[[str, Attempt], bool]:
@@ -144,45 +148,52 @@ def too_many_errors(running: Running) -> str:
     return "; ".join(lines)
 
 
-def over_budget(running: Running, outcome: RunOutcome) -> GateRefusedError:
+def over_budget(running: Running) -> GateRefusedError:
     """Return the error of a run that its budget ended."""
-    caps = running.prepared.caps
+    caps, shard = running.prepared.caps, running.prepared.shard
     cap = f"{caps.tokens:,} tokens" if caps.tokens is not None else ""
     cap += " and " if cap and caps.usd is not None else ""
     cap += f"${caps.usd:g}" if caps.usd is not None else ""
-    kept = outcome.asked + outcome.reused
+    part = "" if shard is None else f", shard {shard}'s part of the whole,"
+    kept = sum(running.directory.count(item.name)[0] for item in running.prepared.subjects)
+    who = "call of the judge" if running.opinions.is_over_budget else "call"
+    why = f"is used up: the next {who} would exceed it"
+    hint = (
+        "nothing was judged. Go on with a larger one: the same command with --resume and"
+        " --budget-tokens or --budget-usd; what was answered is not asked again"
+    )
+    if running.meter.is_blind:
+        why = "cannot be held: an answer or a judgement did not tell its cost"
+        hint = "let the target tell cost_usd, write its price, or cap the tokens: --budget-tokens N"
     return GateRefusedError(
         Verdict.ERROR,
-        f"verdict ERROR: the budget of {cap} is used up: the next call would exceed it;"
-        f" {kept} answers are kept in {running.directory.path}",
-        hint="nothing was judged. Go on with a larger one: the same command with --resume and"
-        " --budget-tokens or --budget-usd; what was answered is not asked again",
+        f"verdict ERROR: the budget of {cap}{part} {why}; {kept} answers are kept in {running.directory.path}",
+        hint=hint,
     )
 
 
-def spent_by(meter: Meter, judgements: tuple[Judgements, ...]) -> dict[str, float]:
+def spent_by(meter: Meter) -> dict[str, float]:
     """Return what an evaluation took, as reports show it; what nobody knows the price of is left out."""
-    spent = meter.spent
+    found = _amounts(meter.answers, "")
+    return {**found, **_amounts(meter.judged, "judge_")} if meter.judged.calls else found
+
+
+def _amounts(spent: Spent, prefix: str) -> dict[str, float]:
     found: dict[str, float] = {
-        "calls": spent.calls,
-        "tokens_in": spent.tokens_in,
-        "tokens_out": spent.tokens_out,
+        f"{prefix}calls": spent.calls,
+        f"{prefix}tokens_in": spent.tokens_in,
+        f"{prefix}tokens_out": spent.tokens_out,
     }
-    if spent.usd is not None:
-        found["usd"] = spent.usd
-    judge_usd = [judged.cost_usd for judged in judgements]
-    if judge_usd and None not in judge_usd:
-        found["judge_usd"] = sum(cost for cost in judge_usd if cost is not None)
-    return found
+    return found if spent.usd is None else {**found, f"{prefix}usd": spent.usd}
 
 
 async def _judged(running: Running, options: GateOptions, repeats: int) -> Looked:
     prepared = running.prepared
-    runs, results, judgements = await score_runs(running, repeats)
+    runs, results = await score_runs(running, repeats)
     baseline = prepared.baseline
     before = runs[baseline.name] if baseline is not None else None
     report = evaluate_gates(prepared.specs, runs[prepared.candidate.name], before, options)
-    return Looked(report, runs, results, judgements, options.look)
+    return Looked(report, runs, results, options.look)
 
 
 def _options(running: Running) -> GateOptions:
@@ -192,7 +203,6 @@ def _options(running: Running) -> GateOptions:
         first_release=prepared.baseline is None,
         expected_changes=_expected_changes(running),
         looks=prepared.looks,
-        sd=prepared.sd,
         judge_drift=running.opinions.drift,
         quarantine=running.quarantine,
     )

@@ -12,16 +12,18 @@ import anyio.to_thread
 
 from shipway.core.canonical import digest_json
 from shipway.core.disk import explained
+from shipway.core.errors import UsageError
 from shipway.core.ids import Digest
 from shipway.evals.assertions import (
+    CaseError,
     LoadedAssertions,
     flat,
-    import_function,
     load_assertions,
     parse_assertions,
     prepare_similarities,
 )
 from shipway.evals.baseline import NO_JUDGE
+from shipway.evals.budget import Meter
 from shipway.evals.calibration import judge_digest
 from shipway.evals.judgement import Task
 from shipway.evals.judgement_log import JudgementLog
@@ -37,7 +39,9 @@ from shipway.evals.scoring import score_attempt, score_repeats
 from shipway.services.application import Application
 from shipway.services.judges.building import JudgeParts, build_judge, project_anchors
 from shipway.services.judges.calibrating import check_judge
+from shipway.services.judges.purse import JudgePurse, judge_charge_name
 from shipway.services.judges.similarity import EmbeddedSimilarity
+from shipway.services.project_functions import imported, project_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,21 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """The judge and the model of similarity of a run; `drift` says why the judge cannot be believed, "" when it can."""
+    """The judge and the model of similarity of a run; `drift` says why the judge cannot be believed, "" when it can.
+
+    `purse` is what a judge that costs something takes its calls from.
+    """
 
     judge: Judge | None = None
     judge_digest: Digest = NO_JUDGE
     similarity: Similarity | None = None
     drift: str = ""
+    purse: JudgePurse | None = None
+
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether answers were not judged because the budget is used up."""
+        return self.purse is not None and self.purse.is_used_up
 
     def schemas(self, schemas: Digest | None) -> Digest | None:
         """Return the digest of what scores depend on beside code and cases: schema files, the model of similarity."""
@@ -108,18 +121,41 @@ async def load_scoring(app: Application, dataset: Dataset, metrics: Mapping[str,
     Raises:
         UsageError: a function that cannot be imported, a file that is no schema.
     """
-    loaded = await load_assertions(dataset, app.loaded.root)
-    functions = {path: import_function(path) for path in functions_needed(metrics)}
+    root = app.loaded.root
+    functions = {path: imported(path, root) for path in functions_needed(metrics)}
+    for case_id, path in _called(dataset):
+        try:
+            imported(path, root)
+        except UsageError as error:
+            raise CaseError(case_id, error) from error
+    with project_modules(root):
+        loaded = await load_assertions(dataset, root)
     tasks = tasks_needed(metrics, dataset.cases)
     single = flat(chain.from_iterable(parse_assertions(case.assertions) for case in dataset.cases))
     return Scoring(metrics, loaded, functions, tasks, any(item.type == "similar" for item in single))
 
 
+def _called(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """Yield the functions that assertions name, each with the first case that does."""
+    known: set[str] = set()
+    for case in dataset.cases:
+        for item in flat(parse_assertions(case.assertions)):
+            if item.type == "python" and item.value not in known:
+                known.add(item.value)
+                yield case.id, item.value
+
+
 @asynccontextmanager
 async def opened_opinions(
-    app: Application, scoring: Scoring, parts: JudgeParts | None, tell: Callable[[str], None] = lambda _line: None
+    app: Application,
+    scoring: Scoring,
+    parts: JudgeParts | None,
+    tell: Callable[[str], None] = lambda _line: None,
+    meter: Meter | None = None,
 ) -> AsyncIterator[Opinions]:
     """Open the judge that the project names, where something is to be judged, and hold it to its anchors.
+
+    What its model takes is counted by the meter, as far as that allows it.
 
     Raises:
         NotFoundError: a model is not installed.
@@ -138,18 +174,19 @@ async def opened_opinions(
     if parts is None or name is None or not scoring.tasks:
         yield Opinions(similarity=similarity)
         return
-    async with build_judge(app, name, parts) as judge:
+    purse = None if meter is None else JudgePurse(judge_charge_name(name), meter)
+    async with build_judge(app, name, parts, purse) as judge:
         anchors = await project_anchors(app, name)
         if anchors:
             tell(f"judge {name} judges its {len(anchors)} anchors again")
         checked = await check_judge(app, judge)
         drift = "" if checked is None else checked.drift
-        yield Opinions(judge, judge_digest(judge.identity, anchors), similarity, drift)
+        yield Opinions(judge, judge_digest(judge.identity, anchors), similarity, drift, purse)
 
 
 async def scored(
     answers: Answers, metrics: Mapping[str, Metric], opinions: Opinions, context: MetricContext
-) -> tuple[StoredResults, Judgements | None]:
+) -> StoredResults:
     """Have the answers of a target judged and scored; what judges said is kept in the directory."""
     dataset, repeats = answers.dataset, answers.repeats
     judgements = await _judged(answers, tasks_needed(metrics, dataset.cases), opinions.judge)
@@ -159,7 +196,7 @@ async def scored(
         similarities = await prepare_similarities(dataset.cases, attempts, opinions.similarity)
     results = _results(answers, metrics, context, _Known(judgements, similarities))
     table = ScoreTable.of(dataset, results, repeats, tuple(metrics))
-    return answers.directory.results(answers.target, table), judgements
+    return answers.directory.results(answers.target, table)
 
 
 async def write_scores(directory: RunDirectory, runs: Mapping[str, StoredResults]) -> None:

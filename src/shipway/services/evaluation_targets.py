@@ -20,11 +20,12 @@ from shipway.rag.compose import Message
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.corpora import BuiltCorpora
-from shipway.services.http_processes import ProcessTarget
+from shipway.services.http_processes import ProcessTarget, needs_processes
 from shipway.services.runtimes import ReleaseRuntimes
 from shipway.services.targets.answers import NoAnswerError
 from shipway.services.targets.json_path import JsonPath
-from shipway.services.targets.replies import json_of, wrong_shape
+from shipway.services.targets.replies import wrong_shape
+from shipway.services.targets.service_replies import CostPaths, ServiceReply
 from shipway.services.targets.templates import header_text
 
 _START_TIMEOUT_S = 60.0
@@ -41,6 +42,7 @@ class ReleaseTargets:
     corpora: BuiltCorpora
     caller: JsonCaller
     tell: Callable[[str], None] = lambda _line: None
+    supervised: Callable[[], bool] = lambda: True
 
     @asynccontextmanager
     async def opened(self, release: Release) -> AsyncIterator[Target]:
@@ -58,6 +60,7 @@ class ReleaseTargets:
         if question is None:
             raise UsageError("evals.http is missing", hint="say how a case is put to the service: path, body, answer")
         answer = answer_path(question)
+        self._demand_supervisor(release)
         target = ProcessTarget(self.app.state.documents, self.app.environment)
         await target.start(release.id)
         try:
@@ -100,6 +103,14 @@ class ReleaseTargets:
         )
         generator, prefix = await self.runtimes.chat(release, route)
         return ChatTarget(release.id, generator, prefix, decoding, max_tokens, self.app.clock.monotonic_s)
+
+    def _demand_supervisor(self, release: Release) -> None:
+        """Refuse at once what would wait in vain: the supervisor of `up` starts the processes of a release."""
+        if needs_processes(release) and not self.supervised():
+            raise UnavailableError(
+                f"nothing runs the process of {release.id}: `shipway up` does, and it is not running here",
+                hint="start it with `shipway up`, then evaluate again",
+            )
 
     async def _wait_healthy(self, target: ProcessTarget, release: Release) -> None:
         with anyio.move_on_after(_START_TIMEOUT_S):
@@ -221,9 +232,10 @@ class HttpTarget:
         )
         body = orjson.dumps(_with_question(self.question.body, case.question))
         reply = await self.caller.call(HttpCall("POST", self.url, headers, body, self.timeout_s))
-        told = json_of(self.url, reply)
+        told = ServiceReply.of(self.url, reply)
+        costs = CostPaths.of(self.question.usage, self.question.cost_usd)
         try:
-            return Output(answer=self.answer.answer(told), latency_ms=reply.total_ms)
+            return Output(answer=told.answer(self.answer), **told.measured(costs))
         except NoAnswerError as error:
             raise wrong_shape(self.url, str(error)) from error
 

@@ -13,7 +13,7 @@ from shipway.core.disk import explained
 from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.ids import ulid
 from shipway.core.verdicts import Verdict
-from shipway.evals.budget import Estimate, Meter, total_of
+from shipway.evals.budget import Estimate, Meter
 from shipway.evals.gate_report import GateReport
 from shipway.evals.metrics import Metric
 from shipway.evals.model import RunReport
@@ -52,6 +52,7 @@ from shipway.services.evaluation_runs import (
 from shipway.services.evaluation_scoring import Opinions, opened_opinions, write_scores
 from shipway.services.gates import quarantine_of
 from shipway.services.judges.building import JudgeParts
+from shipway.services.judges.purse import judge_spent
 from shipway.services.run_directories import open_run
 from shipway.services.stored_reports import places_of
 
@@ -71,8 +72,9 @@ class Evaluation:
     """A finished evaluation.
 
     `id` is empty where nothing was to be judged, `whole` is false of a shard. `cost` holds calls, tokens_in and
-    tokens_out, and usd and judge_usd where they are known. `problem` says why a run without gates is not whole.
-    `metrics` are those that gates and settings name, `places` where gates and cases were written.
+    tokens_out, usd where it is known, and the same of the judge as judge_calls and so on. `problem` says why a run
+    without gates is not whole. `metrics` are those that gates and settings name, `places` where gates and cases were
+    written.
     """
 
     id: str
@@ -152,14 +154,13 @@ async def evaluate(
     if unknown and prepared.caps.tokens is not None:
         parts.tell(f"the budget of {prepared.caps.tokens:,} tokens is held by what answers turn out to take: {unknown}")
     async with AsyncExitStack() as stack:
-        opinions = await stack.enter_async_context(opened_opinions(app, prepared.scoring, parts.judge, parts.tell))
+        judging = opened_opinions(app, prepared.scoring, parts.judge, parts.tell, meter)
+        opinions = await stack.enter_async_context(judging)
         opened = {item.name: await _opened(stack, item, request, targets) for item in prepared.subjects}
         if parts.cache is not None and not request.gates:
             opened = {name: CachedTarget(target, parts.cache) for name, target in opened.items()}
-        running = await stack.enter_async_context(_begun(app, request, targets, prepared, opinions))
+        running = await stack.enter_async_context(_begun(app, request, targets, _Ready(prepared, opinions, meter)))
         parts.began(running.directory.path)
-        # The budget is that of the whole run, whoever paid for which part of it when.
-        meter.add(running.directory.spent())
         around = Around(app.clock, meter, parts.progress, fails_case(prepared))
         ask = asking(running, opened, around)
         if request.gates and prepared.shard is None:
@@ -167,9 +168,9 @@ async def evaluate(
         else:
             outcome = await ask(0, prepared.plan.repeats)
             if outcome.stopped == "budget":
-                raise over_budget(running, outcome)
+                raise over_budget(running)
             looked = await _unjudged(running)
-        return await _finished(app, request, running, looked, meter)
+        return await _finished(app, request, running, looked)
 
 
 async def judged_directory(
@@ -180,6 +181,8 @@ async def judged_directory(
     parts: EvaluationParts | None = None,
 ) -> Evaluation:
     """Score and judge the answers that a run directory holds; no release is asked, judges are for what is new.
+
+    The budget holds for what the judge is asked now.
 
     Raises:
         GateRefusedError: candidate and baseline measured different things.
@@ -193,12 +196,17 @@ async def judged_directory(
             hint="evaluate anew, or score alone: --no-gates",
         )
     prepared = await prepare(app, request, targets)
-    async with opened_opinions(app, prepared.scoring, parts.judge, parts.tell) as opinions:
-        running = await _running(app, targets, prepared, opinions, directory)
+    meter = Meter(prepared.charges, prepared.caps)
+    if prepared.judge is not None:
+        Meter({prepared.judge.name: prepared.judge.charge}, prepared.caps).demand_prices()
+    async with opened_opinions(app, prepared.scoring, parts.judge, parts.tell, meter) as opinions:
+        running = await _running(app, targets, _Ready(prepared, opinions, meter), directory)
+        before = judge_spent(directory.path)
+        if opinions.purse is not None:
+            opinions.purse.keep_in(directory.path)
         looked = await look_until_decided(running, None) if request.gates else await _unjudged(running)
-        return await _finished(
-            app, request, running, looked, Meter(prepared.charges, spent=total_of(directory.spent().values()))
-        )
+        meter.add(directory.spent(), before)
+        return await _finished(app, request, running, looked)
 
 
 async def latest_evaluation(app: Application, release: str) -> dict[str, Any] | None:
@@ -221,8 +229,9 @@ async def stored_run(app: Application, release: str) -> dict[str, Any]:
 
 
 def comparable_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Return which digests of two stored evaluations differ; empty when they measured the same thing."""
-    return [name for name, value in first["binding"].items() if second["binding"].get(name) != value]
+    """Return which digests of two stored evaluations differ, a line each; empty when they measured the same thing."""
+    digests = {name: (value, second["binding"].get(name)) for name, value in first["binding"].items()}
+    return [f"{name} {was} against {now}" for name, (was, now) in digests.items() if was != now]
 
 
 async def _opened(
@@ -246,47 +255,51 @@ def _demand_affordable(prepared: Prepared, request: EvaluationRequest) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What is there before the folder of a run is."""
+
+    prepared: Prepared
+    opinions: Opinions
+    meter: Meter
+
+
 @asynccontextmanager
 async def _begun(
-    app: Application,
-    request: EvaluationRequest,
-    targets: EvaluationTargets,
-    prepared: Prepared,
-    opinions: Opinions,
+    app: Application, request: EvaluationRequest, targets: EvaluationTargets, ready: _Ready
 ) -> AsyncIterator[Running]:
-    plan = run_file(app, request, prepared, opinions)
-    out, cases = request.out, prepared.dataset.cases
+    plan = run_file(app, request, ready.prepared, ready.opinions)
+    out, cases = request.out, ready.prepared.dataset.cases
     directory = await anyio.to_thread.run_sync(lambda: open_run(app, plan, cases, out, resume=request.resume))
     try:
-        yield await _running(app, targets, prepared, opinions, directory)
+        # The budget is that of the whole run, whoever paid for which part of it when.
+        ready.meter.add(directory.spent(), judge_spent(directory.path))
+        if ready.opinions.purse is not None:
+            ready.opinions.purse.keep_in(directory.path)
+        yield await _running(app, targets, ready, directory)
     finally:
         directory.close()
         directory.remove_if_unanswered()
 
 
-async def _running(
-    app: Application,
-    targets: EvaluationTargets,
-    prepared: Prepared,
-    opinions: Opinions,
-    directory: RunDirectory,
-) -> Running:
+async def _running(app: Application, targets: EvaluationTargets, ready: _Ready, directory: RunDirectory) -> Running:
+    prepared = ready.prepared
     access = {
         item.name: await targets.access(item.release) if item.release is not None else None
         for item in prepared.subjects
     }
     quarantine = await quarantine_of(app.loaded, prepared.dataset, now_s=app.clock.now_s())
-    return Running(prepared, opinions, directory, access, quarantine)
+    return Running(prepared, ready.opinions, directory, ready.meter, access, quarantine)
 
 
 async def _unjudged(running: Running) -> Looked:
-    runs, results, judgements = await score_runs(running, running.prepared.plan.repeats)
-    return Looked(GateReport(()), runs, results, judgements, 1)
+    runs, results = await score_runs(running, running.prepared.plan.repeats)
+    if running.opinions.is_over_budget:
+        raise over_budget(running)
+    return Looked(GateReport(()), runs, results, 1)
 
 
-async def _finished(
-    app: Application, request: EvaluationRequest, running: Running, looked: Looked, meter: Meter
-) -> Evaluation:
+async def _finished(app: Application, request: EvaluationRequest, running: Running, looked: Looked) -> Evaluation:
     prepared, directory = running.prepared, running.directory
     baseline = prepared.baseline
     run = looked.runs[prepared.candidate.name]
@@ -302,7 +315,7 @@ async def _finished(
         _worse(prepared, run, before),
         directory.plan.run,
         directory.path,
-        spent_by(meter, looked.judgements),
+        spent_by(running.meter),
         looked.look,
         "" if judged else too_many_errors(running),
         prepared.shard is None,

@@ -37,8 +37,13 @@ async def earlier_release(app: Application, release: str, *, before_s: float = m
     return str(max(passed, key=lambda body: float(body["at_s"]))["release"]) if passed else None
 
 
-async def demand_first_release(app: Application, release: ReleaseId, specs: Sequence[GateSpec]) -> None:
+async def demand_first_release(
+    app: Application, release: ReleaseId | None, specs: Sequence[GateSpec], *, before_s: float = math.inf
+) -> None:
     """Refuse to compare a later release with nothing, before an answer is paid for.
+
+    Without a release another target is asked in its place, and every release is an earlier one. Of answers that were
+    given already only what had happened before `before_s` counts.
 
     Raises:
         GateRefusedError: with verdict ERROR; a gate compares, and an earlier release is there to compare with.
@@ -46,9 +51,17 @@ async def demand_first_release(app: Application, release: ReleaseId, specs: Sequ
     comparing = next((spec for spec in specs if isinstance(spec, NonRegressionGate)), None)
     if comparing is None:
         return
-    earlier = await earlier_release(app, release)
+    earlier = await earlier_release(app, release or "", before_s=before_s)
     if earlier is None:
         return
+    if release is None:
+        raise GateRefusedError(
+            Verdict.ERROR,
+            f"verdict ERROR: gate '{comparing.label}' has no baseline: what is asked is not the first to be judged"
+            f" ({earlier} has passed or was stable); nothing was asked",
+            hint=f"compare it with that release: the same command with --baseline {earlier}; --no-gates asks and judges"
+            " nothing",
+        )
     raise GateRefusedError(
         Verdict.ERROR,
         f"verdict ERROR: gate '{comparing.label}' has no baseline: {release} is not the first release ({earlier} has"

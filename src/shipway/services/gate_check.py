@@ -3,7 +3,7 @@
 A gate that cannot see the effect it is asked for is refused when it is written, not when it fails.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from shipway.evals.sample import judged_cases
 from shipway.evals.tools.gating import is_tool_metric
 from shipway.services.application import Application
 from shipway.services.gates import gate_metrics, gate_specs, own_sd
+from shipway.services.judges.rubrics import demand_rubric, judge_file_problems
 from shipway.services.project_dataset import project_dataset
 from shipway.services.project_lines import tried
 
@@ -29,11 +30,10 @@ _NO_CASES = Dataset("", ())
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How an evaluation asks, and the standard deviations of case differences that earlier ones found, by metric."""
+    """How often an evaluation asks each case, and how many looks it may take."""
 
     repeats: int
     looks: int
-    sd: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, settings: Evals) -> "Counts":
@@ -59,6 +59,8 @@ def gate_problems(
         yield from wrong
         if releases and not wrong:
             yield from tried(loaded, key, partial(_demand_data, gate, loaded.project))
+        if not wrong:
+            yield from tried(loaded, key, partial(demand_rubric, gate, loaded.project, cases))
         parsed += [(index, spec) for spec in _own_specs(gate)]
     family = [(index, spec) for index, spec in parsed if isinstance(spec, NonRegressionGate)]
     for index, spec in family[1:]:
@@ -88,17 +90,27 @@ async def gate_power(app: Application, *, looks: int | None = None) -> list[Powe
     dataset, settings = await project_dataset(app.loaded), app.project.evals
     if dataset is None:
         raise UsageError("the project names no dataset and has no gates", hint="write `evals` and `gates`")
-    counts = Counts(settings.repeats, looks or settings.looks, await own_sd(app, dataset))
+    counts, sd = Counts(settings.repeats, looks or settings.looks), await own_sd(app, dataset)
     demand_gates(app.loaded, _NO_CASES, counts)
+    unjudged = [*_judge_problems(app.loaded, dataset)]
+    if unjudged:
+        raise ConfigError(unjudged)
     specs, places = gate_specs(app.project), _places(app.loaded)
     metrics = gate_metrics(specs, settings, repeats=counts.repeats)
     found = []
     for spec in specs:
         metric = metrics[spec.metric]
         cases = judged_cases(dataset, metric, spec.tags)
-        row = power_row(spec, metric, cases, looks=counts.looks, sd=counts.sd)
+        row = power_row(spec, metric, cases, looks=counts.looks, sd=sd)
         found.append(replace(row, place=places.get(spec.label, "")))
     return found
+
+
+def _judge_problems(loaded: LoadedProject, dataset: Dataset) -> Iterator[str]:
+    """Yield why gates never get a judgement, which is no question of power."""
+    yield from judge_file_problems(loaded)
+    for index, gate in enumerate(loaded.project.gates):
+        yield from tried(loaded, ("gates", index), partial(demand_rubric, gate, loaded.project, dataset))
 
 
 def _places(loaded: LoadedProject) -> dict[str, str]:
@@ -123,11 +135,15 @@ def _own_specs(gate: Gate) -> list[GateSpec]:
 
 
 def _check_gate(gate: Gate, dataset: Dataset, settings: Evals, counts: Counts) -> None:
-    specs = parse_gates([gate.model_dump(exclude_defaults=True)])
+    try:
+        specs = parse_gates([gate.model_dump(exclude_defaults=True)])
+    except UsageError as error:
+        # Its place in the list of one; the caller knows that of the project.
+        raise UsageError(error.message.removeprefix("gates[0]: "), hint=error.hint) from error
     if is_tool_metric(gate.metric):
         return  # its cases are the tool's, and known when the tool has run
     metrics = gate_metrics(specs, settings, repeats=counts.repeats)
-    check_gates(specs, dataset, metrics, looks=counts.looks, sd=counts.sd)
+    check_gates(specs, dataset, metrics, looks=counts.looks)
 
 
 def _demand_data(gate: Gate, project: Project) -> None:
@@ -179,7 +195,7 @@ def _check_update(loaded: LoadedProject, dataset: Dataset, counts: Counts) -> No
     specs = gate_specs(loaded.project)
     added = [spec for spec in specs if isinstance(spec, NonRegressionGate) and spec.model_update]
     metrics = gate_metrics(added, loaded.project.evals, repeats=counts.repeats)
-    check_gates(added, dataset, metrics, looks=counts.looks, sd=counts.sd)
+    check_gates(added, dataset, metrics, looks=counts.looks)
 
 
 async def refuse_blind_gates(loaded: LoadedProject) -> None:

@@ -16,7 +16,7 @@ from shipway.config.sections.evals import Evals
 from shipway.config.yaml_source import read_yaml
 from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.ids import Digest
-from shipway.evals.baseline import metric_code_digest
+from shipway.evals.baseline import NO_JUDGE, metric_code_digest
 from shipway.evals.gate_report import GateReport
 from shipway.evals.gate_spec import GateSpec, parse_gates
 from shipway.evals.gates import GateOptions, evaluate_gates
@@ -30,6 +30,8 @@ from shipway.evals.simulate import Pool, Simulation, SimulationPlan, simulate
 from shipway.evals.tools.gating import is_tool_metric
 from shipway.services.application import Application
 from shipway.services.first_release import earlier_release
+from shipway.services.judges.binding import other_judge, present_judge
+from shipway.services.judges.building import JudgeParts
 from shipway.services.project_dataset import project_dataset
 from shipway.services.releases import verified_blob
 
@@ -106,33 +108,34 @@ async def simulated_gates(app: Application, release: str, plan: SimulationPlan) 
     metrics = gate_metrics(specs, app.project.evals)
     names = [spec.metric for spec in specs]
     pool = Pool.of(runs[0].dataset, [score_table(run, names) for run in runs])
-    options = GateOptions(metrics=metrics, sd=await own_sd(app, runs[0].dataset))
+    options = GateOptions(metrics=metrics)
     return await anyio.to_thread.run_sync(simulate, specs, pool, plan, options)
 
 
-async def judged_again(app: Application, release: str) -> JudgedAgain:
+async def judged_again(app: Application, release: str, parts: JudgeParts) -> JudgedAgain:
     """Judge a release's newest stored run by the present gates; nothing is asked again.
 
     Raises:
         NotFoundError: it was never evaluated.
-        UsageError: it was evaluated on other cases.
+        UsageError: it was evaluated on other cases, or by another judge than the project's.
         GateRefusedError: candidate and baseline measured different things.
     """
     found = await _evaluation(app, release)
     runs = await _stored_runs(app, found, await _dataset(app))
     # What has passed since does not make it a later release.
     first = await earlier_release(app, found["release"], before_s=float(found["at_s"])) is None
-    return JudgedAgain(found["release"], found["id"], await _judged(app, runs, first=first))
+    return JudgedAgain(found["release"], found["id"], await _judged(app, runs, parts, first=first))
 
 
-async def judged_file(app: Application, path: Path, *, first: bool) -> JudgedAgain:
+async def judged_file(app: Application, path: Path, parts: JudgeParts, *, first: bool) -> JudgedAgain:
     """Judge runs from a file: `{"candidate": RUN, "baseline": RUN}` with runs as `shipway eval` stores them.
 
     Raises:
-        UsageError: the file holds no runs, or runs on other cases.
+        UsageError: the file holds no runs, or runs on other cases or by another judge.
     """
     try:
         body = json.loads(await anyio.Path(path).read_bytes())
+        _refuse_report(body, path)
         dataset = await _dataset(app)
         runs = [_run(body[name], dataset) for name in ("candidate", "baseline") if name in body]
     except OSError as error:
@@ -143,7 +146,29 @@ async def judged_file(app: Application, path: Path, *, first: bool) -> JudgedAga
         raise UsageError(f"{path}: holds no stored runs ({wrong})", hint=hint) from error
     if not runs or "candidate" not in body:
         raise UsageError(f"{path}: holds no run of a candidate")
-    return JudgedAgain(runs[0].target, str(path), await _judged(app, runs, first=first))
+    return JudgedAgain(runs[0].target, str(path), await _judged(app, runs, parts, first=first))
+
+
+def _refuse_report(body: object, path: Path) -> None:
+    if isinstance(body, dict) and "gates" in body and not isinstance(body.get("candidate"), dict):
+        raise UsageError(
+            f"{path}: is a report, which has no answers to judge again",
+            hint="the folder of its run has them: `shipway eval rescore RUN`; or name the release:"
+            " `shipway gate run REL`",
+        )
+
+
+async def judge_since(app: Application, evaluation: Mapping[str, Any], parts: JudgeParts) -> str:
+    """Return who judged a stored evaluation and who judges the project's gates now; empty when it is the same.
+
+    Raises:
+        ConfigError: the judge's files cannot be read.
+    """
+    was = Digest(evaluation["binding"]["judge"])
+    if was == NO_JUDGE:
+        return ""
+    metrics, dataset = _gated(app), await _dataset(app)
+    return other_judge(was, await present_judge(app, metrics, dataset.cases, parts))
 
 
 async def stored_evaluation(app: Application, name: str) -> dict[str, Any]:
@@ -158,19 +183,32 @@ async def stored_evaluation(app: Application, name: str) -> dict[str, Any]:
     return await _evaluation(app, name)
 
 
-async def _judged(app: Application, runs: list[RunReport], *, first: bool) -> GateReport:
+async def _judged(app: Application, runs: list[RunReport], parts: JudgeParts, *, first: bool) -> GateReport:
     specs = gate_specs(app.project)
     dataset = runs[0].dataset
+    differs = other_judge(runs[0].binding.judge, await present_judge(app, _gated(app), dataset.cases, parts))
+    if differs:
+        raise UsageError(
+            f"the run of {runs[0].target} was scored by another judge: {differs}",
+            hint=f"evaluate again: `shipway eval run {runs[0].target}`; or have its answers judged anew:"
+            " `shipway eval rescore RUN`",
+        )
     options = GateOptions(
         first_release=first and len(runs) == 1,
         metrics=gate_metrics(specs, app.project.evals),
-        sd=await own_sd(app, dataset),
         quarantine=await quarantine_of(app.loaded, dataset, now_s=app.clock.now_s()),
         # The runs were comparable when they were made; a corpus that differs was the release's own change.
         expected_changes=frozenset({"corpus"}),
     )
     baseline = runs[1] if len(runs) > 1 else None
     return await anyio.to_thread.run_sync(evaluate_gates, specs, runs[0], baseline, options)
+
+
+def _gated(app: Application) -> dict[str, Metric]:
+    """Return the metrics that the project's gates name."""
+    specs = gate_specs(app.project)
+    metrics = gate_metrics(specs, app.project.evals)
+    return {spec.metric: metrics[spec.metric] for spec in specs}
 
 
 async def _dataset(app: Application) -> Dataset:

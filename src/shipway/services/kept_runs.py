@@ -1,20 +1,26 @@
 """Runs whose answers are on disk: shards that are put together, and answers that are scored again."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
 
+from shipway.core.disk import explained
 from shipway.core.errors import ConflictError, UsageError
 from shipway.evals.model import Case, Output
-from shipway.evals.run_directory import RunDirectory, read_plan
+from shipway.evals.run_directory import JUDGEMENTS_FILE, RunDirectory, read_plan
 from shipway.evals.run_plan import RunFile, differing_keys
 from shipway.evals.shards import missing_shards, parse_shard
 from shipway.services.application import Application
 from shipway.services.evaluation_plan import EvaluationRequest, EvaluationTargets, split_dataset
 from shipway.services.evaluations import Evaluation, EvaluationParts, judged_directory
+from shipway.services.judges.purse import SPENT_FILE
 from shipway.services.run_directories import find_run, new_run_id, runs_folder
+
+_BASE_32, _TIME_CHARS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 10
+"""How an id begins with its time; source: the ULID specification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ async def merge_runs(
         found = RunDirectory.create(path, whole, dataset.cases)
         for folder, plan in zip(folders, plans, strict=True):
             _copy(folder, plan, found, dataset.cases)
+            _append(folder, path, (JUDGEMENTS_FILE, SPENT_FILE))
         return found
 
     directory = await anyio.to_thread.run_sync(merged)
@@ -109,7 +116,19 @@ def _request(plan: RunFile, *, gates: bool = True) -> EvaluationRequest:
         looks=plan.identity["settings"]["looks"],
         seed=plan.identity["seed"],
         gates=gates,
+        made_s=_begun_s(plan.run),
     )
+
+
+def _begun_s(run: str) -> float:
+    """Return when a run began, as its id says; infinity for an id that nobody made."""
+    time_ms = 0
+    for sign in run.removeprefix("run_")[:_TIME_CHARS].upper():
+        value = _BASE_32.find(sign)
+        if value < 0:
+            return math.inf
+        time_ms = time_ms * len(_BASE_32) + value
+    return time_ms / 1000 or math.inf
 
 
 def _demand_whole(folders: Sequence[Path], plans: Sequence[RunFile]) -> None:
@@ -134,6 +153,15 @@ def _demand_cases(path: Path, plan: RunFile, digest: str) -> None:
             f"{path}: its answers are to other cases: dataset {kept} against {digest}",
             hint="evaluate again, or restore the cases of that run",
         )
+
+
+def _append(folder: Path, whole: Path, names: Sequence[str]) -> None:
+    """Add what the judge said and took in a shard: what was judged there is not asked and paid for again."""
+    for name in names:
+        if (folder / name).is_file():
+            data = (folder / name).read_bytes()
+            with explained(whole / name, "cannot be written"), (whole / name).open("ab") as file:
+                file.write(data if not data or data.endswith(b"\n") else data + b"\n")
 
 
 def _copy(folder: Path, plan: RunFile, whole: RunDirectory, cases: Sequence[Case]) -> None:

@@ -1,6 +1,6 @@
 """Comparing prompts, models and settings with one another on the project's cases; `shipway eval matrix` calls this."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.ids import ReleaseId
 from shipway.evals.matrix import MatrixTable, Ranking, rank
 from shipway.evals.metric_names import resolve_metrics
-from shipway.evals.metrics import METRICS
+from shipway.evals.metrics import METRICS, Metric
 from shipway.evals.model import Dataset
-from shipway.evals.sample import draw, score_table
+from shipway.evals.sample import draw, judged_cases, score_table
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.dataset_files import load_project_dataset
@@ -21,6 +21,7 @@ from shipway.services.releases import PromptReader
 from shipway.services.variants import AnswerCost, Asking, VariantParts, Variants, run_variants
 
 _DEFAULT_METRIC = "correct"
+_SHOWN_TAGS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ async def compare_variants(
     dataset = await _dataset(app, request)
     metric = request.metric or _gated(app)
     metrics = {**METRICS, **_resolved(app, [metric, *request.others], request.asking.repeats)}
+    _demand_cases(dataset, metrics[metric], request.tags)
     asked = Variants(
         {variant.name: variant.release for variant in variants},
         dataset,
@@ -136,6 +138,19 @@ async def _dataset(app: Application, request: MatrixRequest) -> Dataset:
     dataset = await load_project_dataset(app.loaded, request.dataset)
     split = app.project.evals.split
     return dataset if split == "all" else dataset.only(split)
+
+
+def _demand_cases(dataset: Dataset, metric: Metric, tags: Sequence[str]) -> None:
+    """Refuse to ask anything where nothing could be ranked."""
+    if judged_cases(dataset, metric, tags):
+        return
+    with_tags = f" with {'tag' if len(tags) == 1 else 'tags'} {', '.join(map(repr, tags))}" if tags else ""
+    known = sorted({tag for case in dataset.cases for tag in case.tags})
+    told = [f"its tags are {', '.join(known[:_SHOWN_TAGS])}" if known else "its cases have no tags"] if tags else []
+    raise UsageError(
+        f"nothing to rank: {metric.name} applies to no case of {dataset.name!r}{with_tags}; nothing was asked",
+        hint="; ".join([*told, "name another --tag" if tags else "name another --metric"]),
+    )
 
 
 def _resolved(app: Application, names: Iterable[str], repeats: int) -> Mapping[str, Any]:

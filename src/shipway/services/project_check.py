@@ -19,12 +19,14 @@ from shipway.core.errors import ConfigError, DatasetError, ShipwayError, UsageEr
 from shipway.core.ports import KeyStore
 from shipway.evals.model import Dataset
 from shipway.rag.sources import problem_lines, scan
+from shipway.services.assertion_check import evaluation_problems
 from shipway.services.gate_check import gate_problems
 from shipway.services.gates import quarantine_of
 from shipway.services.models import WITHOUT_MODEL, ModelKind
 from shipway.services.project_dataset import named_dataset_problems, project_dataset
 from shipway.services.project_lines import error_lines, tried
 from shipway.services.releases import PromptReader, code_files, prompt_file
+from shipway.services.rollout_plans import plan_problems
 
 
 class InstalledModels(Protocol):
@@ -60,6 +62,8 @@ async def project_problems(loaded: LoadedProject, parts: CheckParts) -> list[str
         problems += error.problems
     problems += await named_dataset_problems(loaded)
     problems += gate_problems(loaded, dataset)
+    problems += plan_problems(loaded)
+    problems += await evaluation_problems(loaded)
     problems += await _quarantine_problems(loaded, dataset, parts.clock)
     # Two keys may name the same broken file.
     return list(dict.fromkeys(problems))

@@ -9,7 +9,9 @@ from shipway.core.verdicts import Verdict
 from shipway.registry.store import ReleaseRegistry
 from shipway.rollouts import desk
 from shipway.rollouts.analysis import harmless_e_value, promotion_e_value
+from shipway.rollouts.controller import judged
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
+from shipway.rollouts.story import story
 from shipway.services.application import Application, Installation
 from shipway.stats.sequential import e_value_no_harm
 
@@ -107,6 +109,28 @@ async def described(app: Application, rollout: Rollout) -> dict[str, Any]:
     since = None if decided is None or assigned is None else round(assigned - decided, 3)
     times = {"last_candidate_assignment_at_s": assigned, "last_candidate_answer_at_s": answered}
     return view(rollout) | times | {"decision_to_last_assignment_s": since}
+
+
+async def explained(app: Application, rollout: Rollout) -> tuple[dict[str, Any], list[str]]:
+    """Return why a rollout stands where it stands, as JSON values and as lines for people."""
+    now_s = app.clock.now_s()
+    judgement = judged(rollout, now_s)
+    value = {
+        "rollout": rollout.id,
+        "state": rollout.state.value,
+        "verdict": judgement.verdict.value,
+        "reasons": list(judgement.reasons),
+        "metrics": [asdict(reading) for reading in judgement.readings],
+        "rules": [asdict(reading) for reading in judgement.rules],
+        "promotion": _promotion(rollout),
+        "sample_ratio_e": judgement.sample_ratio_e,
+        "eta_s": judgement.eta_s,
+        "curve": [
+            {"at_s": at_s, "harm_e": harm_e, "no_harm_e": no_harm_e}
+            for at_s, harm_e, no_harm_e in rollout.evidence.curve.points
+        ],
+    }
+    return value, story(rollout, judgement, now_s)
 
 
 def verdict_of(rollout: Rollout) -> Verdict:

@@ -1,7 +1,7 @@
 """Where runs are on this machine: beginning one, finding the one to go on with, letting go of old ones."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ _SHOWN = 6
 def runs_folder(app: Application) -> Path:
     """Return where runs are kept when nobody names another place."""
     return app.workspace.home / "runs"
+
+
+def run_folders(app: Application) -> list[Path]:
+    """Return the folders of the runs that are kept, oldest first."""
+    folder = runs_folder(app)
+    return sorted(path for path in folder.glob("run_*") if (path / PLAN_FILE).is_file()) if folder.is_dir() else []
 
 
 def new_run_id(app: Application) -> str:
@@ -45,7 +51,9 @@ def open_run(app: Application, plan: RunFile, cases: Sequence[Case], out: Path |
     if different:
         raise UsageError(
             f"{path} was begun under another plan:\n" + "\n".join(f"  {line}" for line in different),
-            hint="begin anew without --resume, or score its answers as they are: `shipway eval rescore`",
+            hint="restore the cases of that run, or begin anew without --resume"
+            if any(line.startswith("dataset.digest") for line in different)
+            else "begin anew without --resume, or score its answers as they are: `shipway eval rescore`",
         )
     return RunDirectory(path, found, cases)
 
@@ -61,7 +69,7 @@ def find_run(app: Application, named: str) -> Path:
         return path
     if (Path(named) / PLAN_FILE).is_file():
         return Path(named)
-    known = [folder.name for folder in reversed(_runs(app))][:_SHOWN]
+    known = [folder.name for folder in reversed(run_folders(app))][:_SHOWN]
     raise NotFoundError(
         f"no run {named!r}",
         hint=f"there are {', '.join(known)}" if known else "`shipway eval run` makes one, and tells its name",
@@ -87,8 +95,8 @@ def read_report(path: Path) -> dict[str, Any] | None:
 
 def _unfinished(app: Application, plan: RunFile) -> Path:
     """Return the newest run of a plan that has no verdict, or one that more answers could change."""
-    others: list[tuple[Path, RunFile]] = []
-    for folder in reversed(_runs(app)):
+    others: list[tuple[Path, list[str]]] = []
+    for folder in reversed(run_folders(app)):
         report = read_report(folder)
         if report is not None and report.get("verdict") != Verdict.ERROR:
             continue
@@ -96,26 +104,38 @@ def _unfinished(app: Application, plan: RunFile) -> Path:
             found = read_plan(folder)
         except ShipwayError:
             continue
-        if not differing(found, plan):
+        different = differing(found, plan)
+        if not different:
             return folder
-        others.append((folder, found))
+        # What asks somebody else, and a comparison of several, is no run that somebody meant.
+        if "looks" in found.identity["settings"] and not different[0].startswith("targets:"):
+            others.append((folder, different))
     said = "there is no unfinished run of this plan"
     if others:
-        folder, found = others[0]
-        said += f"; {folder.name} differs:\n" + "\n".join(f"  {line}" for line in differing(found, plan)[:_SHOWN])
+        folder, different = min(others, key=lambda item: len(item[1]))
+        said += f"; {folder.name} differs:\n" + "\n".join(f"  {line}" for line in different[:_SHOWN])
     raise NotFoundError(said, hint="begin one: the same command without --resume")
 
 
 def _let_go(app: Application) -> None:
-    """Remove the oldest runs beyond what is kept; one that is running stays."""
-    for folder in _runs(app)[: -app.project.evals.keep_runs]:
+    """Remove the oldest runs beyond what is kept; one that is running stays, and one that `--resume` goes on with."""
+    ended = [(folder, plan) for folder, plan in _plans(app) if not _awaits_resume(folder, plan)]
+    for folder, plan in ended[: -app.project.evals.keep_runs]:
         try:
-            RunDirectory(folder, read_plan(folder), ()).close()
+            RunDirectory(folder, plan, ()).close()
         except ShipwayError:
             continue
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _runs(app: Application) -> list[Path]:
-    folder = runs_folder(app)
-    return sorted(path for path in folder.glob("run_*") if (path / PLAN_FILE).is_file()) if folder.is_dir() else []
+def _plans(app: Application) -> Iterator[tuple[Path, RunFile]]:
+    for folder in run_folders(app):
+        try:
+            yield folder, read_plan(folder)
+        except ShipwayError:
+            continue
+
+
+def _awaits_resume(folder: Path, plan: RunFile) -> bool:
+    """Tell whether `--resume` goes on with it; a comparison of several is never gone on with, and has no report."""
+    return "looks" in plan.identity["settings"] and not (folder / REPORT_FILE).exists()

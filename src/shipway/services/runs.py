@@ -25,6 +25,7 @@ from shipway.services.application import Application
 from shipway.services.cached_target import CachedTarget
 from shipway.services.evaluation_plan import binding_body
 from shipway.services.evaluation_scoring import Answers, Opinions, scored
+from shipway.services.judges.purse import JudgePurse, judge_spent
 from shipway.services.releases import verified_blob
 
 
@@ -48,6 +49,7 @@ class TargetsRequest:
     directory: Path
     judge_digest: Digest = NO_JUDGE
     similarity: Similarity | None = None
+    purse: JudgePurse | None = None
     corpus_of: Callable[[str], Digest] = lambda _target: NO_JUDGE
     cache: ResponseCache | None = None
     progress: Callable[[Progress], None] | None = field(default=None, hash=False)
@@ -63,7 +65,7 @@ async def run_targets(app: Application, request: TargetsRequest) -> dict[str, Ru
         GateRefusedError: with verdict ERROR, where the meter ended the run.
     """
     settings, dataset = app.project.evals, request.dataset
-    opinions = Opinions(request.judge, request.judge_digest, request.similarity)
+    opinions = Opinions(request.judge, request.judge_digest, request.similarity, purse=request.purse)
     bindings = {
         name: bind(dataset, corpus=request.corpus_of(name), judge=request.judge_digest, schemas=opinions.schemas(None))
         for name in request.targets
@@ -89,24 +91,33 @@ async def run_targets(app: Application, request: TargetsRequest) -> dict[str, Ru
     directory = await anyio.to_thread.run_sync(RunDirectory.begin, request.directory, file, dataset.cases)
     try:
         if request.meter is not None:
-            request.meter.add(directory.spent())
+            request.meter.add(directory.spent(), judge_spent(directory.path))
+        if request.purse is not None:
+            request.purse.keep_in(directory.path)
         around = Around(app.clock, request.meter, request.progress)
         outcome = await run(_asked(request), dataset.cases, plan, directory, around)
+        answered = outcome.asked + outcome.reused
         if outcome.stopped:
-            raise GateRefusedError(
-                Verdict.ERROR,
-                f"verdict ERROR: the budget is used up after {outcome.asked + outcome.reused} answers",
-                hint=f"they are kept in {request.directory}; go on with a larger budget",
-            )
+            raise _over_budget(request, answered)
         reports = {}
         for name, target in request.targets.items():
             answers = Answers(directory, name, dataset, request.repeats)
-            results, _ = await scored(answers, request.metrics, opinions, request.context_of(name))
+            results = await scored(answers, request.metrics, opinions, request.context_of(name))
+            if opinions.is_over_budget:
+                raise _over_budget(request, answered)
             reports[name] = RunReport(name, target.digest, dataset, request.repeats, results, bindings[name])
     finally:
         directory.close()
         directory.remove_if_unanswered()
     return reports
+
+
+def _over_budget(request: TargetsRequest, answered: int) -> GateRefusedError:
+    return GateRefusedError(
+        Verdict.ERROR,
+        f"verdict ERROR: the budget is used up after {answered} answers",
+        hint=f"they are kept in {request.directory}; go on with a larger budget",
+    )
 
 
 def _asked(request: TargetsRequest) -> dict[str, Target]:

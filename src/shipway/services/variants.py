@@ -26,6 +26,7 @@ from shipway.services.evaluation_plan import EvaluationTargets, corpus_digest
 from shipway.services.evaluation_scoring import Opinions, Scoring, opened_opinions
 from shipway.services.http_processes import needs_processes
 from shipway.services.judges.building import JudgeParts
+from shipway.services.judges.charging import Judged, judge_share
 from shipway.services.run_directories import new_run_id, runs_folder
 from shipway.services.runs import TargetsRequest, run_targets
 
@@ -104,12 +105,12 @@ async def run_variants(app: Application, variants: Variants, parts: VariantParts
         raise UsageError(f"nothing to run: no cases in {variants.dataset.name!r}")
     directory = variants.asking.out or runs_folder(app) / new_run_id(app)
     async with AsyncExitStack() as stack:
-        opinions = await stack.enter_async_context(opened_opinions(app, variants.scoring, parts.judge, parts.tell))
+        opened = await _opened(app, variants, parts, stack)
+        meter = await _within(app, variants, opened, parts)
+        judging = opened_opinions(app, variants.scoring, parts.judge, parts.tell, meter)
+        opinions = await stack.enter_async_context(judging)
         if opinions.drift:
             raise GateRefusedError(Verdict.ERROR, f"verdict ERROR: the judge judges otherwise now: {opinions.drift}")
-        opened = await _opened(app, variants, parts, stack)
-        meter = Meter({name: _charge(app, opened.releases[name], parts.targets) for name in opened.targets})
-        meter = _within(meter, variants)
         request = _request(variants, opened, opinions, meter, directory, parts)
         runs = await parts.ask(app, request) if opened.targets else {}
         costs = await anyio.to_thread.run_sync(_costs, request) if opened.targets else {}
@@ -168,6 +169,7 @@ def _request(
         directory=directory,
         judge_digest=opinions.judge_digest,
         similarity=opinions.similarity,
+        purse=opinions.purse,
         corpus_of=lambda name: corpus_digest(opened.releases[name]),
         cache=parts.cache,
         progress=parts.progress,
@@ -175,16 +177,21 @@ def _request(
     )
 
 
-def _within(meter: Meter, variants: Variants) -> Meter:
+async def _within(app: Application, variants: Variants, opened: _Opened, parts: VariantParts) -> Meter:
     """Return the meter with the caps, after checking that they can be obeyed."""
-    asking = variants.asking
-    capped = Meter(meter.charges, asking.caps)
+    asking, cases = variants.asking, variants.dataset.cases
+    charges = {name: _charge(app, opened.releases[name], parts.targets) for name in opened.targets}
+    expected = estimate(cases, asking.repeats, charges)
+    judged = Judged(str(variants.dataset.digest), cases, asking.repeats, charges, variants.scoring.tasks)
+    judge = None if parts.judge is None else await judge_share(app, judged)
+    capped = Meter(charges if judge is None else {**charges, judge.name: judge.charge}, asking.caps)
     capped.demand_prices()
-    expected = estimate(variants.dataset.cases, asking.repeats, capped.charges)
+    if judge is not None:
+        expected = expected.with_judge(judge.spent, judge.basis)
     excess = asking.caps.excess(expected.spent)
     if excess and not asking.yes:
         raise UsageError(
-            f"{len(capped.charges)} releases, {len(variants.dataset.cases)} cases and {asking.repeats} repeats are"
+            f"{len(charges)} releases, {len(variants.dataset.cases)} cases and {asking.repeats} repeats are"
             f" estimated at {excess}; nothing was asked (estimated by {expected.basis})",
             hint="raise the budget, compare fewer, or give --yes to begin all the same: it ends before the call that"
             " would exceed the budget, and its answers are kept",

@@ -91,8 +91,8 @@ def n_for_zero_failures(rate: float, alpha: float) -> int:
     return n if zero_failures_upper(n, alpha) <= rate else n + 1
 
 
-def n_for_lower_bound(p_hat: float, threshold: float, alpha: float) -> int | None:
-    """Find the fewest cases at which an unchanged observed rate would put its lower bound at the threshold.
+def n_for_lower_bound(p_hat: float, threshold: float, alpha: float, *, beyond: int = 0) -> int | None:
+    """Find the fewest cases, more than `beyond`, at which an unchanged observed rate puts its bound at the threshold.
 
     The successes at n cases are floor(p_hat * n). None when `p_hat` does not exceed the threshold (no number of
     cases can help) or when more than `MAX_CASES` would be needed.
@@ -118,7 +118,7 @@ def n_for_lower_bound(p_hat: float, threshold: float, alpha: float) -> int | Non
             low = middle
         else:
             high = middle
-    return _first_tooth(p_hat, threshold, alpha, high)
+    return _first_tooth(p_hat, threshold, alpha, max(high, beyond + 1))
 
 
 def mean_lower_bound(values: Sequence[float] | FloatArray, clusters: Sequence[str], alpha: float) -> float:

@@ -7,11 +7,11 @@ share cancel. Counting requests instead of conversations breaks this (15 % false
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from shipway.stats.arguments import check_open_share
+from shipway.stats.arguments import check_open_share, check_positive
 from shipway.stats.mixtures import (
     bet,
     candidate_share,
@@ -23,7 +23,10 @@ from shipway.stats.mixtures import (
     uniform_log_weights,
 )
 
-HARM_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+# Simulated whole rollouts (10, 25, 50 %): within 7 % of the best of fifteen grids and weights at every true ratio. The
+# last is for errors that stable has none of: with 100 instead of 30 three of them at weight 0.1 are enough for
+# alpha 0.01 when 0.7 of it is theirs (e-value 164, 112 with 30), and a true ratio of 30 takes no more events.
+HARM_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 100.0)
 # Simulated at weight 0.5, alpha 0.05: with 1.25 on the grid a true ratio of 1.2 is promoted against r1 = 1.5 within
 # 1,500 events in 95 % of runs instead of 73 %, for 131 instead of 120 events (median) at ratio 1.
 NO_HARM_RATIOS = (0.5, 0.8, 1.0, 1.25)
@@ -139,6 +142,23 @@ def e_value_harm(state: EventShareState) -> float:
     Source: Lindon and Malek 2020, arXiv 2011.03567.
     """
     return mixture_value(state.log_harm)
+
+
+def e_value_of_counts(strata: Sequence[tuple[float, int, int]], *, r0: float) -> float:
+    """Return the evidence against "rate ratio <= r0" from (weight, candidate events, stable events) of each weight.
+
+    The same as updating a state event by event and asking for `e_value_harm`; weights 0 and 1 say nothing.
+
+    Raises:
+        ValueError: a weight is NaN or outside [0, 1], or `r0` is not positive.
+    """
+    check_positive("r0", r0)
+    ratios = tuple(ratio for ratio in HARM_RATIOS if ratio > r0) or (2.0 * r0,)
+    logs = uniform_log_weights(len(ratios))
+    for weight, candidate, stable in strata:
+        if is_informative(weight) and (candidate or stable):
+            logs = bet(logs, ratios, r0, weight, (candidate, stable))
+    return mixture_value(logs)
 
 
 def e_value_no_harm(state: EventShareState) -> float:

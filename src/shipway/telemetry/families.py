@@ -78,6 +78,7 @@ FAMILIES = (
     Family("shipway_traces_pending", "gauge", "Traces on their way; received = exported + dropped + pending."),
     Family("shipway_inflight", "gauge", "Requests being served."),
     Family("shipway_queue_depth", "gauge", "Requests waiting for a place at work."),
+    Family("shipway_parked", "gauge", "Requests waiting for a route that a rollout exchanges in place."),
     Family("shipway_streams_open", "gauge", "Streamed replies that have begun and not ended."),
     Family("shipway_snapshot_version", "gauge", "Version of the snapshot in force.", newest=True),
     Family("shipway_worker_starts", "counter", "Starts of this worker; its restarts are one less."),

@@ -80,11 +80,11 @@ async def test_a_newer_epoch_takes_over(store):
 async def test_a_worker_is_listed_with_its_last_report(store):
     await store.snapshots.report(WorkerState("w2", "production", 1, 1, 100.0))
     await store.snapshots.report(WorkerState("w1", "production", 1, 1, 100.0))
-    await store.snapshots.report(WorkerState("w1", "production", 2, 1, 110.0, dead_man_tripped=True))
+    await store.snapshots.report(WorkerState("w1", "production", 2, 1, 110.0, dead_man_tripped=True, busy=True))
     await store.snapshots.report(WorkerState("w1", "staging", 9, 1, 110.0))
     found = await store.snapshots.workers("production", seen_after_s=100.0)
     assert found == [
-        WorkerState("w1", "production", 2, 1, 110.0, dead_man_tripped=True),
+        WorkerState("w1", "production", 2, 1, 110.0, dead_man_tripped=True, busy=True),
         WorkerState("w2", "production", 1, 1, 100.0),
     ]
 

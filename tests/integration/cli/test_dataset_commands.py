@@ -289,3 +289,44 @@ def test_a_file_is_checked_without_any_project(shipway, tmp_path, monkeypatch):
 def test_the_schema_describes_a_case(shipway):
     found = shipway("dataset", "schema", "--json").json
     assert {"id", "question", "context", "messages", "variables", "metadata"} <= set(found["properties"])
+
+
+def test_a_file_that_is_not_there_is_said_so_outside_of_a_project_too(shipway, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    done = shipway("dataset", "check", "nope.jsonl")
+
+    assert done.code == 2
+    assert "nope.jsonl: no such file" in done.err
+
+
+def test_two_files_are_compared_outside_of_a_project(shipway, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "question": "A?"}\n')
+    (tmp_path / "b.jsonl").write_text('{"id": "a", "question": "A?"}\n{"id": "b", "question": "B?"}\n')
+
+    done = shipway("dataset", "diff", "a.jsonl", "b.jsonl")
+
+    assert (done.code, done.out.splitlines()) == (0, ["added    b", "unchanged 1"])
+    assert shipway("dataset", "diff", "a.jsonl", "faq@2").code == 2
+
+
+def test_one_of_a_kind_is_told_in_the_singular(shipway, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"id": "a", "question": "A?"}\n')
+
+    assert "a.jsonl: PASS: 1 case, 0 findings, " in shipway("dataset", "check", "a.jsonl").out
+
+
+def test_a_language_that_nobody_can_tell_is_refused_with_or_without_a_project(shipway, library, monkeypatch):
+    case = {"id": "a", "question": "A?", "assert": [{"type": "language", "value": "xx"}]}
+    library.write("evals/xx.jsonl", json.dumps(case))
+    said = "xx.jsonl:1: assert[0].value: language: no language 'xx'"
+
+    inside = library.run("dataset", "check", "evals/xx.jsonl")
+    monkeypatch.chdir(library.write("../elsewhere/xx.jsonl", json.dumps(case)).parent)
+    outside = shipway("dataset", "check", "xx.jsonl")
+
+    assert (inside.code, outside.code) == (2, 2)
+    assert said in inside.err
+    assert said in outside.err

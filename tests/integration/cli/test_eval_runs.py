@@ -3,11 +3,10 @@
 import hashlib
 import json
 import threading
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.integration.cli.chat_endpoint import Endpoint
 
 PROJECT = """app: small
 models: {{ far: {{ engine: openai, model: m, base_url: "{url}", max_out: 64, price: {{ input: 1.0, output: 2.0 }} }} }}
@@ -18,45 +17,6 @@ gates: [{{ metric: correct, min: 0.5 }}]
 CASES = 30
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-
-
-class Endpoint(ThreadingHTTPServer):
-    """Answers chat completions with the question and counts; `wrong` decides whose answer is another."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked = Counter()
-        self.status = lambda question: 200
-        self.answer = lambda question: f"It is {question}."
-        self.lock = threading.Lock()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = body["messages"][-1]["content"]
-        with self.server.lock:
-            self.server.asked[question] += 1
-        status = self.server.status(question)
-        choice = {"message": {"content": self.server.answer(question)}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 100, "completion_tokens": 50}
-        data = json.dumps({"choices": [choice], "usage": usage} if status == 200 else {"error": {"message": "no"}})
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data.encode())
-
-    def log_message(self, *_):
-        return
 
 
 @pytest.fixture
@@ -435,3 +395,37 @@ def test_a_run_in_which_nobody_answered_leaves_nothing_behind(project, endpoint)
     assert done.code == 3
     assert "the first 5 calls" in done.err
     assert not [path for path in (app.root / ".shipway" / "runs").iterdir() if not (path / "report.json").exists()]
+
+
+def test_a_judge_that_is_told_no_rubric_is_refused_before_anything_is_asked(judged, endpoint):
+    app, release = judged
+    app.edit("shipway.yaml", ", rubric: rubric.md", "")
+
+    for command in (("config", "check"), ("gate", "check"), ("eval", "run", release)):
+        done = app.run(*command)
+        assert done.code == 2
+        assert (
+            "gates[0]: judge:strict judges by a rubric, and 30 of 30 cases have none: judges.strict names" in done.err
+        )
+    rows = [
+        {"id": f"c{n:02}", "question": f"word{n}", "assert": [{"type": "llm-rubric", "value": "It is kind."}]}
+        for n in range(CASES)
+    ]
+    app.write("evals/cases.jsonl", "\n".join(map(json.dumps, rows)))
+    assert app.run("config", "check").code == 0
+    assert not endpoint.asked
+
+
+@pytest.mark.parametrize("key", ["rubric", "anchors"])
+def test_a_file_of_the_judge_that_is_not_there_is_refused_by_every_check(judged, key):
+    app, _ = judged
+    app.edit(
+        "shipway.yaml",
+        ", rubric: rubric.md",
+        f", rubric: rubric.md, {key}: gone.md".replace(", rubric: rubric.md, rubric:", ", rubric:"),
+    )
+
+    for command in (("config", "check"), ("gate", "check")):
+        done = app.run(*command)
+        assert done.code == 2
+        assert f"judges.strict.{key}: gone.md: cannot be read: No such file" in done.err

@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "cache calibrate": [],
     "cache show": [],
     "feedback list": [],
+    "quality status": [],
     "flag delete": ["tone"],
     "flag list": [],
     "flag set": ["tone", FLAG],
@@ -57,6 +58,11 @@ ARGUMENTS: dict[str, list[str]] = {
     "dataset diff": ["faq@1", "faq@2"],
     "dataset import": ["x.csv", "--from", "csv", "--out", "x.jsonl"],
     "dataset list": [],
+    "dataset proposals accept": ["prop_0", "--reference", "Yes."],
+    "dataset proposals export": ["--out", "x.jsonl"],
+    "dataset proposals list": [],
+    "dataset proposals reject": ["prop_0"],
+    "dataset proposals show": ["prop_0"],
     "dataset register": [],
     "dataset schema": [],
     "dataset split": ["faq", "--out", "x.jsonl"],
@@ -95,6 +101,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "rag ask": ["How?", "--tenant", "default"],
     "rag build": [],
     "reload": [],
+    "replay": [RELEASE],
     "release create": [],
     "release diff": [RELEASE, RELEASE],
     "release list": [],
@@ -102,12 +109,16 @@ ARGUMENTS: dict[str, list[str]] = {
     "restart": [],
     "rollback": [],
     "rollout abort": [],
+    "rollout approve": [],
+    "rollout explain": [],
+    "rollout history": [],
     "rollout list": [],
     "rollout pause": [],
     "rollout promote": [],
     "rollout resume": [],
     "rollout status": [],
     "rollout watch": [],
+    "runbook": ["rollback"],
     "serve": [],
     "status": [],
     "supervise": [],
@@ -244,6 +255,7 @@ def library(make_app):
     row = {"answer": "I don't know.", "task": "abstention"}
     labels = [{"case": name, "label": label, **row} for name, label in declined]
     project.write("evals/labels.jsonl", "\n".join(json.dumps(label) for label in labels))
+    project.write("plans/approval.yaml", "strategy: blue-green\napproval: true\nbake_s: 0\nkeep_s: 0\n")
     return project
 
 
@@ -259,6 +271,7 @@ def operate_traffic(ok: Any) -> None:
     ok("flag list")
     ok("flag delete", "tone")
     ok("feedback list")
+    ok("quality status")
     ok("cache show", code=2)  # nothing is calibrated
 
 
@@ -272,6 +285,17 @@ def operate_datasets(ok: Any, folder: Path) -> None:
     assert ok("dataset split", "evals/cases.jsonl", "--out", str(folder / "split.jsonl"))
 
 
+def operate_production(ok: Any, release: str, folder: Path) -> None:
+    """Run the commands that live on what production kept, of which there is nothing here."""
+    assert ok("dataset proposals list")["proposals"] == []
+    ok("dataset proposals show", "prop_0", code=2)
+    ok("dataset proposals accept", "prop_0", "--unanswerable", code=2)
+    ok("dataset proposals reject", "prop_0", code=2)
+    assert ok("dataset proposals export", "--out", str(folder / "proposed.jsonl"))["cases"] == 0
+    ok("replay", release, code=2)
+    assert ok("runbook", "rollback")["markdown"]
+
+
 def operate_gates(ok: Any, release: str) -> None:
     """Run the commands that look at gates and at what they found."""
     assert ok("gate check")["refused"] == 0
@@ -280,13 +304,15 @@ def operate_gates(ok: Any, release: str) -> None:
     assert ok("gate explain", release)["gates"]
 
 
-def operate_rollouts(ok: Any, first: str, second: str) -> None:
+def operate_rollouts(ok: Any, first: str, second: str, plan: str) -> None:
     """Roll a release out, back, and half-way."""
     started = ok("deploy", second)["rollout"]
     ok("rollout pause", started)
     assert ok("rollout watch", started, code=4)["state"] == "paused"
     ok("rollout resume", started)
     assert ok("rollout status")["rollout"] == started
+    assert ok("rollout explain")["rollout"] == started
+    assert ok("rollout history")["history"][0]["action"] == "rollout.started"
     ok("rollout promote", started)
     assert ok("rollout watch", started)["state"] == "completed"
     assert [item["rollout"] for item in ok("rollout list")] == [started]
@@ -295,6 +321,11 @@ def operate_rollouts(ok: Any, first: str, second: str) -> None:
     again = ok("deploy", second)["rollout"]
     ok("rollout abort", again)
     assert ok("rollout watch", again, code=1)["state"] == "rolled_back"
+    asked = ok("deploy", second, "--plan", plan)["rollout"]
+    assert ok("rollout watch", asked, code=4)["code"] == "approval"
+    assert ok("rollout approve", asked)["rollout"] == asked
+    assert ok("rollout watch", asked)["state"] == "completed"
+    assert ok("rollback")["release"] == first
 
 
 def operate_evaluations(ok: Any, release: str, folder: Path) -> None:
@@ -342,9 +373,10 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     ok("key revoke", made)
     assert len(ok("key list")) == 1
     first = ok("release create")["release"]
-    assert ok("eval run", first)["verdict"] == "PASS"
-    operate_evaluations(ok, first, tmp_path)
+    assert ok("eval run", first, "--repeats", "2")["verdict"] == "PASS"
+    # The simulation wants repeats, which the evaluations that follow have not.
     operate_gates(ok, first)
+    operate_evaluations(ok, first, tmp_path)
     operate_datasets(ok, tmp_path)
     assert ok("deploy", first, "--dry-run")["dry_run"] is True
     ok("deploy", first)
@@ -360,7 +392,8 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert len(ok("release list")) == 2
     ok("eval run", second)
     ok("eval compare", first, second)
-    operate_rollouts(ok, first, second)
+    operate_rollouts(ok, first, second, str(library.root / "plans/approval.yaml"))
+    operate_production(ok, second, tmp_path)
     assert ok("pipeline run")["verdict"] == "PASS"
     assert {finding["state"] for finding in ok("doctor")} <= {"ok", "warning"}
     assert ok("audit list")

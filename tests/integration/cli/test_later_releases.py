@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.integration.cli.chat_endpoint import Endpoint
 from tests.integration.cli.conftest import App
-from tests.integration.cli.test_eval_runs import Endpoint
 
 PROJECT = """app: small
 models: {{ far: {{ engine: openai, model: m, base_url: "{url}", max_out: 64 }} }}
@@ -81,6 +81,42 @@ def test_answers_of_the_first_release_stay_those_of_a_first_release(app, release
     app.run("eval", "run", second, "--baseline", first)
     done = app.run("gate", "run", first, "--json")
     assert (done.code, done.json["verdict"]) == (0, "PASS")
+
+
+def test_a_run_of_the_first_release_is_scored_again_as_that_of_a_first_release(app, releases, endpoint):
+    first, second = releases
+    run = app.run("eval", "run", first, "--json").json["run"]
+    app.run("eval", "run", second, "--baseline", first)
+    endpoint.asked.clear()
+
+    done = app.run("eval", "rescore", run, "--json")
+
+    assert (done.code, done.json["verdict"]) == (0, "PASS"), done.err
+    assert done.json["gates"][1]["message"] == "not applicable: first release"
+    assert not endpoint.asked
+
+
+def test_a_run_is_scored_again_against_the_baseline_that_it_was_made_with(app, releases):
+    first, second = releases
+    app.run("eval", "run", first)
+    run = app.run("eval", "run", second, "--baseline", first, "--json").json["run"]
+    app.run("deploy", second)
+
+    done = app.run("eval", "rescore", run, "--json")
+
+    assert (done.code, done.json["baseline"], done.json["verdict"]) == (0, first, "PASS"), done.err
+
+
+def test_answers_that_were_collected_without_a_baseline_are_not_judged_as_those_of_a_first_release(app, releases):
+    first, second = releases
+    app.run("eval", "run", first)
+    run = app.run("eval", "run", second, "--no-gates", "--json").json["run"]
+
+    done = app.run("eval", "rescore", run)
+
+    assert done.code == 3
+    assert f"has no baseline: {second} is not the first release ({first} has passed" in done.err
+    assert app.run("eval", "rescore", run, "--no-gates").code == 0
 
 
 def test_without_a_gate_that_compares_thresholds_decide_alone(app, releases):

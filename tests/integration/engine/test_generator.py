@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
+from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from shipway.adapters.openai_http.generator import OpenAiGenerator
 from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError
@@ -12,6 +15,25 @@ pytestmark = pytest.mark.anyio
 
 MESSAGES = [{"role": "user", "content": "Text: Late books cost 20 cents a day.\nQuestion: What does a late book cost?"}]
 OPTIONS = {"max_tokens": 16, "temperature": 0.0, "seed": 1, "stop": ("\n\n",)}
+
+
+@asynccontextmanager
+async def answering(status, body):
+    """Serve one reply to everything, and yield a generator that asks for it."""
+
+    async def reply(_request):
+        return web.json_response(body, status=status)
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", reply)
+    server = TestServer(app)
+    await server.start_server()
+    generator = OpenAiGenerator(f"http://127.0.0.1:{server.port}/v1", "m")
+    try:
+        yield generator
+    finally:
+        await generator.close()
+        await server.close()
 
 
 @pytest.fixture
@@ -81,3 +103,29 @@ async def test_an_endpoint_that_is_no_chat_api_is_told_apart(echo):
     with pytest.raises(UpstreamError, match="404"):
         await generator.generate(MESSAGES, **OPTIONS)
     await generator.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ({"content": "a"}, "a"),
+        ({"content": None, "refusal": "I cannot"}, ""),
+        ({"content": None, "tool_calls": [{}]}, ""),
+    ],
+)
+async def test_a_message_has_content_or_says_why_not(message, answer):
+    async with answering(200, {"choices": [{"message": message}]}) as generator:
+        assert (await generator.generate(MESSAGES, **OPTIONS)).text == answer
+
+
+async def test_a_message_without_content_is_no_empty_answer():
+    async with answering(200, {"choices": [{"message": {"content": None}}]}) as generator:
+        with pytest.raises(UpstreamError, match=r"no answer: its message\.content is null"):
+            await generator.generate(MESSAGES, **OPTIONS)
+
+
+async def test_a_credential_in_a_refusal_is_not_repeated():
+    async with answering(500, {"error": {"message": "boom sk-LEAKLEAKLEAKLEAK1234"}}) as generator:
+        with pytest.raises(UpstreamError, match=r"answers 500: \(what it says holds a credential") as failed:
+            await generator.generate(MESSAGES, **OPTIONS)
+    assert "LEAK" not in str(failed.value)

@@ -322,3 +322,56 @@ async def test_a_large_answer_within_the_limit_is_whole(template, endpoint, upst
     upstream.play(lambda wire: wire.json({"reply": {"text": large}} if kind == "template" else completion(large)))
 
     assert (await either(template, endpoint, kind).ask(CASE, repeat=0)).answer == large
+
+
+async def test_a_stream_of_any_service_gives_answer_tokens_cost_and_the_time_to_its_first_byte(template, upstream):
+    events = [{"delta": "Wo"}, {"delta": "rd"}, {"usage": USAGE, "cost_usd": 0.25}]
+    upstream.play(lambda wire: stream(wire, *events))
+
+    output = await template(answer="delta").ask(CASE, repeat=0)
+
+    assert (output.answer, output.tokens_in, output.tokens_out, output.cost_usd) == ("Word", 100, 20, 0.25)
+    assert 0 < output.ttft_ms <= output.latency_ms
+
+
+async def test_a_whole_reply_has_no_time_to_the_first_token_and_its_cost_is_not_known(template, upstream):
+    upstream.play(lambda wire: wire.json({"reply": {"text": "hi"}}))
+
+    output = await template().ask(CASE, repeat=0)
+
+    assert (output.answer, output.tokens_in, output.cost_usd, output.ttft_ms) == ("hi", 0, None, None)
+
+
+async def test_a_message_without_content_is_no_empty_answer(endpoint, upstream):
+    upstream.play(lambda wire: wire.json(b'{"choices": [{"message": {"content": null}}]}'))
+    with pytest.raises(UpstreamError, match=r"content is null: the reply has no answer"):
+        await endpoint().ask(CASE, repeat=0)
+
+
+async def test_a_message_that_calls_a_tool_needs_no_content(endpoint, upstream):
+    call = b'{"function": {"name": "f", "arguments": "{}"}}'
+    upstream.play(
+        lambda wire: wire.json(b'{"choices": [{"message": {"content": null, "tool_calls": [' + call + b"]}}]}")
+    )
+
+    output = await endpoint().ask(CASE, repeat=0)
+
+    assert (output.answer, [call.name for call in output.tool_calls]) == ("", ["f"])
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"), [({"content": ""}, ""), ({"content": None, "refusal": "I cannot"}, "I cannot")]
+)
+async def test_a_stream_may_have_an_empty_answer_or_a_refusal(endpoint, upstream, said, answer):
+    events = [{"choices": [{"delta": said, "finish_reason": "stop"}]}]
+    upstream.play(lambda wire: stream(wire, *events))
+
+    assert (await endpoint(measure_ttft=True).ask(CASE, repeat=0)).answer == answer
+
+
+async def test_a_stream_without_any_content_is_no_empty_answer(endpoint, upstream):
+    events = [{"choices": [{"delta": {"role": "assistant"}, "finish_reason": "length"}]}]
+    upstream.play(lambda wire: stream(wire, *events))
+
+    with pytest.raises(UpstreamError, match="content is null: the reply has no answer"):
+        await endpoint(measure_ttft=True).ask(CASE, repeat=0)

@@ -408,7 +408,7 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
         uniform=lambda: 0.5,
         quotas=options.pop("quotas", None),
         tokens=options.pop("tokens", None),
-        **{name: options.pop(name) for name in ("kept", "shadow", "feedback", "tracer") if name in options},
+        **{name: options.pop(name) for name in ("kept", "shadow", "feedback", "sampler", "tracer") if name in options},
     )
     gateway = Gateway(parts, serving, settings)
     if options.pop("short_way", True):

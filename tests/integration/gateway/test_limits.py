@@ -111,6 +111,19 @@ async def test_a_request_that_is_refused_for_another_reason_consumes_nothing(run
         assert await left(quotas, bench) == before
 
 
+async def test_a_request_whose_route_stays_parked_gives_everything_back(run_gateway, quick):
+    quotas = book(rates=Rates(tokens_per_min=5000, concurrent_per_key=9), budgets=Budgets(daily_usd=1.0))
+    async with run_gateway(replace(quick, park_s=0.01), quotas=quotas) as bench:
+        snapshot = bench.snapshot(version=2)
+        bench.apply(replace(snapshot, routes=tuple(replace(route, parked=True) for route in snapshot.routes)))
+        before = await left(quotas, bench)
+
+        status, reply, _ = await bench.post("/v1/chat/completions", ASK)
+
+        assert (status, reply["error"]["code"]) == (503, "route_parked")
+        assert await left(quotas, bench) == before
+
+
 async def test_a_full_queue_gives_everything_back(run_gateway, quick):
     quotas = book(rates=Rates(tokens_per_min=5000, concurrent_per_key=9))
     async with run_gateway(replace(quick, max_active=1, max_queued=0), quotas=quotas) as bench:

@@ -114,10 +114,10 @@ async def test_who_waits_for_a_place_gets_one_of_the_new_ones(run_gateway, quick
         bench.upstream.play(held)
         first = asyncio.ensure_future(bench.post(PATH, ASK))
         second = asyncio.ensure_future(bench.post(PATH, ASK))
-        await until(lambda: (bench.gateway.at_work, bench.gateway.waiting) == (1, 1))
+        await until(lambda: (bench.gateway.at_work, bench.gateway.places.waiting) == (1, 1))
 
         obey(bench, replace(quick, max_active=2))
-        await until(lambda: (bench.gateway.at_work, bench.gateway.waiting) == (2, 0))
+        await until(lambda: (bench.gateway.at_work, bench.gateway.places.waiting) == (2, 0))
 
         held.go.set()
         assert [(await each)[0] for each in (first, second)] == [200, 200]

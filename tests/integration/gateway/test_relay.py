@@ -214,6 +214,9 @@ async def test_429_is_passed_on_with_retry_after_and_not_tried_again(bench):
     assert (status, headers["Retry-After"], body["error"]["code"]) == (429, "7", "busy")
     assert body["request_id"] == headers["X-Request-Id"]
     assert len(bench.upstream.heard) == 1
+    await _until(lambda: bench.sink.records)
+    # A release whose engine has no room for its users is not judged well because of that.
+    assert "error" in bench.sink.records[0].events
 
 
 async def test_a_400_of_the_engine_is_passed_on_once(bench):

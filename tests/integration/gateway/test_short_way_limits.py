@@ -298,7 +298,7 @@ async def test_places_at_work_are_counted_over_both_ways(dial, run_gateway, quic
         with flights(bench) as taken:
             for client in clients:
                 client.send(asking())
-            await until(lambda: bench.gateway.waiting == 1)
+            await until(lambda: bench.gateway.places.waiting == 1)
             go.set()
             statuses = sorted([(await client.reply())[0] for client in clients])
         assert (len(taken), statuses) == (2, [200, 200, 200, 503])

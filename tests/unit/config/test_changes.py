@@ -80,10 +80,10 @@ def test_what_a_process_can_obey_leaves_out_what_a_new_one_changes(loaded):
 
 
 def test_when_a_section_takes_effect_is_decided_for_every_section():
-    at_once = {"auth", "cache", "key_limits", "memory", "rates", "shadow", "tenants"}
+    at_once = {"auth", "cache", "key_limits", "memory", "quality", "rates", "shadow", "tenants"}
     # Their keys take effect at different times.
     divided = {"budgets", "models", "routing", "server", "telemetry"}
     later = {"app", "code", "corpus", "decoding", "logging", "prompts", "redis", "retrieval", "routes", "safety"}
-    of_commands = {"datasets", "evals", "gates", "judges", "pipeline", "rollout"}
+    of_commands = {"contacts", "datasets", "evals", "gates", "judges", "pipeline", "rollout"}
 
     assert set(Project.model_fields) == at_once | divided | later | of_commands

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipway.core.snapshot import KeyEntry, RouteTraffic, Snapshot, position
+from shipway.core.snapshot import KeyEntry, RouteTraffic, Segment, Snapshot, position
 
 
 @given(st.text(), st.text(), st.floats(0, 1), st.floats(0, 1))
@@ -54,6 +56,46 @@ def test_a_snapshot_survives_its_json_form():
     )
 
     assert Snapshot.from_dict(snapshot.to_dict()) == snapshot
+
+
+def test_segments_and_a_parked_route_survive_the_json_form():
+    segments = (Segment(tenants=("acme",)), Segment(groups=("beta",), keys=("key_1", "key_2")))
+    snapshot = Snapshot("local", 3, 2, (RouteTraffic("ask", "rel_1", segments=segments, parked=True),))
+
+    assert Snapshot.from_dict(json.loads(json.dumps(snapshot.to_dict()))) == snapshot
+
+
+def test_a_snapshot_of_a_version_without_segments_is_read():
+    form = Snapshot("local", 3, 2, (RouteTraffic("ask", "rel_1"),)).to_dict()
+    for name in ("segments", "parked"):
+        del form["routes"][0][name]
+
+    assert Snapshot.from_dict(form).route("ask") == RouteTraffic("ask", "rel_1", segments=(), parked=False)
+
+
+CALLER = KeyEntry("key_1", "ab", "acme", ("staff", "beta"), ("invoke",))
+
+
+@pytest.mark.parametrize(
+    ("segments", "is_in"),
+    [
+        ((), True),
+        ((Segment(),), True),
+        ((Segment(tenants=("acme", "other")),), True),
+        ((Segment(tenants=("other",)),), False),
+        ((Segment(groups=("beta",)),), True),
+        ((Segment(groups=("Beta",)),), False),
+        ((Segment(keys=("key_1",)),), True),
+        ((Segment(tenants=("acme",), keys=("key_2",)),), False),
+        ((Segment(tenants=("acme",), groups=("gamma",)),), False),
+        ((Segment(tenants=("other",)), Segment(keys=("key_1",))), True),
+    ],
+)
+def test_a_caller_is_divided_when_all_that_one_segment_names_holds(segments, is_in):
+    route = RouteTraffic("r", "s", "c", 1.0, "x", segments=segments).for_caller(CALLER)
+
+    assert route.assign("conversation") == (("c", True) if is_in else ("s", False))
+    assert route.candidate_weight == (1.0 if is_in else 0.0)
 
 
 def test_when_control_is_silent_no_candidate_gets_traffic():

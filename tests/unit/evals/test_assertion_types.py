@@ -51,6 +51,7 @@ def refusal(entry):
         ({"type": "tool-called", "name": "a", "times": -1}, "times: 'tool-called' needs a whole number from 0"),
         ({"type": "tool-called", "name": "a", "order": "b"}, "order: 'tool-called' needs a list of texts"),
         ({"type": "tool-called", "name": "a", "times": 0, "order": ["b"]}, "order: 'tool-called' with times 0"),
+        ({"type": "latency", "max": -1}, "max: 'latency' is never below 0, so -1 never holds"),
         ({"type": "length", "max": float("nan")}, "max: 'length' needs a number, got nan"),
         ({"type": "not-contains-none", "value": "x"}, "value: 'not-contains-none' needs a list of texts"),
     ],

@@ -11,6 +11,7 @@ from shipway.evals.assertion_types import TYPES
 from shipway.evals.assertions import (
     flat,
     holds,
+    import_function,
     is_refusal,
     load_assertions,
     load_functions,
@@ -306,3 +307,17 @@ def test_parsing_loads_no_library_that_no_entry_needs():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("nowhere.at_all:check", "modules are looked for in the project's folder and among what is installed"),
+        ("json:no_such", "define no_such in json, or correct the name"),
+        ("nowhere", "Write it as package.module:function."),
+    ],
+)
+def test_what_is_wrong_with_a_path_is_what_the_advice_is_about(path, hint):
+    with pytest.raises(UsageError) as caught:
+        import_function(path)
+    assert caught.value.hint == hint

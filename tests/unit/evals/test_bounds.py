@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shipway.evals.bounds import bounds_of, cases_needed
@@ -60,6 +60,28 @@ def test_four_times_the_cases_halve_the_margin_of_a_mean():
     assert cases_needed(sample, LATENCY, 100.0 + margin / 2, 0.05) in (80, 81)
 
 
-def test_no_number_of_cases_helps_on_the_wrong_side_of_the_limit():
+def test_no_number_of_cases_helps_at_the_limit_or_in_one_cluster():
     assert cases_needed(sample_of([0.0, 1.0]), SHARE, 0.5, 0.05) is None
-    assert cases_needed(sample_of([0.0, 1.0]), LATENCY, 0.1, 0.05) is None
+    assert cases_needed(sample_of([90.0, 110.0]), LATENCY, 100.0, 0.05) is None
+    assert cases_needed(sample_of([90.0, 110.0], ["d", "d"]), LATENCY, 120.0, 0.05) is None
+
+
+def test_the_cases_needed_are_the_same_however_far_beyond_either_side_of_the_limit():
+    sample = sample_of([90.0, 110.0] * 10)
+    assert cases_needed(sample, LATENCY, 95.0, 0.05) == cases_needed(sample, LATENCY, 105.0, 0.05) > 20
+
+
+@given(
+    right=st.integers(0, 60), n=st.integers(2, 60), limit=st.floats(0.02, 0.98), better=st.sampled_from(["", "wrong"])
+)
+def test_the_cases_needed_of_a_share_decide_it(right, n, limit, better):
+    metric = METRICS["wrong_refusal"] if better else SHARE
+    sample = sample_of([1.0] * min(right, n) + [0.0] * (n - min(right, n)))
+    needed = cases_needed(sample, metric, limit, 0.05)
+    mean = min(right, n) / n
+    assume(needed is not None and needed < 5_000)
+    hits = mean * needed
+    whole = math.floor(hits + 1e-9) if mean > limit else math.ceil(hits - 1e-9)
+    again = bounds_of(sample_of([1.0] * whole + [0.0] * (needed - whole)), metric, 0.05)
+    assert needed > n
+    assert again.lower >= limit - 1e-12 if mean > limit else again.upper <= limit + 1e-12

@@ -138,3 +138,77 @@ def test_an_estimate_says_that_the_length_of_answers_is_not_known():
     found = estimate([CASE], 1, {"t": Charge(1.0, 3.0, unknown="write max_tokens"), "old": PRICED})
     assert (found.unknown, found.spent.usd) == ("write max_tokens", None)
     assert estimate([CASE], 1, {"old": PRICED}).unknown == ""
+
+
+TELLS = Charge(tells=True, unknown="it tells itself")
+
+
+def test_an_estimate_of_what_tells_itself_says_that_nothing_is_known():
+    found = estimate([CASE], 1, {"t": TELLS})
+    assert (found.blind, found.unknown, found.spent.usd) == (True, "it tells itself", None)
+    assert estimate([CASE], 1, {"t": Charge(1.0, 3.0, unknown="write max_tokens")}).blind is False
+
+
+def test_an_estimate_holds_the_share_of_the_judge():
+    found = estimate([CASE], 1, {"t": PRICED}).with_judge(Spent(2, 100, 50, 0.5), "prompts")
+    assert found.judge == Spent(2, 100, 50, 0.5)
+    assert (found.spent.calls, found.spent.tokens_in, found.spent.tokens_out) == (3, 120, 70)
+    assert found.basis == "the length of the questions alone; the judge by prompts"
+
+
+def test_an_answer_of_unknown_cost_makes_the_sum_unknown_and_not_0():
+    meter = Meter({"t": TELLS})
+    meter.settle("t", meter.reserve("t", CASE), Output(answer="a"))
+    assert meter.spent.usd is None
+    errors = Meter({"t": TELLS})
+    errors.settle("t", errors.reserve("t", CASE), Output(error="timeout"))
+    assert errors.spent.usd == 0.0
+
+
+def test_a_budget_in_dollars_ends_where_an_answer_does_not_tell_its_cost():
+    meter = Meter({"t": TELLS}, Caps(usd=1.0))
+    meter.demand_prices()
+    meter.settle("t", meter.reserve("t", CASE), answer(1, 1, cost_usd=0.1))
+    meter.settle("t", meter.reserve("t", CASE), answer(1, 1))
+    assert meter.reserve("t", CASE) is None
+    assert meter.is_blind
+
+
+def test_kept_answers_of_unknown_cost_make_the_sum_unknown():
+    meter = Meter({"t": TELLS})
+    meter.add({"t": Spent(2, 0, 0, 0.0, untold=1)})
+    assert meter.spent.usd is None
+
+
+def test_recorded_answers_take_nothing_of_a_budget():
+    meter = Meter({"log": Charge(replayed=True)}, Caps(tokens=10, usd=0.1))
+    meter.demand_prices()
+    output = meter.settle("log", meter.reserve("log", CASE), answer(500, 500, cost_usd=3.0))
+    assert (output.cost_usd, meter.spent) == (3.0, Spent(1, 0, 0, 0.0))
+    meter.add({"log": Spent(4, 900, 900, 9.0)})
+    assert meter.spent == Spent(5, 0, 0, 0.0)
+
+
+def test_answers_and_judgements_share_one_budget():
+    meter = Meter({"t": PRICED, "judge:j": Charge(1.0, 2.0, tokens_out=30)}, Caps(tokens=100))
+    meter.settle("t", meter.reserve("t", CASE), answer(20, 20))
+    ticket = meter.reserve_judge("judge:j", 36)
+    assert (ticket.tokens_in, ticket.tokens_out) == (10, 30)
+    assert meter.reserve_judge("judge:j", 36) is None
+    assert meter.settle_judge("judge:j", ticket, 12, 5) == Spent(1, 12, 5, 22 / 1e6)
+    assert (meter.answers.tokens, meter.judged.tokens, meter.spent.tokens) == (40, 17, 57)
+
+
+def test_a_call_of_the_judge_that_failed_takes_nothing_and_frees_what_was_reserved():
+    meter = Meter({"judge:j": Charge(1.0, 2.0, tokens_out=80)}, Caps(tokens=100))
+    meter.settle_judge("judge:j", meter.reserve_judge("judge:j", 36), 0, 0)
+    assert meter.judged == Spent(1, 0, 0, 0.0)
+    assert meter.reserve_judge("judge:j", 36) is not None
+
+
+def test_shares_of_a_budget_are_never_more_than_the_whole():
+    whole = Caps(usd=1.0, tokens=100)
+    shares = [whole.share(part, 7) for part in (3, 3, 1)]
+    assert [share.tokens for share in shares] == [42, 42, 14]
+    assert sum(share.usd for share in shares) == pytest.approx(1.0)
+    assert Caps().share(1, 2) == Caps()

@@ -170,3 +170,15 @@ def test_the_judge_of_a_binding_is_the_judge_and_its_anchors():
 
     assert judge_digest(JUDGE) == judge_digest(JudgeIdentity("another name", JUDGE.digest))
     assert len({judge_digest(JUDGE), judge_digest(JUDGE, kept), judge_digest(JUDGE, kept[1:])}) == 3
+
+
+def test_labels_of_one_kind_say_why_they_tell_nothing():
+    (found,) = calibrate(labels([1] * 12), opinions([1.0] * 12))
+
+    assert found.verdict(0.6) is Verdict.NO_DATA
+    assert found.lacking == (
+        "relevance: people and judge call all 12 answers right, so that agreement cannot be told from chance;"
+        " label answers of the other kind as well"
+    )
+    assert calibrate(labels(PEOPLE), opinions(SAME))[0].lacking == ""
+    assert calibrate(labels([1]), opinions(["prose"]))[0].lacking == "relevance: no label has a judgement beside it"

@@ -137,7 +137,7 @@ def test_a_near_duplicate_across_the_splits_fails_in_any_cluster():
 
 def test_a_cluster_in_both_splits_is_a_warning():
     item = only(rows({"split": "calibration"}), "split")
-    assert item.message.startswith("1 clusters have cases of both splits (brush)")
+    assert item.message.startswith("1 cluster with cases of both splits (brush)")
     assert spoken(rows({"split": "calibration", "cluster": "only here"})) == []
 
 

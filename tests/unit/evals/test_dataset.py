@@ -132,11 +132,24 @@ def test_yaml_that_is_not_a_list_of_cases_is_refused_with_its_line(text, line):
 
 def test_csv_problems_carry_the_line_at_which_their_record_begins():
     text = 'id,question,unanswerable,tags,colour\na,"two\nlines",maybe,x|y,\nb,q\nc,q,,[x,\nd,q,,,red\n'
-    unanswerable, cells, tags, colour = problems_of(text, "c.csv")
+    colour, unanswerable, cells, tags = problems_of(text, "c.csv")
     assert unanswerable == "c.csv:2: unanswerable: expected true or false, got text (maybe)"
     assert cells == "c.csv:4: 2 cells under 5 columns; quote cells that hold commas"
     assert tags.startswith("c.csv:5: tags: begins with '[' but is not a JSON array")
-    assert colour.startswith("c.csv:6: colour: unknown field; ")
+    assert colour.startswith("c.csv:1: colour: unknown column; ")
+
+
+@pytest.mark.parametrize(("text", "line"), [("ID,Question\na,q\nb,q\n", 1), ("sep=;\nID;Question\na;q\n", 2)])
+def test_a_heading_in_other_words_is_said_once_where_it_stands(text, line):
+    assert problems_of(text, "c.csv") == [
+        f"c.csv:{line}: ID: unknown column; did you mean 'id'?",
+        f"c.csv:{line}: Question: unknown column; did you mean 'question'?",
+    ]
+
+
+def test_a_file_of_promptfoo_is_told_by_its_keys():
+    (problem,) = problems_of("prompts: [a]\ntests: []\n", "pf.yaml")
+    assert problem.endswith("; this looks like promptfoo's: --format promptfoo (in shipway.yaml: format)")
 
 
 def test_csv_with_an_unclosed_quote_is_refused_at_the_record_that_opens_it():

@@ -117,3 +117,8 @@ def test_the_metrics_that_are_better_when_they_do_not_happen_are_known():
     known = [*METRICS.values(), *JUDGED.values()]
     lower = {metric.name for metric in known if metric.kind == "proportion" and metric.direction == "lower"}
     assert lower == LOWER_IS_BETTER
+
+
+def test_a_word_that_no_gate_has_is_named_where_the_kind_is_missing():
+    with pytest.raises(UsageError, match=r"has none of them; minimum: unknown key, did you mean 'min'\?"):
+        parse_gates([{"metric": "correct", "minimum": 0.1}])

@@ -61,9 +61,42 @@ def test_an_inconclusive_threshold_says_how_many_cases_would_decide(run_of):
     ] == ["INCONCLUSIVE", "PASS"]
 
 
-def test_a_score_below_the_limit_has_no_number_of_cases_that_passes_it(run_of):
+def test_a_score_below_the_limit_says_how_many_cases_would_show_it(run_of):
     (row,) = judge({"metric": "correct", "min": 0.8}, run_of([1.0] * 15 + [0.0] * 5)).rows
-    assert (row.verdict, row.n_needed) == (Verdict.INCONCLUSIVE, None)
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert row.message == f"about {row.n_needed} cases would decide at this score"
+    right = row.n_needed * 3 // 4
+    found = judge({"metric": "correct", "min": 0.8}, run_of([1.0] * right + [0.0] * (row.n_needed - right)))
+    assert found.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("wrong", [3, 10, 20, 28])
+def test_answers_that_are_all_wrong_say_how_many_more_of_them_would_fail(run_of, wrong):
+    (row,) = decide(parse_gates([{"metric": "correct", "min": 0.1}]), run_of([0.0] * wrong)).rows
+    assert (row.verdict, row.n_needed) == (Verdict.INCONCLUSIVE, 29)
+    assert judge({"metric": "correct", "min": 0.1}, run_of([0.0] * 29)).verdict is Verdict.FAIL
+
+
+def test_equal_scores_of_a_mean_say_how_many_cases_would_decide(run_of):
+    gates = parse_gates([{"metric": "mrr", "min": 0.85}])
+    (row,) = decide(gates, run_of([0.9] * 20, metric="mrr")).rows
+    assert (row.verdict, row.message) == (
+        Verdict.INCONCLUSIVE,
+        f"about {row.n_needed} cases would decide at this score",
+    )
+    verdicts = [decide(gates, run_of([0.9] * n, metric="mrr")).verdict for n in (row.n_needed - 1, row.n_needed)]
+    assert verdicts == ["INCONCLUSIVE", "PASS"]
+
+
+def test_a_score_at_the_limit_is_decided_by_no_number_of_cases(run_of):
+    (row,) = judge({"metric": "correct", "min": 0.75}, run_of([1.0] * 15 + [0.0] * 5)).rows
+    assert (row.verdict, row.message) == (Verdict.INCONCLUSIVE, "no number of cases decides it at this score")
+
+
+def test_scores_of_one_document_ask_for_other_documents(run_of):
+    run = run_of([0.2, 0.9] * 10, metric="mrr", per_cluster=20)
+    (row,) = decide(parse_gates([{"metric": "mrr", "min": 0.3}]), run).rows
+    assert (row.verdict, row.message) == (Verdict.INCONCLUSIVE, "cases from other documents decide")
 
 
 @pytest.mark.parametrize(("bad", "verdict"), [(0, "PASS"), (4, "INCONCLUSIVE"), (20, "FAIL")])

@@ -1,6 +1,7 @@
 import anyio
 import pytest
 
+from shipway.config.credentials import NOT_REPEATED
 from shipway.core.canonical import digest_json
 from shipway.core.errors import DeadlineError, JudgeReplyError, UnavailableError, UpstreamError
 from shipway.core.record import ABSTAINED
@@ -215,3 +216,15 @@ async def test_the_price_is_unknown_when_one_judgement_names_none():
     assert found.cost_usd == 0.5
     found.found["c0", 2, "relevance"] = Judgement("relevance", 1.0, tokens_out=5)
     assert found.cost_usd is None
+
+
+@pytest.mark.parametrize("error", [ValueError, lambda said: UpstreamError(said, status=500)])
+async def test_a_credential_in_what_a_judge_says_is_not_kept(error):
+    def say(_request):
+        raise error("boom sk-LEAKLEAKLEAKLEAK1234")
+
+    sink = MemorySink()
+    found = await judge_attempts(attempts(), DATASET, FakeJudge(say), ["relevance"], sink=sink)
+
+    assert "sk-LEAK" not in str(found.missing) + str(sink.lines)
+    assert all(NOT_REPEATED in said for said in found.missing.values())

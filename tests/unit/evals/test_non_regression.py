@@ -70,14 +70,36 @@ def test_less_is_better_where_the_metric_says_so(run_of):
     assert report.warnings[0].startswith("latency_ms: worse than the baseline by 9")
 
 
-def test_a_metric_without_a_scale_has_an_automatic_delta_of_two_percent_at_least(run_of):
+def test_an_automatic_drop_of_a_metric_without_a_scale_is_a_tenth_of_the_baseline(run_of):
     free = run_of([0.0] * 30, metric="cost_usd")
     priced = run_of([0.5] * 30, metric="cost_usd")
     spec = {"metric": "cost_usd", "non_regression": "auto"}
     assert judge(free, free, spec).verdict is Verdict.PASS
-    assert judge(priced, priced, spec).rows[0].limit == pytest.approx(-0.01)
+    assert judge(priced, priced, spec).rows[0].limit == pytest.approx(-0.05)
     assert judge(priced, free, spec).verdict is Verdict.FAIL
     assert judge(priced, free, spec).warnings
+
+
+def test_an_unsteady_candidate_does_not_widen_its_own_limit(run_of):
+    rng = random.Random(5)
+    before = run_of([100.0] * 40, metric="latency_ms")
+    steady = run_of([115.0] * 40, metric="latency_ms")
+    unsteady = run_of([rng.gauss(115.0, 120.0) for _ in range(40)], metric="latency_ms")
+    spec = {"metric": "latency_ms", "non_regression": "auto"}
+    rows = [judge(run, before, spec).rows[0] for run in (steady, unsteady)]
+    assert [row.limit for row in rows] == [-10.0, -10.0]
+    assert [row.verdict for row in rows] == [Verdict.FAIL, Verdict.INCONCLUSIVE]
+
+
+def test_a_candidate_that_answers_fewer_cases_does_not_widen_its_own_limit(run_of):
+    baseline = run_of([1.0] * 80, metric="supported")
+    spec = {"metric": "supported", "non_regression": "auto"}
+    rows = [
+        judge(run_of([1.0] * kept + [None] * (80 - kept), metric="supported"), baseline, spec).rows[0]
+        for kept in (80, 60, 30)
+    ]
+    assert len({row.limit for row in rows}) == 1
+    assert [row.verdict for row in rows] == [Verdict.PASS, Verdict.PASS, Verdict.INCONCLUSIVE]
 
 
 def test_cases_of_one_document_count_as_one_piece_of_evidence(run_of):

@@ -108,15 +108,18 @@ def test_a_relative_drop_of_a_score_is_at_most_that_absolute_drop(run_of):
     assert accepted(run_of([1.0] * 80), {**entry, "non_regression": 0.1})
 
 
-def test_the_variance_of_earlier_evaluations_replaces_the_assumed_one(run_of):
-    steady, wild = ({"correct": sd, "latency_ms": 100.0} for sd in (0.1, 0.6))
-    entry = {"metric": "correct", "non_regression": 0.05}
-    assert accepted(run_of([1.0] * 80), entry, sd=steady)
-    assert "can see 0.167" in refusal(run_of([1.0] * 80), entry, sd=wild)
-    slower = {"metric": "latency_ms", "non_regression": 20}
-    assert accepted(run_of([1.0] * 80), slower)
-    assert "can see 27.800" in refusal(run_of([1.0] * 80), slower, sd=steady)
-    assert accepted(run_of([1.0] * 80), {**slower, "non_regression": 28}, sd=steady)
+def test_the_variance_of_earlier_evaluations_is_shown_and_decides_nothing(run_of):
+    cases = run_of([1.0] * 80).dataset.cases
+    for entry in ({"metric": "correct", "non_regression": 0.05}, {"metric": "correct", "non_regression": "auto"}):
+        (spec,) = parse_gates([entry])
+        rows = [power_row(spec, METRICS["correct"], cases, sd=sd) for sd in (None, {"correct": 0.1}, {"correct": 0.6})]
+        assert {(row.sees, row.mde, row.refused) for row in rows} == {(rows[0].sees, rows[0].mde, rows[0].refused)}
+        assert [row.basis for row in rows] == [
+            "assumed sd 0.32",
+            "assumed sd 0.32; earlier evaluations: 0.1, which shows 0.0368",
+            "assumed sd 0.32; earlier evaluations: 0.6, which shows 0.167",
+        ]
+    assert accepted(run_of([1.0] * 80), {"metric": "latency_ms", "non_regression": 20})
 
 
 def test_every_look_costs_sight(run_of):
@@ -177,4 +180,7 @@ def test_the_table_says_what_each_gate_sees_and_which_is_refused(run_of):
     assert (rows[3].n, rows[3].n_clusters, rows[3].mde) == (40, 20, pytest.approx(0.139, abs=1e-3))
     assert rows[3].basis == "assumed sd 0.32"
     assert rows[4].basis == "no earlier evaluations: judged after the run"
-    assert (rows[10].sees, rows[10].basis) == ("a drop of 20.6", "sd 50 of earlier evaluations")
+    assert (rows[10].sees, rows[10].basis) == (
+        "a drop of 20.6",
+        "sd 50 of earlier evaluations: judged after the run",
+    )

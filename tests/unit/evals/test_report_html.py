@@ -94,6 +94,14 @@ def test_provenance_and_digests_are_shown():
         assert part in said
 
 
+def test_a_cost_that_nobody_told_is_not_known_and_not_left_out():
+    source = replace(source_of_scores([1.0] * 30), cost={"calls": 30, "tokens_in": 0, "judge_calls": 3})
+    said = words(source)
+    assert "cost not known" in said
+    assert "cost of judging not known" in said
+    assert "not known" not in words(replace(source, cost={"calls": 30, "usd": 0.0}))
+
+
 def test_a_metric_that_this_version_does_not_know_is_shown_as_it_is():
     source = source_of_text("of another tool")
     assert "of another tool" in words(source)

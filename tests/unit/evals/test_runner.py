@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.adapters.memory.run_sink import MemoryRun
+from shipway.config.credentials import NOT_REPEATED
 from shipway.core.clock import ManualClock
 from shipway.core.errors import DeadlineError, StoreError, UnavailableError, UpstreamError, UsageError
 from shipway.evals.budget import Caps, Charge, Meter
@@ -479,3 +480,21 @@ async def test_who_waits_for_room_in_the_budget_ends_with_a_run_that_fails_fast(
     world = Scripted(meter=meter)
     outcome = await world.run({"new": FakeTarget("new", [], behave)}, RunPlan(concurrency=4, fail_fast=1))
     assert (outcome.stopped, outcome.asked) == ("fail_fast", 1)
+
+
+async def test_a_credential_in_what_a_target_raises_is_not_repeated():
+    async def behave(_case):
+        raise ConnectionError("refused sk-abcdefghijklmnop1234")
+
+    attempts = await run(two_targets(behave)[0], DATASET, RunPlan(), clock=ManualClock())
+    assert {attempt.output.error for attempt in attempts["new"]} == {f"ConnectionError: {NOT_REPEATED}"}
+
+
+@pytest.mark.parametrize(("name", "hint"), [("http://127.0.0.1:9/v1#x", "the address right"), ("rel_1", "shipway up")])
+async def test_who_finds_nobody_is_told_to_start_what_is_his(name, hint):
+    async def behave(_case):
+        raise UnavailableError("nobody listens")
+
+    with pytest.raises(UnavailableError) as caught:
+        await run({name: FakeTarget(name, [], behave)}, DATASET, RunPlan(), clock=ManualClock())
+    assert hint in caught.value.hint

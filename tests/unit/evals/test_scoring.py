@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from shipway.config.credentials import NOT_REPEATED
 from shipway.core.errors import UsageError
 from shipway.evals import assertion_types, assertions
 from shipway.evals.metric_names import resolve_metrics
@@ -119,3 +120,10 @@ def test_results_keep_the_order_of_the_attempts():
 def test_an_attempt_at_an_unknown_case_is_refused():
     with pytest.raises(UsageError, match="case 'z', which dataset 'd' does not hold"):
         score_attempts([Attempt("z", 0, Output())], DATASET, MetricContext())
+
+
+def test_a_metric_that_fails_with_a_credential_in_its_words_does_not_spread_it():
+    def broken(_case, _output, _context):
+        raise ValueError("refused key sk-abcdefghijklmnop1234")
+
+    assert score(Output(answer="30"), metric_of(broken)).errors == {"m": f"ValueError: {NOT_REPEATED}"}

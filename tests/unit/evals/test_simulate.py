@@ -32,7 +32,7 @@ def test_an_unchanged_release_is_blocked_no_more_often_than_alpha(run_of):
     # Nominal 5 %; more than 24 of 300 have probability 0.01 at that rate.
     assert row.counts.get("FAIL", 0) <= 24
     assert row.rate(Verdict.PASS) > 0.5
-    assert (found.method, found.repeats) == ("data", 3)
+    assert found.repeats == 3
     assert found.discordant > 270
 
 
@@ -92,10 +92,20 @@ def test_the_same_seed_gives_the_same_simulation(run_of):
     assert runs[0].rows[0].counts != runs[2].rows[0].counts or runs[0].rows != runs[2].rows
 
 
-def test_cases_that_were_asked_once_are_modelled_and_said_to_be(run_of):
-    found = simulate(GATES, pool_of(run_of, samples=1, cases=60), SimulationPlan(100, 4, (0.0,)), FAST)
-    assert (found.method, found.repeats) == ("model", 1)
-    assert found.rows[0].counts.get("FAIL", 0) <= 11
+@pytest.mark.parametrize("runs", [1, 2])
+def test_cases_that_were_asked_once_are_not_simulated(run_of, runs):
+    one = run_of([1.0] * 60)
+    pool = Pool.of(one.dataset, [score_table(one, ["correct"])] * runs)
+    with pytest.raises(UsageError, match="cannot be simulated from one repeat") as caught:
+        simulate(GATES, pool, SimulationPlan(100, 4, (0.0,)), FAST)
+    assert "--repeats 5" in caught.value.hint
+
+
+def test_arms_of_thresholds_alone_are_told_apart_by_their_scores(run_of):
+    differing = simulate(GATES[:1], pool_of(run_of), SimulationPlan(20, 4, (0.0,)), FAST)
+    steady = run_of([[1.0] * 4] * 40)
+    copies = simulate(GATES[:1], Pool.of(steady.dataset, [score_table(steady, ["correct"])]), SimulationPlan(20), FAST)
+    assert (differing.discordant, copies.discordant) == (20, 0)
 
 
 @pytest.mark.parametrize(("metric", "worse"), [("wrong_refusal", "wrong_refusal"), ("latency_ms", "latency_ms")])

@@ -50,7 +50,14 @@ def test_a_record_is_written_once_and_only_with_a_release():
 
 @pytest.mark.parametrize(
     ("status", "code", "events"),
-    [(504, "", ("timeout",)), (502, "", ("error",)), (400, "", ()), (429, "", ()), (503, "overloaded", ())],
+    [
+        (504, "", ("timeout",)),
+        (502, "", ("error",)),
+        (400, "", ()),
+        (429, "", ()),
+        (503, "overloaded", ()),
+        (429, "engine_cooling", ("error",)),
+    ],
 )
 def test_only_what_the_release_may_be_blamed_for_becomes_an_event(status, code, events):
     made = account()

@@ -54,7 +54,7 @@ async def state() -> MemoryStore:
 
 @pytest.fixture
 def desk(state: MemoryStore, sleeps: Sleeps) -> FeedbackDesk:
-    return FeedbackDesk(state.records, state.documents, Clock(), sleep=sleeps)
+    return FeedbackDesk(state.records, state.documents, Clock(), observations=state.observations, sleep=sleeps)
 
 
 async def take(desk: FeedbackDesk, tenant: str = "acme", **body: Any) -> Any:
@@ -193,3 +193,41 @@ async def test_each_new_feedback_is_counted_once_by_what_it_says(state, given_, 
         await take(desk, id="f1", **given_)
 
     assert counted == [("chat", "rel_a", verdict)]
+
+
+async def observed(state: MemoryStore) -> list[Any]:
+    return [stored.observation for stored in await state.observations.after(0, environment="test")]
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [({"thumbs": "up"}, 1.0), ({"thumbs": "down", "rating": 5}, 0.0), ({"rating": 4}, 1.0), ({"rating": 1}, 0.0)],
+)
+async def test_feedback_that_rates_is_observed_with_the_arm_of_the_request(desk, state, given, value):
+    await take(desk, **given)
+    [item] = await observed(state)
+    assert (item.kind, item.value, item.record_id, item.release) == ("thumbs", value, "req_1", "rel_a")
+
+
+@pytest.mark.parametrize("given", [{"comment": "meh"}, {"rating": 3}, {"labels": ["price"]}])
+async def test_feedback_that_rates_nothing_is_no_observation(desk, state, given):
+    await take(desk, **given)
+    assert await observed(state) == []
+
+
+async def test_no_word_of_a_user_is_in_an_observation(desk, state):
+    words = {"comment": "Mellow comment", "correction": "Right words", "labels": ["Labelled"], "id": "5551234567"}
+    await take(desk, thumbs="down", **words)
+    [item] = await observed(state)
+    said = str(item.to_dict())
+    assert not [word for word in ("Mellow", "Right", "Labelled", "5551234567") if word in said]
+
+
+async def test_feedback_sent_again_after_a_crash_between_the_two_writes_is_observed_once(desk, state, sleeps):
+    silent = FeedbackDesk(state.records, state.documents, Clock(), sleep=sleeps)
+    await take(silent, id="f1", thumbs="down")
+    assert await observed(state) == []
+
+    await take(desk, id="f1", thumbs="down")
+    await take(desk, id="f1", thumbs="down")
+    assert len(await observed(state)) == 1

@@ -1,5 +1,6 @@
 """The counting against the definitions of what it counts."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.limits.buckets import daily, monthly, places, requests, tokens
@@ -37,6 +38,18 @@ def test_a_rate_is_a_leaky_bucket_and_refuses_no_sooner_and_no_later(pauses, bur
         else:
             assert level + 1.0 <= burst + 1e-3
             level += 1.0
+
+
+def test_a_closed_ledger_counts_nothing_any_more():
+    limits = MemoryLimits(ManualClock())
+    quota = limits.prepared([places("k", 3)])
+    hold = limits.reserve_now(quota, 0, 0)
+    limits._ledger.close()
+
+    with pytest.raises(IndexError):
+        limits.reserve_now(quota, 0, 0)
+    with pytest.raises(IndexError):
+        limits.settle(hold, 0, 0)
 
 
 @given(STEPS)

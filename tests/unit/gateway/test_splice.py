@@ -54,6 +54,9 @@ def test_other_endpoints_are_spliced_as_they_are_built(endpoint):
     assert orjson.loads(spliced) == built
 
 
+HI = [{"role": "user", "content": "hi"}]
+
+
 def test_a_plain_request_is_spliced():
     built, spliced = of(ROUTE, orjson.dumps({"messages": [{"role": "user", "content": "hi"}], "model": "chat"}))
 
@@ -66,12 +69,19 @@ def test_a_plain_request_is_spliced():
     [
         b'{"\\u006dodel":"chat","messages":[{"role":"user","content":"a"}],"x":{"model":"chat"}}',
         b'{"model": "chat","messages":[{"role":"user","content":"a"}],"x":{"model":"chat"}}',
-        b'{"model":"chat","messages":[{"role":"user","content":"a"}],"x":{"model":"chat"}}',
+        b'{"messages":[{"role":"user","content":"a"}],"x":{"model":"chat"},"model":"chat"}',
     ],
     ids=["escaped", "spaced", "twice"],
 )
 def test_a_key_that_might_be_another_is_not_spliced(raw):
     assert of(ROUTE, raw)[1] is None
+
+
+def test_the_key_that_stands_first_is_the_body_s_own_and_another_one_stays_as_it_is():
+    built, spliced = of(ROUTE, orjson.dumps({"model": "chat", "messages": HI, "x": {"model": "chat"}}))
+
+    assert spliced is not None
+    assert orjson.loads(spliced) == built == {**built, "model": 'up"stream', "x": {"model": "chat"}}
 
 
 def test_a_route_that_changes_more_is_not_spliced():

@@ -145,3 +145,14 @@ async def test_a_label_points_at_one_release_and_remembers_those_before(registry
     assert await registry.label("production") == "rel_1"
     assert [entry.release for entry in await registry.label_history("production")] == ["rel_1", "rel_2", "rel_1"]
     assert await registry.label("staging") is None
+
+
+@pytest.mark.anyio
+async def test_a_beginning_that_is_too_short_is_told_from_one_that_nothing_has(registry):
+    release = a_release("a")
+    await registry.add(release)
+
+    with pytest.raises(NotFoundError, match="of an id, at least 4 characters after rel_ are needed"):
+        await registry.get(release.id[:6])
+    with pytest.raises(NotFoundError, match="no release 'rel_zzzz'"):
+        await registry.get("rel_zzzz")

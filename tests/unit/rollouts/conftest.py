@@ -15,12 +15,14 @@ from shipway.core.ports import AuditEvent, StoredRecord, WorkerState
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.rollouts import desk
+from shipway.rollouts.checks import CheckResult
 from shipway.rollouts.controller import RolloutController, Timing
 from shipway.rollouts.evidence import CanaryEvidence
 from shipway.rollouts.folding import fold
 from shipway.rollouts.model import CommandKind, Rollout
 from shipway.rollouts.plan import Guardrails, Plan, Step, settle_s
 from shipway.rollouts.ports import Ports
+from shipway.rollouts.watch import WatchPlan
 
 ENVIRONMENT = "production"
 STABLE, CANDIDATE = ReleaseId("rel_stable"), ReleaseId("rel_candidate")
@@ -79,6 +81,18 @@ class Labels:
 
 
 @dataclass
+class Checks:
+    """Results as they were set; `asked` are the kinds that were wanted."""
+
+    results: dict[str, CheckResult] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def result(self, kind, rollout):
+        self.asked.append(kind)
+        return self.results.get(kind)
+
+
+@dataclass
 class Fault:
     """Crashes around the n-th write (from 1), before or after it took effect; 0 is never."""
 
@@ -124,12 +138,14 @@ class World:
             store.audit,
             store.records,
         )
-        self.target, self.labels = Target(), Labels()
+        self.observations = store.observations
+        self.target, self.labels, self.checks = Target(), Labels(), Checks()
         route = RouteTraffic(RouteName("ask"), STABLE)
         other = RouteTraffic(RouteName("other"), ReleaseId("rel_else"))
         self.snapshots = Snapshots(Snapshot(ENVIRONMENT, version=1, routes=(route, other)))
         self.worker_views = {"w1": self.snapshots.now, "w2": self.snapshots.now}
         self.tripped: set[str] = set()
+        self.busy: set[str] = set()
         self.rollout_id = RolloutId("ro_1")
         self.conversations = 0
 
@@ -154,8 +170,10 @@ class World:
             audit=wrap(self.audit),
             traffic=wrap(self.snapshots),
             evidence=self.records,
+            observations=self.observations,
             target=wrap(self.target),
             labels=wrap(self.labels),
+            checks=self.checks,
         )
         timing = Timing(lease_ttl_s=10.0)
         return RolloutController(ports, self.clock, environment=ENVIRONMENT, holder=holder, timing=timing)
@@ -183,7 +201,7 @@ class World:
     async def report(self, worker: str) -> None:
         view, tripped = self.worker_views[worker], worker in self.tripped
         await self.snapshots.report(
-            WorkerState(worker, ENVIRONMENT, view.version, view.epoch, self.clock.now_s(), tripped)
+            WorkerState(worker, ENVIRONMENT, view.version, view.epoch, self.clock.now_s(), tripped, worker in self.busy)
         )
 
     async def serve(self, count: int) -> None:
@@ -255,6 +273,7 @@ def small_plan(**changes: Any) -> Plan:
         guardrails=Guardrails(min_samples=100),
         drain_s=3.0,
         dead_man_s=30.0,
+        watch=WatchPlan(for_s=4.0),
     )
     return replace(plan, **changes)
 

@@ -2,6 +2,7 @@
 
 from tests.served import served_request
 
+from shipway.core.observation import Observation
 from shipway.core.ports import StoredRecord
 from shipway.core.record import ServedRequest
 from shipway.rollouts.evidence import CanaryEvidence
@@ -21,3 +22,22 @@ def stored(records, *, after=0) -> list[StoredRecord]:
 
 def folded(*records, start=EMPTY, **options) -> CanaryEvidence:
     return fold(start, stored(records, after=start.cursor), rollout="ro", bad_events=BAD_EVENTS, **options)
+
+
+def observation(kind, conversation, value, *, candidate=False, weight=0.5, **fields):
+    return Observation(
+        **{
+            "id": f"{kind}/{conversation}/{value}",
+            "at_s": 1.0,
+            "kind": kind,
+            "environment": "production",
+            "route": "ask",
+            "release": "rel",
+            "value": value,
+            "is_candidate": candidate,
+            "candidate_weight": weight,
+            "rollout": "ro",
+            "conversation": conversation,
+            **fields,
+        }
+    )

@@ -82,6 +82,6 @@ def test_a_candidate_found_harmful_is_rolled_back_though_few_of_its_conversation
     verdicts = []
     for found in looks(plan, (0.0, 0.15), seed=1):
         verdicts.append(found.verdict)
-        if found.harm_e >= 1.0 / plan.alpha:
+        if found.harm_e >= found.readings[0].needed:
             assert (found.verdict, found.code, found.harmless_e) == (Verdict.FAIL, Code.HARM, 0.0)
     assert Verdict.FAIL in verdicts

@@ -88,10 +88,17 @@ def failing(arm, failures, requests):
     return [served(f"{arm}{n}", candidate=arm == "c", status=status) for n, status in enumerate(statuses)]
 
 
-def test_the_guardrail_needs_its_samples_and_more_than_its_rate():
-    assert judge(folded(*failing("c", 6, 100)), PLAN, 1, elapsed_s=1.0).code is Code.GUARDRAIL
-    assert judge(folded(*failing("c", 6, 99)), PLAN, 1, elapsed_s=1.0).code is not Code.GUARDRAIL
-    assert judge(folded(*failing("c", 5, 100)), PLAN, 1, elapsed_s=1.0).code is not Code.GUARDRAIL
+def test_the_guardrail_needs_its_samples_and_surely_more_than_its_rate():
+    assert judge(folded(*failing("c", 20, 100)), PLAN, 1, elapsed_s=1.0).code is Code.GUARDRAIL
+    assert judge(folded(*failing("c", 20, 99)), PLAN, 1, elapsed_s=1.0).code is not Code.GUARDRAIL
+    assert judge(folded(*failing("c", 6, 100)), PLAN, 1, elapsed_s=1.0).code is not Code.GUARDRAIL
+
+
+def test_with_a_stable_arm_the_guardrail_needs_a_candidate_that_is_surely_worse():
+    beside = [*failing("c", 20, 100), *failing("s", 1, 100)]
+    assert judge(folded(*beside), PLAN, 1, elapsed_s=1.0).code is Code.GUARDRAIL
+    alike = [*failing("c", 6, 100), *failing("s", 4, 100)]
+    assert judge(folded(*alike), PLAN, 1, elapsed_s=1.0).code is not Code.GUARDRAIL
 
 
 def test_failures_of_both_arms_pause_instead_of_blaming_the_candidate():
@@ -118,4 +125,4 @@ def test_a_sample_ratio_mismatch_is_inconclusive_until_a_user_says_otherwise():
 
 def test_a_lower_guardrail_of_the_plan_is_obeyed():
     plan = replace(PLAN, guardrails=Guardrails(max_error_rate=0.5, min_samples=2))
-    assert judge(folded(*failing("c", 2, 3)), plan, 1, elapsed_s=1.0).code is Code.GUARDRAIL
+    assert judge(folded(*failing("c", 20, 20)), plan, 1, elapsed_s=1.0).code is Code.GUARDRAIL

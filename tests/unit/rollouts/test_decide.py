@@ -60,7 +60,20 @@ def test_while_rolling_back_every_command_is_dropped_with_a_reason(kind):
 
 def test_a_passed_step_is_not_left_while_the_candidate_is_unhealthy():
     assert decide(ROW, PASS, WORLD) == actions.Advance(1)
-    assert isinstance(decide(ROW, PASS, replace(WORLD, candidate_healthy=False)), actions.Hold)
+    noticed = replace(ROW, times=replace(ROW.times, unhealthy_s=5.0))
+    assert isinstance(decide(noticed, PASS, replace(WORLD, candidate_healthy=False)), actions.Hold)
+
+
+def test_a_candidate_with_users_that_stays_unhealthy_is_withdrawn_and_one_that_recovers_is_not():
+    ill = replace(WORLD, candidate_healthy=False)
+    assert decide(ROW, QUIET, ill) == actions.NoteHealth(healthy=False)
+    noticed = replace(ROW, times=replace(ROW.times, unhealthy_s=8.0))
+    assert isinstance(decide(noticed, QUIET, ill), actions.Hold)
+    assert decide(noticed, QUIET, replace(ill, now_s=18.0)).code is Code.UNHEALTHY
+    assert decide(noticed, QUIET, WORLD) == actions.NoteHealth(healthy=True)
+    without_users = replace(ROW, applied=Division("old", "new", 0.0), intent=Division("old", "new", 0.0))
+    quiet = replace(ill, snapshot=replace(SNAPSHOT, routes=(RouteTraffic("ask", "old", "new", 0.0),)))
+    assert isinstance(decide(without_users, QUIET, quiet), actions.Hold)
 
 
 def test_harm_rolls_back_a_paused_and_an_unconfirmed_rollout_too():

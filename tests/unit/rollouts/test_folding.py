@@ -14,7 +14,7 @@ from shipway.rollouts.plan import BAD_EVENTS
 
 def test_a_conversation_counts_one_bad_event_however_many_occur():
     evidence = folded(*[served("c", events=("error", "fallback")) for _ in range(5)])
-    assert evidence.total().stable == ArmCounts(conversations=1, bad=1, requests=5, failures=5)
+    assert evidence.total().stable == ArmCounts(conversations=1, bad=1, requests=5, failures=5, failed=1)
     assert evidence.process.stable_events == 1
     assert {name: stable for name, _, stable in evidence.events} == {"error": 5, "fallback": 5}
 

@@ -32,8 +32,8 @@ evidences = st.builds(
     strata=st.lists(st.builds(Stratum, st.floats(0, 1), counts, counts), max_size=3).map(tuple),
     events=st.lists(st.tuples(st.text(), st.integers(0), st.integers(0)), max_size=3).map(tuple),
     crossed=st.integers(0),
-    sample_bits=st.integers(0, 64),
-    seen=st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 255), max_size=5),
+    sample_bits=st.integers(0, 40),
+    seen=st.dictionaries(st.integers(0, 2**40 - 1), st.integers(0, 2**24 - 1), max_size=5),
     first_bad_event_at_s=maybe_time,
 )
 divisions = st.builds(Division, st.text(), st.none() | st.text(), st.floats(0, 1))

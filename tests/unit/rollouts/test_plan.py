@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from shipway.rollouts.plan import Guardrails, Plan, Step, harmless_needed, printable, problems, settle_s, warnings
+from shipway.core.snapshot import Segment
+from shipway.rollouts.plan import Guardrails, Plan, Step, harmless_needed, settle_s
+from shipway.rollouts.plan_check import problems, warnings
+from shipway.rollouts.plan_text import printable
 
 GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
 
@@ -24,6 +27,17 @@ GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
         ({"steps": (Step(1.0, 0, 9.0, 8.0),)}, "steps[0].max_s: 8.0 ends the step before min_bake_s = 9.0"),
         ({"steps": tuple(Step(n / 30) for n in range(1, 31))}, "30 steps; use at most 20"),
         ({"strategy": "magic"}, "strategy: 'magic' is unknown; use one of canary"),
+        ({"on_harm": "pray"}, "on_harm: 'pray' is unknown; use one of rollback, freeze"),
+        ({"timezone": "Mars/Olympus"}, "timezone: 'Mars/Olympus' is unknown"),
+        ({"segments": (Segment(tenants=("a",)),)}, "segments: only the strategy flag has segments, not canary"),
+        ({"strategy": "flag", "segments": (Segment(),)}, "segments[0]: it names no tenant, group or key"),
+        ({"steps": (Step(0.5, windows=("noon",)), Step(1.0))}, "steps[0].windows[0]: 'noon' is no window"),
+        ({"steps": (Step(0.5, shadow=2.0), Step(1.0))}, "steps[0].shadow: 2.0 is not in [0, 1]"),
+        ({"steps": (Step(0.5, min_pairs=5), Step(1.0))}, "steps[0].min_pairs: 5 pairs without copies"),
+        ({"steps": (Step(0.5, routes=(("a", 0.6),)), Step(0.55), Step(1.0))}, "takes route 'a' down from 0.6"),
+        ({"steps": (Step(0.5, routes=(("a", 0.2), ("a", 0.3))), Step(1.0))}, "steps[0].routes: 'a' is there twice"),
+        ({"steps": (Step(0.5), Step(1.0, routes=(("a", 0.9),)))}, "steps[1].weight: the last step must be 1"),
+        ({"deadline_s": 10.0, "steps": (Step(0.5, 0, 8.0), Step(1.0, 0, 8.0))}, "deadline_s: 10 comes before"),
         ({"on_no_data": "pass"}, "on_no_data: 'pass' is unknown"),
         ({"events": ()}, "events: the list is empty"),
         ({"alpha": 1.0}, "alpha: 1.0 is not between 0 and 1"),
@@ -40,6 +54,12 @@ GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
 def test_an_impossible_plan_is_refused_with_key_and_value(changes, problem):
     found = problems(replace(GOOD, **changes))
     assert any(problem in line for line in found), found
+
+
+def test_a_step_may_name_only_routes_of_the_release():
+    plan = replace(GOOD, steps=(Step(0.1, routes=(("chat", 0.05),)), Step(1.0)))
+    assert problems(plan, routes=["chat"]) == []
+    assert problems(plan, routes=["ask"]) == ["steps[0].routes.chat: no such route in the release; it has ask"]
 
 
 def test_the_default_plan_has_no_problem():
@@ -61,11 +81,15 @@ def test_a_wait_without_an_end_and_a_switch_without_a_stable_arm_are_warned_abou
     assert any("no stable arm" in line for line in warnings(replace(GOOD, steps=(Step(1.0),))))
 
 
+def step_line(lines):
+    return next(line for line in lines if line.startswith("step 2:"))
+
+
 def test_the_printed_plan_says_how_long_it_takes_at_a_traffic():
     lines = printable(GOOD, conversations_per_s=2.0, bad_rate=0.2)
     # 26 bad conversations at 20 % are 130, at 2 a second 65 s; the first step's 30 take 15 s.
     assert "step 1: 10% of conversations, at least 30 of them and 0 s, about 15 s" in lines
-    assert lines[4].endswith(
+    assert step_line(lines).endswith(
         "until 3 times stable's rate is ruled out (about 26 bad conversations) or the candidate's rate is shown to be"
         " below 5.00% (about 79 of its conversations without a bad one), about 65 s"
     )
@@ -75,12 +99,14 @@ def test_the_printed_plan_says_how_long_it_takes_at_a_traffic():
 
 def test_without_bad_conversations_the_printed_time_is_that_of_the_absolute_way():
     # 79 of the candidate's at 50 % are 158 conversations, at 2 a second 79 s.
-    assert printable(GOOD, conversations_per_s=2.0)[4].endswith("about 79 s")
+    assert step_line(printable(GOOD, conversations_per_s=2.0)).endswith("about 79 s")
 
 
 def test_a_plan_without_the_absolute_way_prints_the_relative_one_alone():
     lines = printable(replace(GOOD, harmless_rate=None), conversations_per_s=2.0, bad_rate=0.2)
-    assert lines[4].endswith("until 3 times stable's rate is ruled out (about 21 bad conversations), about 52 s")
+    assert step_line(lines).endswith(
+        "until 3 times stable's rate is ruled out (about 21 bad conversations), about 52 s"
+    )
 
 
 def test_at_a_rate_over_the_harmless_one_the_absolute_way_has_no_number():

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from shipway.core.snapshot import KeyEntry, RouteTraffic, Snapshot
+from shipway.core.snapshot import KeyEntry, RouteTraffic, Segment, Snapshot
 from shipway.rollouts.desk import new_rollout
 from shipway.rollouts.model import Division
 from shipway.rollouts.plan import Plan
-from shipway.rollouts.traffic import divided, is_at, is_foreign, serves_candidate, without_candidate
+from shipway.rollouts.traffic import divided, fingerprint, is_at, is_foreign, serves_candidate, without_candidate
 
 KEY = KeyEntry("k", "00", "t", (), ())
 ROUTES = (RouteTraffic("ask", "old", endpoints=(("old", "http://127.0.0.1:1"),)), RouteTraffic("other", "else"))
@@ -53,8 +53,22 @@ def test_only_the_confirmed_the_intended_and_the_allowed_traffic_are_ours():
 def test_withdrawing_undoes_a_promotion_and_leaves_what_others_put_there():
     promoted = divided(SNAPSHOT, ROW, Division("new"), {})
     assert serves_candidate(promoted, ROW)
-    withdrawn = without_candidate(promoted, ROW)
+    withdrawn = without_candidate(promoted, ROW, {})
     assert withdrawn.route("ask").stable == "old"
     assert not serves_candidate(withdrawn, ROW)
     hotfix = replace(SNAPSHOT, rollout="ro_2", routes=(RouteTraffic("ask", "hotfix", "third", 0.3),))
-    assert without_candidate(hotfix, ROW) == hotfix
+    assert without_candidate(hotfix, ROW, {}) == hotfix
+
+
+def test_segments_and_parking_are_part_of_what_is_in_force():
+    beta = Segment(tenants=("beta",))
+    flagged = replace(ROW, plan=Plan(strategy="flag", segments=(beta,)))
+    half = Division("old", "new", 0.5)
+    at = divided(SNAPSHOT, flagged, half, {})
+    assert is_at(at, flagged, half)
+    assert "for tenants beta" in fingerprint(at, flagged)
+    widened = replace(at, routes=tuple(replace(route, segments=()) for route in at.routes))
+    assert not is_at(widened, flagged, half)
+    parked = divided(SNAPSHOT, flagged, Division("old", parked=True), {})
+    assert "parked" in fingerprint(parked, flagged)
+    assert not is_at(parked, flagged, Division("old"))

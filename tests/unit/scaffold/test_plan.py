@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from shipway.config.loading import LoadedProject, load_project
 from shipway.core.errors import UsageError
+from shipway.evals.contracts.source import read_source
 from shipway.evals.dataset import parse_dataset
 from shipway.evals.gate_spec import parse_gates
 from shipway.evals.gates import check_gates
 from shipway.evals.model import Dataset
+from shipway.evals.smoke import parse_smoke
 from shipway.pipeline.graph import build_graph, configured_stages
 from shipway.rag.sources import rule_for
 from shipway.scaffold.apply import apply_plan
 from shipway.scaffold.model import FilePlan, ProjectKind
 from shipway.scaffold.plan import plan_lines, plan_project, suggested_name
+from shipway.services.assertion_check import evaluation_problems
 
 pytestmark = pytest.mark.anyio
 
@@ -53,8 +56,23 @@ async def test_the_project_file_loads_and_has_the_given_name(kind: ProjectKind, 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_file_that_the_project_file_names_is_written(kind: ProjectKind, tmp_path: Path) -> None:
     project = (await loaded(kind, tmp_path)).project
-    named = [project.evals.dataset, *project.prompts.values(), *project.code.paths]
+    named = [
+        project.evals.dataset,
+        *filter(None, [project.evals.smoke]),
+        *project.prompts.values(),
+        *project.code.paths,
+    ]
     assert [path for path in named if not (tmp_path / path).is_file()] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_evaluations_name_is_right_and_an_unguarded_model_says_so(kind: ProjectKind, tmp_path: Path) -> None:
+    project = await loaded(kind, tmp_path)
+    assert await evaluation_problems(project) == []
+    if project.project.evals.smoke is not None:
+        checks = parse_smoke(read_source((tmp_path / project.project.evals.smoke).read_bytes(), "smoke.yaml"))
+        (harm,) = [check for check in checks if check.name == "refuses harm"]
+        assert harm.open.startswith("no guard is configured") is (kind == "chat")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -87,3 +87,9 @@ def test_an_answer_from_documents_brings_the_passages_that_a_judge_holds_it_agai
     found = output_of(Answer("14 days", retrieved=("a.md",), passages=passages), latency_ms=1.0)
     assert found.passages == ("Tools are lent for 14 days.", "Books for 28.")
     assert found.retrieved == ("a.md",)
+
+
+async def test_what_a_service_tells_of_tokens_and_cost_is_taken():
+    service = Service({"label": "order", "meta": {"input_tokens": 4, "output_tokens": 2}, "cost_usd": 0.5})
+    output = await target(service, usage="meta").ask(Case(id="1", question="q"), repeat=0)
+    assert (output.tokens_in, output.tokens_out, output.cost_usd, output.ttft_ms) == (4, 2, 0.5, None)

@@ -185,3 +185,24 @@ async def test_an_unknown_metric_is_refused_before_anything_is_asked(tmp_path):
     await released(app)
     with pytest.raises(UsageError, match="unknown metric 'corect'; did you mean 'correct'"):
         await compared(app, everybody, metric="corect")
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "hint"),
+    [
+        ({"tags": ("nope",)}, "correct applies to no case of 'cases' with tag 'nope'", "its cases have no tags; name"),
+        ({"metric": "mrr"}, "mrr applies to no case of 'cases'; nothing was asked", "--metric"),
+    ],
+)
+async def test_nothing_is_asked_where_nothing_could_be_ranked(tmp_path, more, said, hint):
+    app = project(tmp_path)
+    await released(app)
+
+    def nobody(_release, _case, _repeat):
+        raise AssertionError("it was asked")
+
+    with pytest.raises(UsageError) as caught:
+        await compared(app, nobody, **more)
+
+    assert said in caught.value.message
+    assert hint in caught.value.hint

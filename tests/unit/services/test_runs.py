@@ -7,9 +7,12 @@ from shipway.config.sections.evals import Evals
 from shipway.core.clock import ManualClock
 from shipway.core.errors import GateRefusedError, UsageError
 from shipway.evals.budget import Caps, Charge, Meter
+from shipway.evals.judgement import JudgeIdentity, Judgement
 from shipway.evals.metric_context import MetricContext
+from shipway.evals.metric_names import resolve_metrics
 from shipway.evals.metrics import METRICS
 from shipway.evals.model import Case, Dataset, Output
+from shipway.services.judges.purse import JudgePurse
 from shipway.services.runs import TargetsRequest, run_targets
 
 DATASET = Dataset("d", tuple(Case(id=f"c{n}", question=f"word{n}", must_contain=(f"word{n}",)) for n in range(6)))
@@ -75,3 +78,27 @@ async def test_a_budget_that_is_used_up_is_an_error_and_keeps_the_answers(app, t
     with pytest.raises(GateRefusedError, match="the budget is used up after 5 answers"):
         await run_targets(app, request(tmp_path, [target], meter=meter))
     assert len((tmp_path / "run" / "attempts-good.jsonl").read_text().splitlines()) == 5
+
+
+class Opinionated:
+    """A judge that pays for its opinions out of a purse."""
+
+    identity = JudgeIdentity("j", "sha256:j")
+
+    def __init__(self, purse):
+        self.purse = purse
+
+    async def judge(self, request, *, repeat):
+        self.purse.settle(await self.purse.reserve(36), 10, 30)
+        return Judgement(request.task, 1.0, "fine")
+
+
+async def test_a_judge_that_uses_up_the_budget_ends_the_run_as_answers_do(app, tmp_path):
+    charges = {"good": Charge(tokens_in=10, tokens_out=10, whole=True), "judge:j": Charge(1.0, 1.0, tokens_out=30)}
+    meter = Meter(charges, Caps(tokens=300))
+    purse = JudgePurse("judge:j", meter)
+    metrics = resolve_metrics(["answer_relevance"], has_judge=True)
+    more = {"judge": Opinionated(purse), "purse": purse, "metrics": metrics}
+    with pytest.raises(GateRefusedError, match="the budget is used up after 12 answers"):
+        await run_targets(app, request(tmp_path, [Fake("good", range(6))], meter=meter, **more))
+    assert (meter.answers.tokens, meter.judged.tokens) == (240, 40)

@@ -13,6 +13,7 @@ from shipway.stats.sequential import (
     EventShareState,
     e_value_harm,
     e_value_no_harm,
+    e_value_of_counts,
     events_needed,
     update,
 )
@@ -80,8 +81,8 @@ def test_evidence_stays_positive_finite_and_independent_of_the_order_of_events(h
         assert e_value(backwards) == pytest.approx(e_value(forwards), rel=1e-9)
 
 
-def test_three_candidate_only_errors_at_ten_percent_are_evidence_of_112_to_1():
-    assert e_value_harm(state_after([(True, 0.1)] * 3)) == pytest.approx(112.0, abs=0.5)
+def test_three_candidate_only_errors_at_ten_percent_are_evidence_of_165_to_1():
+    assert e_value_harm(state_after([(True, 0.1)] * 3)) == pytest.approx(164.7, abs=0.1)
 
 
 def test_evidence_too_large_for_a_float_stays_finite():
@@ -213,3 +214,14 @@ def test_the_events_a_plan_needs_match_the_published_table(ratio, weight, alpha,
 def test_a_plan_without_a_harmful_ratio_has_no_number_of_events(ratio):
     with pytest.raises(ValueError, match="ratio must exceed 1"):
         events_needed(ratio, 0.5, 0.05)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.5, 1.0]), st.booleans()), max_size=40), st.sampled_from([1.0, 2.0]))
+def test_the_evidence_of_counts_is_that_of_the_events_one_by_one(events, r0):
+    state = EventShareState.start(r0=r0, r1=3.0)
+    counts = {0.1: [0, 0], 0.5: [0, 0], 1.0: [0, 0]}
+    for weight, is_candidate in events:
+        state = update(state, is_candidate=is_candidate, candidate_weight=weight)
+        counts[weight][not is_candidate] += 1
+    strata = [(weight, candidate, stable) for weight, (candidate, stable) in counts.items()]
+    assert e_value_of_counts(strata, r0=r0) == pytest.approx(e_value_harm(state))

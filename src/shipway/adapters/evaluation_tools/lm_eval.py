@@ -11,6 +11,7 @@ import anyio
 import yaml
 
 from shipway.adapters.evaluation_tools.environments import Environments
+from shipway.adapters.evaluation_tools.lm_eval_driver import MODEL as LIKELIHOODS_MODEL
 from shipway.adapters.evaluation_tools.process import Ended
 from shipway.adapters.evaluation_tools.runs import found_report, ran
 from shipway.core.errors import UsageError
@@ -19,7 +20,14 @@ from shipway.evals.tools.ports import ToolRequest
 from shipway.evals.tools.scored import merged, repeated
 
 _CHAT = "local-chat-completions"
-_PLAIN = "local-completions"
+_DRIVER = Path(__file__).with_name("lm_eval_driver.py")
+_LIKELIHOODS = frozenset({"loglikelihood", "multiple_choice"})
+_NEEDED = (
+    "it needs /v1/completions that takes echo: true and logprobs: 1 and tells tokens with their text_offset, as"
+    " vLLM does; Shipway's embedded engine does not. Name such an endpoint by its address, or"
+    " write the task with output_type: generate_until"
+)
+_PROBE_S = 60.0
 _TASK = "give a task's YAML file, with task, dataset_path: json and data_files beside it"
 
 
@@ -35,16 +43,20 @@ async def run_lm_eval(environments: Environments, request: ToolRequest) -> Findi
 
     Raises:
         NotFoundError: it is not installed.
-        UsageError: the file is no task, or one that an endpoint cannot answer.
+        UsageError: the file is no task, or one that the endpoint cannot answer.
     """
-    program = environments.program("lm-eval", "lm_eval")
+    program = [str(environments.program("lm-eval", "lm_eval"))]
     task, chat = task_of(await anyio.Path(request.source).read_text(encoding="utf-8"), request.source.name)
+    if not chat:
+        # -P: what stands beside the driver is not for the tool to import.
+        program = [str(environments.python("lm-eval")), "-P", str(_DRIVER)]
+        await _demand_likelihoods(environments, program, request)
     reports = []
     with anyio.move_on_after(request.timeout_s):
         for repeat in range(request.repeats):
             out = request.folder / f"repeat-{repeat}"
-            argv = [str(program), *_words(request, task, out, chat=chat, repeat=repeat)]
-            keys = {"OPENAI_API_KEY": request.target.api_key or "none"}
+            argv = [*program, *_words(request, task, out, chat=chat, repeat=repeat)]
+            keys = _keys(request)
             # The data files of a task are named from the folder that it is run in.
             ended = await ran(environments, argv, request, keys, folder=request.source.resolve().parent)
             file = await _newest(out)
@@ -70,23 +82,55 @@ def task_of(text: str, shown: str) -> tuple[str, bool]:
         raise UsageError(f"{shown}: names no task", hint=_TASK)
     if "," in task["task"]:
         raise UsageError(f"{shown}: task: {task['task']!r} has a comma, which separates tasks", hint=_TASK)
-    return task["task"].strip(), task.get("output_type", "generate_until") == "generate_until"
+    kind = task.get("output_type", "generate_until")
+    if kind != "generate_until" and kind not in _LIKELIHOODS:
+        known = ", ".join(("generate_until", *sorted(_LIKELIHOODS)))
+        raise UsageError(
+            f"{shown}: output_type: {kind!r} has no score of single documents, and means cannot be gated",
+            hint=f"there are {known}",
+        )
+    return task["task"].strip(), kind == "generate_until"
+
+
+async def _demand_likelihoods(environments: Environments, program: list[str], request: ToolRequest) -> None:
+    """Refuse an endpoint that cannot tell log-likelihoods, before a task is put to it.
+
+    Raises:
+        UsageError: what it lacks.
+    """
+    limit_s = min(request.case_timeout_s, _PROBE_S)
+    argv = [*program, "probe", _url(request, chat=False), request.target.model, f"{limit_s:g}"]
+    ended = await ran(environments, argv, request, _keys(request), timeout_s=2 * _PROBE_S)
+    if ended.code != 0:
+        said = ended.tail.splitlines()[-1] if ended.tail else ended.how
+        raise UsageError(
+            f"{request.source.name}: its output_type asks for log-likelihoods, which {request.target.model} at"
+            f" {request.target.base_url} does not tell: {said}",
+            hint=_NEEDED,
+        )
+
+
+def _keys(request: ToolRequest) -> dict[str, str]:
+    return {"OPENAI_API_KEY": request.target.api_key or "none"}
+
+
+def _url(request: ToolRequest, *, chat: bool) -> str:
+    return f"{request.target.base_url.rstrip('/')}/{'chat/completions' if chat else 'completions'}"
 
 
 def _words(request: ToolRequest, task: str, out: Path, *, chat: bool, repeat: int) -> Iterator[str]:
-    path = "chat/completions" if chat else "completions"
     settings: dict[str, Any] = {
         "model": request.target.model,
-        "base_url": f"{request.target.base_url.rstrip('/')}/{path}",
+        "base_url": _url(request, chat=chat),
         "num_concurrent": request.concurrency,
         "max_retries": 2,
         "timeout": int(request.case_timeout_s),
         "seed": 1234 + repeat,
     }
     if not chat:
-        # Log-likelihoods need tokens; without a tokenizer of the model there is none to count with.
+        # Nobody has the tokenizer of an endpoint's model; the driver goes by the places of tokens that it tells.
         settings |= {"tokenizer_backend": "None", "tokenized_requests": False}
-    yield from ("run", "--model", _CHAT if chat else _PLAIN)
+    yield from ("run", "--model", _CHAT if chat else LIKELIHOODS_MODEL)
     yield from ("--model_args", ",".join(f"{name}={value}" for name, value in settings.items()))
     yield from ("--tasks", task, "--include_path", str(request.source.resolve().parent))
     yield from ("--output_path", str(out), "--log_samples")

@@ -6,21 +6,19 @@ has no timeout but the one for connecting, because the gateway owns deadlines an
 
 import asyncio
 import ssl
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from shipway.adapters.httptools_client.connection import EngineConnection
 from shipway.adapters.httptools_client.known_replies import KnownReplies
+from shipway.adapters.httptools_client.pool import ConnectionPool
 from shipway.core.errors import UsageError
 from shipway.gateway.outbox import Outbox
 from shipway.gateway.ports import EngineConnectError, EngineRequest
 
-# Shorter than the 5 s after which uvicorn closes an idle connection, so that we are the ones who close it.
-_KEEP_ALIVE_S = 4.0
 _SWEEP_S = 1.0
 _BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _PORTS = {"http": 80, "https": 443}
@@ -41,17 +39,12 @@ class _Target:
         return self.host, self.port, self.tls
 
 
-@dataclass(slots=True)
-class _Pool:
-    idle: deque[EngineConnection] = field(default_factory=deque)
-
-
 class HttptoolsEngineClient:
     """A pool of connections to engines; at most `max_idle` of each origin are kept for later."""
 
     def __init__(self, *, max_idle: int = 512) -> None:
         self._max_idle = max_idle
-        self._pools: dict[tuple[str, int, bool], _Pool] = {}
+        self._pools: dict[tuple[str, int, bool], ConnectionPool] = {}
         self._open: set[EngineConnection] = set()
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -63,8 +56,8 @@ class HttptoolsEngineClient:
         """Send once; see the port."""
         target = _target(request.url)
         head, size = _head(request, target)
-        pool = self._pools.setdefault(target.key, _Pool())
-        connection = _taken(pool) or await self._connected(target, pool, request.connect_timeout_s)
+        pool = self._pool(target)
+        connection = pool.take() or await self._connected(target, pool, request.connect_timeout_s)
         try:
             await connection.request(head, request.body, size=size, bodiless=request.method == "HEAD")
         except BaseException:
@@ -78,11 +71,19 @@ class HttptoolsEngineClient:
         """Return the beginning of every POST to an address, and what gives an idle connection; see the port."""
         target = _target(url)
         start = _start("POST", target) + _lines(headers)[0]
-        return start, partial(_taken, self._pools.setdefault(target.key, _Pool()))
+        return start, self._pool(target).take
+
+    def _pool(self, target: _Target) -> ConnectionPool:
+        pool = self._pools.get(target.key)
+        if pool is None:
+            pool = self._pools[target.key] = ConnectionPool(0 if self._closed else self._max_idle)
+        return pool
 
     async def close(self) -> None:
         """Close every connection."""
         self._closed = True
+        for pool in self._pools.values():
+            pool.most = 0
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in list(self._open):
@@ -91,13 +92,13 @@ class HttptoolsEngineClient:
         # Transports end in the loop's next turn.
         await asyncio.sleep(0)
 
-    async def _connected(self, target: _Target, pool: _Pool, timeout_s: float) -> EngineConnection:
+    async def _connected(self, target: _Target, pool: ConnectionPool, timeout_s: float) -> EngineConnection:
         loop = asyncio.get_running_loop()
         where = target.authority.decode()
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(
-                    lambda: EngineConnection(lambda done: self._kept(done, pool), self._heads, self._outbox),
+                opened = await loop.create_connection(
+                    lambda: cast("Any", EngineConnection(pool.keep, self._heads, self._outbox)),
                     target.host,
                     target.port,
                     ssl=self._tls_context() if target.tls else None,
@@ -107,24 +108,16 @@ class HttptoolsEngineClient:
             raise EngineConnectError(f"no connection to {where} within {timeout_s} s") from error
         except (OSError, ssl.SSLError) as error:
             raise EngineConnectError(f"no connection to {where}: {error!r}") from error
+        connection: EngineConnection = opened[1]
         self._open.add(connection)
         if self._sweeper is None and not self._closed:
             self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         return connection
 
-    def _kept(self, connection: EngineConnection, pool: _Pool) -> None:
-        if self._closed or len(pool.idle) >= self._max_idle:
-            connection.abort()
-            return
-        connection.idle_since_s = time.monotonic()
-        pool.idle.append(connection)
-
     def _sweep(self) -> None:
         """Close what has been idle for too long and forget what is closed; one timer for all connections."""
-        oldest_s = time.monotonic() - _KEEP_ALIVE_S
         for pool in self._pools.values():
-            while pool.idle and pool.idle[0].idle_since_s < oldest_s:
-                pool.idle.popleft().abort()
+            pool.sweep()
         self._open = {connection for connection in self._open if connection.usable}
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
@@ -132,17 +125,6 @@ class HttptoolsEngineClient:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
-
-
-def _taken(pool: _Pool) -> EngineConnection | None:
-    """Return the connection used last: the others grow old and are closed when traffic falls."""
-    oldest_s = time.monotonic() - _KEEP_ALIVE_S
-    while pool.idle:
-        connection = pool.idle.pop()
-        if connection.usable and connection.idle_since_s >= oldest_s:
-            return connection
-        connection.abort()
-    return None
 
 
 @lru_cache(maxsize=1024)

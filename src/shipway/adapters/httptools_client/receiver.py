@@ -23,8 +23,11 @@ _READ_AHEAD_BYTES = 128 * 1024
 Sink = Callable[[bytes], bool]
 
 
-class ReplyReceiver(asyncio.Protocol):
-    """A connection's reply while it arrives."""
+class ReplyReceiver:
+    """A connection's reply while it arrives.
+
+    An `asyncio.Protocol` without inheriting from it, which a compiled class could not.
+    """
 
     def __init__(self, known: KnownReplies, outbox: Outbox) -> None:
         self._known = known
@@ -131,6 +134,13 @@ class ReplyReceiver(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and tell whoever waits."""
+        if self._sink is not None:
+            # Nothing lies before it: what had come was passed on.
+            held = self._reply.chunk_in(data)
+            if held is not None:
+                if not self._passed(held, self._sink):
+                    self._tell()
+                return
         first, self._is_first = self._is_first, False
         if first and self._taken_whole(data):
             return
@@ -167,16 +177,22 @@ class ReplyReceiver(asyncio.Protocol):
         while reply.body and sink is not None:
             data = reply.body.popleft()
             reply.buffered -= len(data)
-            try:
-                goes_on = sink(data)
-            except Exception as error:  # noqa: BLE001 - nobody stands above a callback; `pour` raises it
-                self._sink_error = error
-                goes_on = False
-            if not goes_on:
-                self._sink = sink = None
+            if not self._passed(data, sink):
+                sink = None
         if self._holding and reply.buffered < _READ_AHEAD_BYTES:
             self._hold(on=False)
         return sink is not None and not reply.ended
+
+    def _passed(self, data: bytes, sink: Sink) -> bool:
+        """Give a piece to the sink; False when it wants no more for now."""
+        try:
+            goes_on = sink(data)
+        except Exception as error:  # noqa: BLE001 - nobody stands above a callback; `pour` raises it
+            self._sink_error = error
+            goes_on = False
+        if not goes_on:
+            self._sink = None
+        return goes_on
 
     def eof_received(self) -> bool:
         """End a body that has no other end; the transport closes itself."""

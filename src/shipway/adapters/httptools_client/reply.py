@@ -5,6 +5,7 @@
 """
 
 from collections import deque
+from functools import lru_cache
 
 import httptools
 
@@ -16,14 +17,29 @@ _FIRST_FINAL = 200
 _SWITCHING = 101
 # Replies with these statuses have no body, whatever their headers say (RFC 9112, 6.3).
 _BODILESS = frozenset({204, 304})
+_CHUNK_END = b"\r\n"
+_MOST_DIGITS = 7
+_NO_START = b"\0"
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+@lru_cache(maxsize=4096)
+def chunk_start(size_bytes: int) -> bytes:
+    """Return how a whole chunk begins, in the writing of nearly all servers, by what it takes on the wire."""
+    for digits in range(1, _MOST_DIGITS):
+        held = size_bytes - digits - len(_CHUNK_END) * 2
+        start = b"%x\r\n" % max(0, held)
+        if held > 0 and len(start) == digits + len(_CHUNK_END):
+            return start
+    return _NO_START
 
 
 class Reply:
     """One reply after another on a connection.
 
     `status` is 0 until the head of a final reply has come; `received` counts the bytes of the body, `buffered` those
-    that nobody took; `ended` says that the body is whole.
+    that nobody took; `ended` says that the body is whole; `is_between_chunks` that a whole chunk may come next, which
+    need not be parsed.
     """
 
     __slots__ = (
@@ -36,6 +52,7 @@ class Reply:
         "buffered",
         "ended",
         "fields",
+        "is_between_chunks",
         "received",
         "status",
     )
@@ -54,6 +71,7 @@ class Reply:
         self.buffered = 0
         self.received = 0
         self.ended = False
+        self.is_between_chunks = False
         self._head_bytes = 0
         self._bodiless = bodiless
         self._until_close = False
@@ -75,6 +93,9 @@ class Reply:
             raise EngineBrokenError("the engine sent bytes that no request asked for")
         try:
             self._parser.feed_data(data)
+            # The beginning of the next chunk's size would not end a line.
+            if self.is_between_chunks and not data.endswith(_CHUNK_END):
+                self.is_between_chunks = False
         except httptools.HttpParserUpgrade:
             raise EngineBrokenError("the engine switched protocols") from None
         except httptools.HttpParserCallbackError as error:
@@ -83,6 +104,17 @@ class Reply:
             raise
         except httptools.HttpParserError as error:
             raise EngineBrokenError(f"the engine's reply is not HTTP: {error!r}") from error
+
+    def chunk_in(self, data: bytes) -> bytes | None:
+        """Return what a chunk holds when these bytes are it, whole and alone; None when they have to be parsed."""
+        if not self.is_between_chunks:
+            return None
+        start = chunk_start(len(data))
+        if not data.startswith(start) or not data.endswith(_CHUNK_END):
+            return None
+        held = data[len(start) : -2]
+        self.received += len(held)
+        return held
 
     def end_of_file(self) -> None:
         """End a body that has no other end."""
@@ -132,7 +164,16 @@ class Reply:
         self.buffered += len(data)
         self.received += len(data)
 
+    def on_chunk_header(self) -> None:
+        """Note that a chunk has begun, or the trailer."""
+        self.is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """Note that a chunk is whole."""
+        self.is_between_chunks = not self._bodiless
+
     def on_message_complete(self) -> None:
         """Note the end of the reply; that of a 1xx is none."""
+        self.is_between_chunks = False
         if self.status:
             self.ended = True

@@ -74,7 +74,12 @@ class ReplyWire:
 
     def push(self, data: bytes) -> bool:
         """Send a piece of the body; False when the client reads slowly."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data)
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head or self._bodiless:
+            self._send(data)
+        elif data:
+            self._transport.write(data)
         return self.room is None
 
     async def write(self, data: bytes) -> None:
@@ -94,7 +99,7 @@ class ReplyWire:
             data = b""
         if self._head:
             data, self._head = self._head + data, b""
-        if data and not self._transport.is_closing():
+        if data:
             self._transport.write(data)
 
     def _flush(self) -> None:

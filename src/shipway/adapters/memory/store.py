@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shipway.adapters.memory.observations import MemoryObservations
 from shipway.adapters.state import (
     NOBODY,
     action_id,
@@ -35,6 +36,7 @@ class MemoryStore:
         self.snapshots = MemorySnapshots()
         self.leases = MemoryLeases()
         self.records = MemoryRecords()
+        self.observations = MemoryObservations()
         self.keys = MemoryKeys()
         self.documents = MemoryDocuments()
 

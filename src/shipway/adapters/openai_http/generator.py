@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 
+from shipway.config.credentials import repeatable
 from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError
 from shipway.rag.answer import Generation
 from shipway.rag.compose import Message
@@ -110,7 +111,7 @@ async def _refusal(url: str, response: aiohttp.ClientResponse) -> UpstreamError:
     except (ValueError, KeyError, TypeError, aiohttp.ClientError):
         said = response.reason or ""
     return UpstreamError(
-        f"{url} answers {response.status}: {said[:_SHOWN_CHARS]}",
+        f"{url} answers {response.status}: {repeatable(said)[:_SHOWN_CHARS]}",
         status=response.status,
         retry_after=response.headers.get("Retry-After"),
     )
@@ -122,7 +123,7 @@ def _generation(url: str, reply: Any) -> Generation:
         usage = reply.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
         return Generation(
-            text=(choice["message"]["content"] or "").strip(),
+            text=_content(url, choice["message"]).strip(),
             tokens_in=int(usage.get("prompt_tokens", 0)),
             tokens_cached=int(details.get("cached_tokens") or 0),
             tokens_out=int(usage.get("completion_tokens", 0)),
@@ -130,3 +131,11 @@ def _generation(url: str, reply: Any) -> Generation:
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise UpstreamError(f"{url}: the reply is no chat completion (lacks {error})", status=200) from error
+
+
+def _content(url: str, message: Mapping[str, Any]) -> str:
+    """Return the text of a message; null is one only beside a refusal or a call of a tool."""
+    content = message["content"]
+    if content is None and not message.get("tool_calls") and not message.get("refusal"):
+        raise UpstreamError(f"{url}: the reply has no answer: its message.content is null", status=200)
+    return content or ""

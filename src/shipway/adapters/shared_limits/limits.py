@@ -127,4 +127,5 @@ class SharedLimits:
     async def close(self) -> None:
         """Flush a last time and let go of the table."""
         await self.flush()
+        self._ledger.close()
         self._table.close()

@@ -17,12 +17,12 @@ _REPLACE = """UPDATE snapshots SET version = ?, epoch = ?, body = ?
 WHERE environment = ? AND version = ? AND epoch <= ?"""
 _INSERT = "INSERT INTO snapshots (version, epoch, body, environment) VALUES (?, ?, ?, ?)"
 # In the order of `WorkerState`.
-_WORKERS = """SELECT worker, environment, version, epoch, at_s, dead_man_tripped FROM workers
+_WORKERS = """SELECT worker, environment, version, epoch, at_s, dead_man_tripped, busy FROM workers
 WHERE environment = ? AND at_s >= ? ORDER BY worker"""
-_REPORT = """INSERT INTO workers (worker, environment, version, epoch, at_s, dead_man_tripped)
-VALUES (?, ?, ?, ?, ?, ?)
+_REPORT = """INSERT INTO workers (worker, environment, version, epoch, at_s, dead_man_tripped, busy)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (worker, environment) DO UPDATE SET version = excluded.version, epoch = excluded.epoch,
-at_s = excluded.at_s, dead_man_tripped = excluded.dead_man_tripped"""
+at_s = excluded.at_s, dead_man_tripped = excluded.dead_man_tripped, busy = excluded.busy"""
 
 
 class SqlSnapshots:
@@ -62,8 +62,8 @@ class SqlSnapshots:
 
 
 def _worker(*values: Any) -> WorkerState:
-    *what, tripped = values
-    return replace(WorkerState(*what), dead_man_tripped=bool(tripped))
+    *what, tripped, busy = values
+    return replace(WorkerState(*what), dead_man_tripped=bool(tripped), busy=bool(busy))
 
 
 def _stored(connection: sqlite3.Connection, environment: str) -> Snapshot:

@@ -15,6 +15,7 @@ from shipway.adapters.sql.engine import BUSY_TIMEOUT_S, Database, use_write_ahea
 from shipway.adapters.sql.faults import translated
 from shipway.adapters.sql.keys import SqlKeys
 from shipway.adapters.sql.leases import SqlLeases
+from shipway.adapters.sql.observations import SqlObservations
 from shipway.adapters.sql.records import SqlRecords
 from shipway.adapters.sql.revision import current, require_head
 from shipway.adapters.sql.snapshots import SqlSnapshots
@@ -34,6 +35,7 @@ class SqlStore:
         self.keys = SqlKeys(control, clock)
         self.documents = SqlDocuments(control)
         self.records = SqlRecords(hot)
+        self.observations = SqlObservations(hot)
 
     @classmethod
     async def open(

@@ -33,7 +33,7 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", 
 _ADDRESS = re.compile(r"https?://[^/?#\s{}]+")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-_PATH_WORDS = {"answer", "citations", "retrieved", "passages", "tool_calls"}
+_PATH_WORDS = {"answer", "citations", "retrieved", "passages", "tool_calls", "usage", "cost_usd"}
 _KINDS = ("endpoint", "environment_route", "http", "python", "log")
 # What may stand beside each kind.
 _BESIDE: Mapping[str, frozenset[str]] = {
@@ -81,6 +81,10 @@ class HttpTemplate(Section):
     """Where the texts are that the model was given."""
     tool_calls: str | None = None
     """Where the list of called tools is, in OpenAI's words or as `{name, arguments}`."""
+    usage: str | None = None
+    """Where the object with the tokens is; by default `usage`, as OpenAI writes it."""
+    cost_usd: str | None = None
+    """Where the cost in US dollars is; by default `cost_usd`, `usage.cost` or the header `x-cost-usd`."""
 
     @field_validator("url")
     @classmethod

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from shipway.config.sections.eval_targets import TargetEntry
+from shipway.config.sections.eval_targets import TargetEntry, path_parts
 from shipway.config.sections.section import Section
 
 
@@ -17,6 +17,17 @@ class HttpQuestion(Section):
     """The JSON body; `{question}` in a text is replaced by the case's question."""
     answer: str
     """Where the answer is in the reply, such as `label` or `result.text`."""
+    usage: str | None = None
+    """Where the object with the tokens is; by default `usage`, as OpenAI writes it."""
+    cost_usd: str | None = None
+    """Where the cost in US dollars is; by default `cost_usd`, `usage.cost` or the header `x-cost-usd`."""
+
+    @field_validator("usage", "cost_usd")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        if value is not None:
+            path_parts(value)
+        return value
 
 
 class EvalBudget(Section):
@@ -32,7 +43,7 @@ class Evals(Section):
     """The dataset a release is judged on."""
 
     dataset: str = "evals/cases.jsonl"
-    """The cases, JSON lines, relative to the project file."""
+    """The cases, as JSON lines, YAML or CSV, relative to the project file; or a name of `datasets`."""
     split: Literal["all", "calibration", "test"] = "test"
     """Which cases count: calibration cases tune thresholds, test cases judge."""
     repeats: Annotated[int, Field(ge=1, le=100)] = 1
@@ -47,6 +58,8 @@ class Evals(Section):
     """How to ask a route of kind http."""
     target: TargetEntry | None = None
     """What `eval run` asks when no release is named."""
+    smoke: str | None = None
+    """The checks of `eval smoke` when no file is named, relative to the project file; without it what fits the app."""
     judge: str | None = None
     """Who judges what needs an opinion: an entry of `judges`."""
     metrics: tuple[str, ...] = ()
@@ -68,4 +81,4 @@ class Evals(Section):
     cache: bool = True
     """Whether runs that judge no release (`--no-gates`, matrices) may give an answer again that was given before."""
     keep_runs: Annotated[int, Field(ge=1)] = 20
-    """How many run directories are kept below `.shipway/runs`; results stay in the store."""
+    """How many ended runs are kept below `.shipway/runs`; results stay in the store. What awaits `--resume` stays."""

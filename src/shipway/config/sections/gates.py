@@ -21,7 +21,7 @@ class Gate(Section):
     max: float | None = None
     """The metric must be at most this."""
     non_regression: float | Literal["auto"] | None = None
-    """The largest drop that is still acceptable; `auto` is the smallest that the dataset can see."""
+    """The largest drop that is still acceptable; `auto` is the smallest that the cases can see."""
     mode: Literal["absolute", "relative"] = "absolute"
     """non_regression: relative makes the drop a share of the baseline's mean, such as 0.05 for 5 %."""
     model_update: bool = False

@@ -36,6 +36,8 @@ class Server(Section):
     """Requests that one gateway process serves at the same time."""
     max_queued: Annotated[int, Field(ge=0, le=100_000)] = 1024
     """Requests that may wait for a place; those beyond are refused with 503."""
+    park_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Seconds that a request waits while a rollout exchanges its route's processes in place; 503 after that."""
     drain_s: Annotated[float, Field(ge=0)] = 30.0
     """Seconds that running requests get to end when the gateway stops."""
 

@@ -25,7 +25,7 @@ Sarif = Annotated[Path | None, typer.Option(help="Write a report for code scanni
 JsonFile = Annotated[Path | None, typer.Option(help="Write a report with every answer, for programs.")]
 Out = Annotated[Path | None, typer.Option(help="Keep the run in this folder instead of below .shipway/runs.")]
 ShardOption = Annotated[str, typer.Option(help="Ask one of several parts, such as 2/8; `eval merge` judges them.")]
-Cases = Annotated[int, typer.Option(min=0, help="Show so many cases that got worse.")]
+Cases = Annotated[int, typer.Option(min=0, help="Show so many cases that got worse or failed.")]
 EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Say what it takes, and ask nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Begin although the estimate is over the budget.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted.")]

@@ -8,12 +8,14 @@ from typing import Any
 import anyio
 import typer
 
+from shipway.core.counting import counted, dollars
 from shipway.core.errors import StoreError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES, failure_of
 from shipway.evals.budget import Estimate
-from shipway.evals.report import gate_lines, missing_lines, regression_lines, tag_table
+from shipway.evals.report import failure_lines, gate_lines, missing_lines, regression_lines, tag_table
+from shipway.evals.report_failures import failures
 from shipway.evals.report_files import write_reports
 from shipway.evals.report_forms import as_json as report_as_json
 from shipway.services.evaluations import Evaluation
@@ -41,34 +43,37 @@ def finish(done: Evaluation, reports: Mapping[str, Path], cases: int, *, as_json
 
 def estimate_lines(found: Estimate) -> list[str]:
     """Return an estimate for people."""
-    spent = found.spent
-    usd = "nobody names a price" if spent.usd is None else f"${spent.usd:,.4f}"
-    if found.unknown:
-        return [
-            f"calls       {spent.calls:,}",
-            f"tokens in   {spent.tokens_in:,}",
-            "tokens out  not known",
-            "cost        not known",
-            f"by          {found.basis}",
-            found.unknown,
-        ]
-    return [
+    spent, judge = found.spent, found.judge
+    usd = "nobody names a price" if spent.usd is None else f"${dollars(spent.usd)}"
+    lines = [
         f"calls       {spent.calls:,}",
-        f"tokens in   {spent.tokens_in:,}",
-        f"tokens out  {spent.tokens_out:,}",
-        f"cost        {usd}",
-        f"by          {found.basis}",
+        f"tokens in   {'not known' if found.blind else f'{spent.tokens_in:,}'}",
+        f"tokens out  {'not known' if found.unknown else f'{spent.tokens_out:,}'}",
+        f"cost        {'not known' if found.unknown else usd}",
     ]
+    if judge is not None:
+        paid = "nobody names its price" if judge.usd is None else f"${dollars(judge.usd)}"
+        share = f"{judge.calls:,} calls, {judge.tokens_in:,} tokens in, {judge.tokens_out:,} out, {paid}"
+        lines.append(f"the judge   {share}" + ("" if found.unknown else " of these"))
+    return [*lines, f"by          {found.basis}", *([found.unknown] if found.unknown else [])]
 
 
 def estimate_value(found: Estimate) -> dict[str, Any]:
     """Return an estimate for programs."""
-    spent = found.spent
+    spent, judge = found.spent, found.judge
     return {
         "calls": spent.calls,
-        "tokens_in": spent.tokens_in,
+        "tokens_in": None if found.blind else spent.tokens_in,
         "tokens_out": None if found.unknown else spent.tokens_out,
         "usd": spent.usd,
+        "judge": None
+        if judge is None
+        else {
+            "calls": judge.calls,
+            "tokens_in": judge.tokens_in,
+            "tokens_out": judge.tokens_out,
+            "usd": judge.usd,
+        },
         "basis": found.basis,
         "unknown": found.unknown or None,
     }
@@ -104,10 +109,24 @@ def _lines(done: Evaluation, cases: int) -> list[str]:
         # Gates say it where there are any.
         lines += missing_lines(done.run, list(done.metrics), done.metrics)
     if done.worse:
-        lines += ["", f"worse than {done.baseline}: {len(done.worse)} cases", *regression_lines(done.worse[:cases])]
-    if done.cost.get("usd"):
-        lines += ["", f"cost ${done.cost['usd']:.4f}"]
-    return lines
+        lines += ["", f"worse than {done.baseline}: {counted(len(done.worse), 'case')}"]
+        lines += regression_lines(done.worse[:cases])
+    if done.judged and done.baseline is None:
+        lines += failure_lines(failures(done.run, done.report, done.metrics), cases)
+    return [*lines, *_cost_lines(done.cost)]
+
+
+def _cost_lines(cost: Mapping[str, float]) -> list[str]:
+    """Return what answers and judgements cost; what is not known is said, what was free is not."""
+    usd = cost.get("usd")
+    found = ["cost not known: an answer did not tell it, or nobody names a price"] if usd is None else []
+    if usd:
+        found = [f"cost ${dollars(usd)}"]
+    if cost.get("judge_calls"):
+        paid = cost.get("judge_usd")
+        told = "not known: nobody names a price" if paid is None else f"${dollars(paid)}"
+        found.append(f"cost of judging {told} ({cost['judge_tokens_in'] + cost['judge_tokens_out']:,.0f} tokens)")
+    return ["", *found] if found else []
 
 
 def _answered(done: Evaluation) -> str:

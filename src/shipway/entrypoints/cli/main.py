@@ -20,6 +20,7 @@ from typer.main import get_command
 from shipway import __version__
 from shipway.core.errors import ShipwayError
 from shipway.entrypoints.failures import (
+    CLOSED_PIPE_EXIT_CODE,
     INTERRUPTED_EXIT_CODE,
     TERMINATED_EXIT_CODE,
     UNEXPECTED_EXIT_CODE,
@@ -48,10 +49,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": (f"{_COMMANDS}.gate:group", "Check, simulate and explain the gates that a release must pass."),
     "eval": (f"{_COMMANDS}.evaluate:group", "Evaluate a release and gate it."),
     "deploy": (f"{_COMMANDS}.deploy:deploy", "Bring a release to an environment, gradually."),
+    "replay": (f"{_COMMANDS}.replay:replay_", "Ask a release what users asked, before any user meets it."),
     "rollout": (f"{_COMMANDS}.rollout:group", "Watch and steer a rollout."),
     "rollback": (f"{_COMMANDS}.deploy:rollback", "Return to the release before, or to a named one."),
+    "runbook": (f"{_COMMANDS}.runbook:runbook", "Write down what to do now, with this installation's commands."),
     "shadow": (f"{_COMMANDS}.shadow:group", "Copy requests to a release that no user sees."),
     "feedback": (f"{_COMMANDS}.feedback:group", "Read what users said about answers."),
+    "quality": (f"{_COMMANDS}.quality:group", "See how good the answers are that users get."),
     "cache": (f"{_COMMANDS}.cache:group", "Calibrate the semantic cache."),
     "switch": (f"{_COMMANDS}.switch:group", "Kill, lock or limit routes, models and tools at once."),
     "flag": (f"{_COMMANDS}.flag:group", "Feature flags that choose models and prompts."),
@@ -141,6 +145,9 @@ def _terminated_as_interrupted() -> Iterator[threading.Event]:
 
     def end(_number: int, _frame: FrameType | None) -> None:
         terminated.set()
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # Of a job that a script began with `&`: raised as a signal it would go unheard.
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, end)
@@ -168,7 +175,7 @@ def _run(arguments: list[str]) -> int:
         _report(str(error), type(error).__name__, code, as_json=as_json)
         return code
     except BrokenPipeError:
-        return 0
+        return CLOSED_PIPE_EXIT_CODE
     except Exception as error:
         if "--debug" in arguments:
             raise
@@ -181,6 +188,11 @@ def _run(arguments: list[str]) -> int:
 def _called(arguments: list[str]) -> Any:
     try:
         return get_command(app).main(arguments, prog_name="shipway", standalone_mode=False)
+    except SystemExit as leaving:
+        # The library leaves with 1 when nobody reads on, which would be a gate's FAIL.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            raise leaving.__context__ from None
+        raise
     except ExceptionGroup as group:
         raise _cause(group) from group
 

@@ -1,6 +1,8 @@
 """How commands print: one JSON document with --json, lines for people otherwise."""
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from enum import Enum
@@ -11,12 +13,19 @@ import typer
 
 
 def emit(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
-    """Print a result: `value` as JSON, or `lines`."""
-    if as_json:
-        typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
-        return
-    for line in lines:
-        typer.echo(line)
+    """Print a result: `value` as JSON, or `lines`.
+
+    Who has read enough and closed the pipe, as `head` does, takes nothing from the exit code of the command.
+    """
+    try:
+        if as_json:
+            typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+            return
+        for line in lines:
+            typer.echo(line)
+    except BrokenPipeError:
+        # What the interpreter flushes at its end must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(message: str) -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from shipway.core.counting import dollars
 from shipway.evals.runner import Progress as CallFinished
 
 _BAR_EVERY_S = 0.1
@@ -61,7 +62,7 @@ def now_and_then(write: Callable[[str], None], monotonic_s: Callable[[], float])
 def said_of(call: CallFinished) -> str:
     """Return errors, cost, calls in flight and the time that is left, as far as they are known."""
     parts = [f"{call.errors} failed"] if call.errors else []
-    parts += [f"${call.cost_usd:.4f}"] if call.cost_usd else []
+    parts += [f"${dollars(call.cost_usd)}"] if call.cost_usd else []
     parts += [f"{call.concurrency} at a time"] if call.concurrency > 1 else []
     parts += [f"{duration(call.eta_s)} left"] if call.eta_s is not None and call.done < call.total else []
     return " · ".join(parts)

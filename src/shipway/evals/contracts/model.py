@@ -144,10 +144,10 @@ def _contract(source: Source, path: Path, item: Any, schemas: SchemaReader, prob
     request = _request((*path, "request"), item.get("request"), source, problems)
     expect = item.get("expect", {})
     here: Path = (*path, "expect")
-    if request is None or not _is_mapping(expect, here, _EXPECT_KEYS, problems):
+    if not _is_mapping(expect, here, _EXPECT_KEYS, problems):
         return None
     has_schema, schema = _schema(here, expect, schemas, problems)
-    if has_schema and request.method == "HEAD":
+    if has_schema and request is not None and request.method == "HEAD":
         problems.add(here, "a reply to HEAD has no body, so no schema can hold for it")
     headers = _expected_headers((*here, "headers"), expect.get("headers", {}), problems)
     declared = headers.pop("content-type", None)
@@ -158,6 +158,8 @@ def _contract(source: Source, path: Path, item: Any, schemas: SchemaReader, prob
     )
     contains = _texts((*here, "contains"), expect.get("contains", []), problems)
     limit = _limit((*here, "max_ms"), expect.get("max_ms"), problems)
+    if request is None:
+        return None
     return Contract(name.strip(), request, replies, contains, limit, source.place(path))
 
 

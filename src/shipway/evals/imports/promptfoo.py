@@ -19,7 +19,7 @@ from shipway.evals.imports.imported import Imported, Neighbours
 from shipway.evals.imports.items import listed
 from shipway.evals.imports.promptfoo_assertions import UntranslatableError, from_cell, translated
 from shipway.evals.imports.promptfoo_cells import test_from_cells
-from shipway.evals.imports.promptfoo_questions import question_of
+from shipway.evals.imports.promptfoo_questions import is_whole, question_of
 from shipway.evals.rows import LineProblem, Row, csv_records, json_items, yaml_root
 
 _TESTS = frozenset({"vars", "assert", "description", "metadata", "threshold"})
@@ -59,6 +59,7 @@ class _Reading:
         self._tests: list[_Test] = []
         self._problems: list[LineProblem] = []
         self._dropped: list[str] = []
+        self._is_prompt_left = False
 
     def read(self, text: str) -> Imported:
         suffix = PurePath(self._file).suffix.lower()
@@ -70,6 +71,11 @@ class _Reading:
         rows: list[Row] = []
         for number, test in enumerate(self._tests, start=1):
             rows += self._rows(test, number)
+        if self._is_prompt_left:
+            self._dropped.append(
+                f"{self._file}: prompts: the words around the question are not in the cases; put them into a prompt"
+                " file of the project"
+            )
         return Imported(rows, self._problems, self._dropped)
 
     def _take_document(self, text: str) -> None:
@@ -206,8 +212,11 @@ class _Reading:
         try:
             row["question"] = question_of(variables, self._suite.prompts)
         except ValueError as error:
-            self._problems.append((test.line, "vars", f"{test.place}: {error}"))
+            own = test.place == f"{self._file}:{test.line}"
+            self._problems.append((test.line, "vars", str(error) if own else f"{test.place}: {error}"))
             row["question"] = "?"
+        prompts = self._suite.prompts
+        self._is_prompt_left |= bool(prompts) and not is_whole(row["question"], variables, prompts)
         context = variables.get("context")
         if isinstance(context, str) and context.strip():
             row["context"] = [context]

@@ -38,6 +38,11 @@ def question_of(variables: Mapping[str, Any], prompts: Sequence[Any]) -> str:
     raise ValueError(f"no variable is the question ({has}); name the one that is `question`")
 
 
+def is_whole(question: str, variables: Mapping[str, Any], prompts: Sequence[Any]) -> bool:
+    """Tell whether a question is all that the prompts would have sent."""
+    return _rendered(prompts, variables) == question
+
+
 def _rendered(prompts: Sequence[Any], variables: Mapping[str, Any]) -> str:
     inline = [prompt for prompt in prompts if isinstance(prompt, str)]
     if len(inline) != 1 or len(prompts) != 1 or inline[0].startswith("file://") or inline[0].lstrip().startswith("["):

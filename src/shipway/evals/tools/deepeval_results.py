@@ -75,6 +75,8 @@ def _metric(metric: Mapping[str, Any], place: Place) -> Finding | None:
     if said or score is None or not isinstance(metric.get("success"), bool):
         wrong = said or (f"the score is {short(metric.get('score')) or 'missing'}: the judge gave none")
         return place.finding(Verdict.ERROR, name, message=wrong)
+    if not 0 <= score <= 1:
+        return place.finding(Verdict.ERROR, name, message=f"the score is {score:g}, and DeepEval's are from 0 to 1")
     if metric["success"]:
         return place.finding(Verdict.PASS, name, score)
     limit = number(metric.get("threshold"))

@@ -61,6 +61,8 @@ def judged(
     reports = [report] if baseline is None else [report, baseline]
     metrics = resolve_metrics([spec.metric for spec in own], foreign=tool_metrics(reports))
     dataset = _dataset(reports)
+    if baseline is not None:
+        _demand_common(report, baseline)
     names = tuple(dict.fromkeys(spec.metric for spec in own))
     runs = [_run(item, dataset, names) for item in reports]
     options = GateOptions(first_release=first_release, metrics=metrics)
@@ -125,6 +127,18 @@ def _dataset(reports: Sequence[FindingReport]) -> Dataset:
                     " in the other; run both on the same cases",
                 )
     return Dataset(reports[0].suite, tuple(cases[name] for name in sorted(cases)))
+
+
+def _demand_common(report: FindingReport, baseline: FindingReport) -> None:
+    """Refuse a baseline that judged none of these cases: nothing can be compared with it."""
+    cases, before = ({item.case_id or item.name for item in found.findings} for found in (report, baseline))
+    if cases and before and not cases & before:
+        raise GateRefusedError(
+            Verdict.ERROR,
+            f"no case of {report.suite} is in both runs: one has {min(cases)[:80]!r},"
+            f" the baseline {min(before)[:80]!r}",
+            hint="run both on the same cases",
+        )
 
 
 def _tags(details: Mapping[str, object]) -> tuple[str, ...]:

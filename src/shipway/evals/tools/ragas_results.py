@@ -31,6 +31,23 @@ _COLUMNS = frozenset({
     "contexts", "reference_contexts", "rubrics", "id", "case_id", "repeat", "metadata", "multi_responses",
 })  # fmt: skip
 """Columns of a saved result that are the sample; all others are scores."""
+_LOWEST = {
+    **dict.fromkeys(
+        (
+            "faithfulness", "faithfulness_with_hhem", "answer_correctness", "answer_accuracy", "nv_accuracy",
+            "context_precision", "llm_context_precision_with_reference", "llm_context_precision_without_reference",
+            "non_llm_context_precision_with_reference", "id_based_context_precision", "context_utilization",
+            "context_recall", "non_llm_context_recall", "id_based_context_recall", "context_entity_recall",
+            "context_relevance", "nv_context_relevance", "response_groundedness", "nv_response_groundedness",
+            "noise_sensitivity", "factual_correctness", "bleu_score", "rouge_score", "chrf_score", "exact_match",
+            "string_present", "non_llm_string_similarity", "tool_call_accuracy", "tool_call_f1", "agent_goal_accuracy",
+            "topic_adherence", "summary_score",
+        ),
+        0.0,
+    ),
+    **dict.fromkeys(("answer_relevancy", "response_relevancy", "answer_similarity", "semantic_similarity"), -1.0),
+}  # fmt: skip
+"""RAGAS' own metrics, which end at 1, and where each begins; those that are cosines begin at -1."""
 
 
 def parse(data: bytes, file: str = "ragas.json", *, threshold: float = THRESHOLD) -> FindingReport:
@@ -62,9 +79,17 @@ def _of_driver(row: Mapping[str, Any], threshold: float) -> Iterator[Finding]:
     for name, score in mapping(row.get("scores")).items():
         # None: the case lacks what the metric needs, such as a reference. It does not apply.
         if score is not None:
-            yield place.measured(slug(name), score, threshold=threshold)
+            yield _scored(place, slug(name), score, threshold)
     for name, reason in mapping(row.get("errors")).items():
         yield place.finding(Verdict.ERROR, slug(name), message=short(reason) or "RAGAS gave no reason")
+
+
+def _scored(place: Place, name: str, score: Any, threshold: float) -> Finding:
+    # `factual_correctness(mode=f1)` is a column's name.
+    lowest = _LOWEST.get(name.partition("_mode_")[0])
+    if lowest is None:
+        return place.measured(name, score, threshold=threshold)
+    return place.bounded(name, score, lowest, threshold=threshold)
 
 
 def _of_rows(rows: Sequence[Mapping[str, Any]], file: str, threshold: float) -> FindingReport:
@@ -78,9 +103,7 @@ def _of_rows(rows: Sequence[Mapping[str, Any]], file: str, threshold: float) -> 
         name = short(row.get("id")) or short(row.get("case_id")) or asked or "unnamed"
         repeat = seen[name] = seen.get(name, -1) + 1
         place = Place(TOOL, name, repeat, question=asked)
-        findings += [
-            place.measured(slug(metric) or "unnamed", row.get(metric), threshold=threshold) for metric in metrics
-        ]
+        findings += [_scored(place, slug(metric) or "unnamed", row.get(metric), threshold) for metric in metrics]
     return FindingReport(TOOL, "", tuple(findings), () if rows else ("the file has no row",))
 
 

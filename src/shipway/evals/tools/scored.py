@@ -12,6 +12,8 @@ THRESHOLD = 0.5
 """From which score on a tool's answer is right, where the tool itself knows no limit."""
 MEASURED = "measured"
 """In `details` of findings with a score that has no limit: only a gate can judge it."""
+_ROUNDING = 1e-6
+"""So far a cosine of equal texts may be above 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,15 @@ class Place:
         verdict = Verdict.PASS if score >= threshold else Verdict.FAIL
         said = "" if verdict is Verdict.PASS else why or f"{score:g} is below {threshold:g}"
         return self.finding(verdict, metric, score, said)
+
+    def bounded(self, metric: str, value: Any, lowest: float, *, threshold: float) -> Finding:
+        """Return the finding of a score that its metric defines from `lowest` to 1; one outside is no score."""
+        score = number(value)
+        if score is None or lowest - _ROUNDING <= score <= 1 + _ROUNDING:
+            within = value if score is None else min(max(score, lowest), 1.0)
+            return self.measured(metric, within, threshold=threshold)
+        said = f"the score is {score:g}, and {self.suite} defines {metric} from {lowest:g} to 1"
+        return self.finding(Verdict.ERROR, metric, message=said)
 
 
 def completed(

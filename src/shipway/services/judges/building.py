@@ -9,6 +9,7 @@ import anyio
 from shipway.config.sections.judges import JudgeEntry
 from shipway.config.sections.models import Price
 from shipway.core.errors import ConfigError, NotFoundError
+from shipway.evals.judgement import JudgeIdentity
 from shipway.evals.labels import Anchor, parse_anchors
 from shipway.evals.model import Case
 from shipway.evals.ports import Judge
@@ -18,6 +19,7 @@ from shipway.rag.ports import Embedder, Reranker
 from shipway.services.application import Application
 from shipway.services.judges.embedded import EmbeddedJudge
 from shipway.services.judges.llm import LlmJudge, LlmSettings
+from shipway.services.judges.purse import JudgePurse, MeteredGenerator
 from shipway.services.project_dataset import whole_dataset
 
 
@@ -50,8 +52,10 @@ class JudgeParts(Protocol):
 
 
 @asynccontextmanager
-async def build_judge(app: Application, name: str, parts: JudgeParts) -> AsyncIterator[Judge]:
-    """Open the judge of a name and close its connections again.
+async def build_judge(
+    app: Application, name: str, parts: JudgeParts, purse: JudgePurse | None = None
+) -> AsyncIterator[Judge]:
+    """Open the judge of a name and close its connections again; `purse` holds its calls to a budget.
 
     Raises:
         NotFoundError: the project has no such judge, or a model is not installed.
@@ -65,7 +69,26 @@ async def build_judge(app: Application, name: str, parts: JudgeParts) -> AsyncIt
     alias = entry.model or ""
     settings = await _llm_settings(app, name, entry)
     async with parts.generator(alias, entry.timeout_s) as generator:
-        yield LlmJudge(name, generator, settings)
+        yield LlmJudge(name, generator if purse is None else MeteredGenerator(generator, purse), settings)
+
+
+async def judge_identity(app: Application, name: str) -> JudgeIdentity:
+    """Return who a judge of kind llm is, without asking its model.
+
+    Raises:
+        NotFoundError: the project has no such judge.
+        ConfigError: its rubric cannot be read.
+    """
+    return (await _llm_settings(app, name, judge_entry(app, name))).identity(name)
+
+
+async def rubric_of(app: Application, name: str, entry: JudgeEntry) -> str:
+    """Return the rubric of a judge, "" without one.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return "" if entry.rubric is None else (await _read(app, name, "rubric", entry.rubric)).decode("utf-8", "replace")
 
 
 def judge_entry(app: Application, name: str) -> JudgeEntry:
@@ -107,7 +130,7 @@ async def project_cases(app: Application) -> dict[str, Case]:
 
 async def _llm_settings(app: Application, name: str, entry: JudgeEntry) -> LlmSettings:
     model = app.project.models[entry.model or ""]
-    rubric = "" if entry.rubric is None else (await _read(app, name, "rubric", entry.rubric)).decode("utf-8", "replace")
+    rubric = await rubric_of(app, name, entry)
     return LlmSettings(
         model=f"{model.engine}/{model.model}",
         repeats=entry.repeats,

@@ -76,7 +76,7 @@ def _streamed(url: str, reply: HttpReply) -> Parts:
     calls: dict[int, dict[str, Any]] = {}
     told: dict[str, Any] = {}
     is_whole = False
-    for event in _events(url, reply.body):
+    for event in events_of(url, reply.body):
         if event.get("error"):
             raise wrong_shape(url, f"the stream ends in an error: {excerpt(event['error'])}")
         told |= {name: event[name] for name in _BESIDE if event.get(name)}
@@ -86,7 +86,7 @@ def _streamed(url: str, reply: HttpReply) -> Parts:
             raise wrong_shape(url, f"an event of the stream is no part of a chat: {excerpt(event)}") from None
     if not is_whole:
         raise wrong_shape(url, "the stream ended before the answer did")
-    message: dict[str, Any] = {"content": "".join(texts)}
+    message: dict[str, Any] = {"content": "".join(texts) if texts else None}
     if calls:
         message["tool_calls"] = [{"function": calls[index]} for index in sorted(calls)]
     return message, told
@@ -99,8 +99,10 @@ def _tokens_in(usage: Usage | None) -> int:
 def _content(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     if content is None:
-        # A model that refuses says so beside its content.
-        content = message.get("refusal") or ""
+        # A model that refuses says so beside its content; one that calls a tool need say nothing.
+        content = message.get("refusal") or ("" if message.get("tool_calls") else None)
+    if content is None:
+        raise NoAnswerError("choices.0.message.content is null: the reply has no answer")
     if isinstance(content, list):
         content = "".join(
             str(part.get("text") or "") if isinstance(part, dict) and part.get("type") == "text" else ""
@@ -118,7 +120,7 @@ def _citations(told: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for item in ids if isinstance(item, str)))
 
 
-def _events(url: str, body: bytes) -> Iterator[dict[str, Any]]:
+def events_of(url: str, body: bytes) -> Iterator[dict[str, Any]]:
     """Yield the events of a stream up to its end."""
     for line in body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
         if not line.startswith(_DATA):
@@ -139,7 +141,8 @@ def _added(choices: Any, texts: list[str], calls: dict[int, dict[str, Any]]) -> 
     """Add what the first choice of an event brings; tell whether it is its last."""
     for choice in choices[:1]:
         delta = choice.get("delta") or {}
-        texts.append(delta.get("content") or "")
+        told = delta.get("content") if delta.get("content") is not None else delta.get("refusal")
+        texts += [] if told is None else [told]
         for number, call in enumerate(delta.get("tool_calls") or ()):
             function = call.get("function") or {}
             held = calls.setdefault(call.get("index", number), {"name": "", "arguments": ""})

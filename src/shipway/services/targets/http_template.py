@@ -12,7 +12,8 @@ from shipway.evals.model import Case, Output
 from shipway.evals.ports import HttpCall, JsonCaller
 from shipway.services.targets.answers import NoAnswerError, texts_of, tool_calls_of
 from shipway.services.targets.json_path import JsonPath
-from shipway.services.targets.replies import json_of, wrong_shape
+from shipway.services.targets.replies import wrong_shape
+from shipway.services.targets.service_replies import CostPaths, ServiceReply
 from shipway.services.targets.templates import filled, filled_header, filled_url, values_of
 
 Headers = tuple[tuple[str, str], ...]
@@ -29,24 +30,26 @@ class Replied:
     lists: Mapping[str, JsonPath] = field(default_factory=dict)
     """`citations`, `retrieved`, `passages`, as far as the endpoint has them."""
     tool_calls: JsonPath | None = None
+    costs: CostPaths = field(default_factory=CostPaths)
 
     @classmethod
     def of(cls, template: HttpTemplate) -> "Replied":
         """Return the places that a template names."""
         lists = {name: JsonPath(path) for name in _TEXT_LISTS if (path := getattr(template, name)) is not None}
-        return cls(JsonPath(template.answer), lists, JsonPath(template.tool_calls) if template.tool_calls else None)
+        calls = JsonPath(template.tool_calls) if template.tool_calls else None
+        return cls(JsonPath(template.answer), lists, calls, CostPaths.of(template.usage, template.cost_usd))
 
-    def read(self, value: Any) -> Mapping[str, Any]:
+    def read(self, reply: ServiceReply) -> Mapping[str, Any]:
         """Return the fields of an output.
 
         Raises:
             NoAnswerError: a place is not there, or something else stands in it.
         """
-        found: dict[str, Any] = {"answer": self.answer.answer(value)}
+        found: dict[str, Any] = {"answer": reply.answer(self.answer), **reply.measured(self.costs)}
         for name, path in self.lists.items():
-            found[name] = texts_of(name, _flat(path.read(value)))
+            found[name] = texts_of(name, _flat(reply.read(path)))
         if self.tool_calls is not None:
-            found["tool_calls"] = tool_calls_of(self.tool_calls.read(value))
+            found["tool_calls"] = tool_calls_of(reply.read(self.tool_calls))
         return found
 
 
@@ -82,9 +85,9 @@ class HttpTemplateTarget:
         body = b"" if template.body is None else orjson.dumps(filled(template.body, values))
         headers = _with_defaults((*plain, *self.secret_headers), has_body=bool(body))
         reply = await self.caller.call(HttpCall(template.method, url, headers, body, self.timeout_s))
-        told = json_of(url, reply)
+        told = ServiceReply.of(url, reply)
         try:
-            return Output(**self.replied.read(told), latency_ms=reply.total_ms)
+            return Output(**self.replied.read(told))
         except NoAnswerError as error:
             raise wrong_shape(url, str(error)) from error
 
@@ -113,7 +116,7 @@ def http_template_target(
 
 def template_digest(template: HttpTemplate) -> str:
     """Return the digest of everything that decides the answers; of secrets only that they are sent."""
-    body = template.model_dump(mode="json", exclude={"headers", "api_key"})
+    body = template.model_dump(mode="json", exclude={"headers", "api_key", "usage", "cost_usd"})
     body["headers"] = {
         key.lower(): text if isinstance(text, str) else {"secret": True} for key, text in template.headers.items()
     }

@@ -19,6 +19,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from shipway.config.credentials import repeatable
 from shipway.core.canonical import digest_bytes, digest_json
 from shipway.core.errors import UsageError
 from shipway.evals.model import Case, Output
@@ -77,8 +78,9 @@ class PythonFunction:
             return self._failure(error)
 
     def _failure(self, error: BaseException) -> Output:
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return Output(error=f"{self.path} raised {said[:_SAID_CHARS]}{_place(error, self.root)}")
+        told = repeatable(str(error))[:_SAID_CHARS]
+        said = f"{type(error).__name__}: {told}" if told else type(error).__name__
+        return Output(error=f"{self.path} raised {said}{_place(error, self.root)}")
 
     def _output(self, returned: Any) -> Output:
         if isinstance(returned, str):
@@ -139,7 +141,7 @@ def _resolved(path: str, root: Path) -> Any:
         raise UsageError(f"function {path!r} cannot be imported: {error}", hint=hint) from error
     # Whatever the user's module does when it is imported.
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        said = f"{type(error).__name__}: {error}{_place(error, root)}"
+        said = f"{type(error).__name__}: {repeatable(str(error))}{_place(error, root)}"
         raise UsageError(f"function {path!r} cannot be imported: {said}", hint="correct the module") from error
 
 

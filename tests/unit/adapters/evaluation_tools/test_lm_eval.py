@@ -24,6 +24,7 @@ def test_tasks_that_generate_are_put_to_a_chat_endpoint(text, expected):
         ("group: a", "t.yaml: names no task"),
         ("task: [a, b]", "t.yaml: names no task"),
         ("task: 'a,b'", "has a comma"),
+        ("task: a\noutput_type: loglikelihood_rolling", "'loglikelihood_rolling' has no score of single documents"),
     ],
 )
 def test_what_is_no_task_is_refused(text, said):

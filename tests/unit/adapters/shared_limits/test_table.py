@@ -39,6 +39,7 @@ def test_a_restarted_worker_finds_what_was_used_and_nothing_reserved(tmp_path):
     quota = ledger.quota(ALL)
     ledger.settle(ledger.reserve(quota, 100, 100), 40, 30)
     ledger.reserve(quota, 500, 500)
+    ledger.close()
     table.close()
 
     again = ledger_of(LimitTable(tmp_path, slots=64), clock)

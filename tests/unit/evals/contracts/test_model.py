@@ -187,3 +187,11 @@ def test_the_narrowest_status_counts_and_default_takes_no_server_error():
         replies[0],
         None,
     ]
+
+
+def test_mistakes_of_what_is_expected_are_told_beside_those_of_the_request():
+    assert refusal(one("{path: x}", "{status: 99, max_ms: -1}")) == [
+        "api.yaml:2: request.path: begins with one /, such as /v1/models; got 'x' (the address is --url)",
+        "api.yaml:3: expect.status: a status from 100 to 599, or a list of them; got 99",
+        "api.yaml:3: expect.max_ms: milliseconds above 0, got -1",
+    ]

@@ -33,6 +33,10 @@ tests:
     assert:
       - {type: contains-any, value: "hi, hello"}
 """
+PROMPT_LEFT = (
+    "promptfooconfig.yaml: prompts: the words around the question are not in the cases; put them into a prompt file"
+    " of the project"
+)
 CSV = """\
 question,__expected,__expected2,__description,__metadata:tier,__prefix
 How much?,contains: 4.90,not-contains: 6.50,price,gold,Dear
@@ -85,6 +89,7 @@ def test_what_has_no_counterpart_is_listed_with_its_place():
         "promptfooconfig.yaml:11: assert answer-relevance: is a metric here: write a gate on `answer_relevance`",
         "promptfooconfig.yaml:20: assert contains-any: ignores case here",
         "promptfooconfig.yaml:20: assert contains-any: ignores case here",
+        PROMPT_LEFT,
     )
 
 
@@ -127,8 +132,7 @@ def test_a_test_without_a_question_takes_the_only_prompt():
 def test_a_test_whose_question_nobody_can_tell_is_refused():
     (problem,) = problems_of("prompts: [file://p.txt, other]\ntests:\n  - vars: {word: tree, to: German}\n")
     assert problem == (
-        "promptfooconfig.yaml:3: vars: promptfooconfig.yaml:3: no variable is the question (it has to, word); name the "
-        "one that is `question`"
+        "promptfooconfig.yaml:3: vars: no variable is the question (it has to, word); name the one that is `question`"
     )
 
 
@@ -207,3 +211,18 @@ def test_an_assertion_without_counterpart_says_why(entry, reason):
 )
 def test_an_expected_cell_is_an_assertion(cell, entry):
     assert from_cell(cell) == entry
+
+
+@pytest.mark.parametrize(
+    ("prompts", "is_left"),
+    [
+        ('["You are kind. {{question}}"]', True),
+        ('["{{question}}", "Say: {{question}}"]', True),
+        ("[file://p.txt]", True),
+        ('["{{question}}"]', False),
+    ],
+)
+def test_the_words_of_a_prompt_that_no_case_holds_are_listed(prompts, is_left):
+    dropped = imported(f"prompts: {prompts}\ntests: [{{vars: {{question: 'Why?'}}}}]\n").dropped
+
+    assert any("prompts: the words around the question are not in the cases" in line for line in dropped) is is_left

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from shipway.core.errors import GateRefusedError, UsageError
@@ -5,6 +7,7 @@ from shipway.core.verdicts import Verdict
 from shipway.evals.findings import FindingReport
 from shipway.evals.gate_spec import parse_gates
 from shipway.evals.tools.gating import is_tool_metric, judged, tool_metrics
+from shipway.evals.tools.ragas_results import parse
 from shipway.evals.tools.scored import Place
 
 
@@ -141,3 +144,18 @@ def test_a_repeat_beyond_reason_is_refused():
 )
 def test_a_tools_metric_is_known_by_its_first_word(name, expected):
     assert is_tool_metric(name) is expected
+
+
+def test_one_impossible_score_does_not_make_a_gate_pass():
+    rows = [{"id": str(place), "faithfulness": 1.4 if place == 7 else 0.9} for place in range(20)]
+
+    found = judged(parse(json.dumps(rows).encode()), None, parse_gates([{"metric": "ragas.faithfulness", "min": 0.85}]))
+
+    assert found.verdict is Verdict.ERROR
+
+
+def test_a_baseline_that_judged_none_of_the_cases_is_refused_with_a_case_of_each():
+    other = FindingReport("promptfoo", "1", tuple(Place("promptfoo", f"other-{n}").finding(Verdict.PASS) for n in "ab"))
+
+    with pytest.raises(GateRefusedError, match=r"no case of promptfoo is in both runs: one has 'case-000'.*'other-a'"):
+        judged(report([1] * 60), other, PAIRED)

@@ -70,3 +70,30 @@ def test_a_file_that_is_no_result_is_refused(file, data, said):
     with pytest.raises(DocumentError) as caught:
         parse(data, file)
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "verdict"),
+    [
+        ("faithfulness", 1.4, "ERROR"),
+        ("faithfulness", -0.1, "ERROR"),
+        ("faithfulness", 1.0, "PASS"),
+        ("factual_correctness(mode=f1)", 7, "ERROR"),
+        ("answer_relevancy", -0.2, "PASS"),
+        ("answer_relevancy", 1.0000000002, "PASS"),
+        ("answer_relevancy", 1.1, "ERROR"),
+        ("rubrics_score", 4, "PASS"),
+    ],
+)
+def test_a_score_outside_of_what_its_metric_can_be_is_an_error(metric, score, verdict):
+    (found,) = parse(json.dumps([{"user_input": "a", metric: score}]).encode()).findings
+
+    assert found.verdict.value == verdict
+    if verdict == "ERROR":
+        assert f"the score is {score:g}, and ragas defines" in found.message
+
+
+def test_a_cosine_that_rounding_brought_above_1_is_1():
+    (found,) = parse(b'[{"user_input": "a", "answer_relevancy": 1.0000000002}]').findings
+
+    assert found.score == 1.0

@@ -40,6 +40,7 @@ def two(case, other): return ""
 def interrupts(case): raise KeyboardInterrupt
 async def interrupts_later(case): raise KeyboardInterrupt("later")
 def dear(case): return Output(answer="a", cost_usd=float("inf"))
+def leaks(case): raise ValueError("secret sk-abcdefghijklmnop1234")
 def cancels(case): raise asyncio.CancelledError
 def prints(case): print("debugging"); return "a"
 class Bot:
@@ -97,6 +98,7 @@ async def test_a_function_of_any_kind_answers(root, name, output):
         ("interrupts", "targets_bot:interrupts raised KeyboardInterrupt (targets_bot.py:25 in interrupts)"),
         ("interrupts_later", "raised KeyboardInterrupt: later (targets_bot.py:26 in interrupts_later)"),
         ("cancels", "raised CancelledError"),
+        ("leaks", "raised ValueError: (what it says holds a credential and is not repeated) (targets_bot.py:28 in"),
         ("dear", "cost_usd must be a number from 0 on, not inf"),
         ("large", f"answer larger than {LIMIT_BYTES:,} bytes"),
     ],

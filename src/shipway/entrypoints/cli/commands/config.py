@@ -37,10 +37,11 @@ def check(*, project: ProjectOption = None, as_json: JsonOption = False, debug: 
     """Check the project file, the overlay of APP_ENV, and the prompts, documents, models and cases that they name.
 
     As many problems as can be told apart are reported in one run, with file and line: wrong keys and values, names
-    that no other section has, files, cases and gates. What a file that is no YAML, a credential in clear text or a
-    required key that is missing hides is seen once that is corrected. What stands in the documents is read by
-    `shipway rag build`. A secret that is not set here is a warning: another environment may set it. So is a limit or
-    a rule for a key or a tenant that nobody has: the key may come later.
+    that no other section has, files, cases and gates, and the schemas, functions and suites that evaluations name;
+    functions are imported for that. What a file that is no YAML, a credential in clear text or a required key that is
+    missing hides is seen once that is corrected. What stands in the documents is read by `shipway rag build`. A secret
+    that is not set here is a warning: another environment may set it. So is a limit or a rule for a key or a tenant
+    that nobody has: the key may come later.
     """
     del debug
     environ = process_environment()

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from shipway.core.counting import counted
 from shipway.core.disk import explained, require_writable_file
 from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.verdicts import Verdict
+from shipway.entrypoints.cli.commands.dataset_proposals import group as proposals
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.dataset_parts import dataset_tools
@@ -48,8 +50,10 @@ from shipway.services.datasets import (
 from shipway.services.expectations import suite_of, with_expectations
 
 group = command_group("Check, count, compare, divide, import and register the cases of evaluations.")
+group.add_typer(proposals, name="proposals")
 
 _SHOWN = 20
+_CASE_FILES = frozenset({".jsonl", ".yaml", ".yml", ".csv", ".json"})
 DatasetArgument = Annotated[
     str, typer.Argument(help="A file, or a name of the section datasets; by default evals.dataset.")
 ]
@@ -123,8 +127,8 @@ def stats_(
             return found
 
     found = anyio.run(act)
-    counted = stats(found.file.dataset, load_language_of())
-    emit(counted, _stats_lines(found, counted), as_json=as_json)
+    counts = stats(found.file.dataset, load_language_of())
+    emit(counts, _stats_lines(found, counts), as_json=as_json)
 
 
 @group.command("diff")
@@ -140,9 +144,16 @@ def diff_(
     del debug
 
     async def act() -> DatasetDiff:
-        async with opened(project) as app:
-            first, second = _in_project(app, before), _in_project(app, after)
-            return diff(await read_version(app, first), await read_version(app, second))
+        try:
+            async with opened(project) as app:
+                first, second = _in_project(app, before), _in_project(app, after)
+                return diff(await read_version(app, first), await read_version(app, second))
+        except NotFoundError:
+            # Two files need no project.
+            if project is not None or not (_is_path(before) and _is_path(after)):
+                raise
+        files = [await read_file(Path(name), FileForm()) for name in (before, after)]
+        return diff(files[0].file.dataset, files[1].file.dataset)
 
     found = anyio.run(act)
     emit(found, _diff_lines(found), as_json=as_json)
@@ -264,12 +275,17 @@ async def _found(
         try:
             app = await stack.enter_async_context(opened(project))
         except NotFoundError:
-            if project is not None or not dataset or not await anyio.Path(dataset).exists():
+            if project is not None or not _is_path(dataset):
                 raise
         if app is None:
             yield None, await read_file(Path(dataset), form or FileForm())
         else:
             yield app, await read_named(app.loaded, _in_project(app, dataset), form)
+
+
+def _is_path(dataset: str) -> bool:
+    """Tell whether somebody means a file, there or not, and no name of a dataset."""
+    return bool(dataset) and (Path(dataset).exists() or "/" in dataset or Path(dataset).suffix in _CASE_FILES)
 
 
 def _in_project(app: Application, dataset: str) -> str:
@@ -335,8 +351,8 @@ def _check_lines(found: NamedDataset, report: FindingReport, verdict: Verdict) -
         if item.verdict is Verdict.NO_DATA:
             yield f"not looked at: {item.rule}: {item.message}"
     failed = sum(item.verdict in {Verdict.FAIL, Verdict.ERROR} for item in report.findings)
-    counted = f"{len(found.file.dataset.cases)} cases, {failed} findings, {len(warnings_of(report))} warnings"
-    yield f"{found.file.file}: {verdict.value}: {counted}"
+    told = ((len(found.file.dataset.cases), "case"), (failed, "finding"), (len(warnings_of(report)), "warning"))
+    yield f"{found.file.file}: {verdict.value}: {', '.join(counted(number, noun) for number, noun in told)}"
 
 
 def _stats_lines(found: NamedDataset, counted: DatasetStats) -> list[str]:

@@ -1,5 +1,6 @@
 """`shipway deploy` and `shipway rollback`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -11,6 +12,7 @@ from shipway.entrypoints.cli.commands.rollout import summary_lines, waits_for_co
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
+from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.wiring import opened, operated, site
 from shipway.registry.model import Release
 from shipway.services.application import Application, Installation
@@ -24,6 +26,7 @@ from shipway.services.deployments import (
 )
 from shipway.services.http_processes import ProcessTarget, needs_processes
 from shipway.services.rollbacks import RollbackPlan, apply_roll_back, plan_roll_back, require_running
+from shipway.services.rollout_plans import PlanChoice
 from shipway.services.rollouts import controller_runs, verdict_of, view
 from shipway.services.running import Running
 
@@ -31,6 +34,13 @@ from shipway.services.running import Running
 def deploy(
     release: Annotated[str, typer.Argument(help="A release id or the beginning of one.")],
     override_gate: Annotated[str, typer.Option(help="Deploy against the gate's verdict; the reason is audited.")] = "",
+    strategy: Annotated[str, typer.Option(help="Instead of rollout.strategy: canary, blue-green, shadow, ...")] = "",
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="A YAML file with keys of `rollout` that hold for this deploy.")
+    ] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Do not wait out rollout.cooldown_s of a release that was rolled back.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the rollout has ended or paused.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds at most.")] = 3600.0,
@@ -50,7 +60,9 @@ def deploy(
 
     async def act() -> tuple[DeployPlan, Deployed | None, dict[str, Any] | None, int]:
         async with opened(project) as app:
-            plan = await plan_deploy(app, release, override_reason=override_gate)
+            choice = PlanChoice(plan_file, strategy)
+            judge = LocalJudgeParts(app)
+            plan = await plan_deploy(app, release, judge, override_reason=override_gate, choice=choice, at_once=at_once)
             if not as_json:
                 emit(None, plan.lines, as_json=False)
             if dry_run:

@@ -9,6 +9,7 @@ import anyio
 import typer
 
 from shipway.adapters.response_cache.sqlite import opened_cache
+from shipway.core.counting import counted
 from shipway.core.errors import UsageError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli import eval_options as options
@@ -93,9 +94,9 @@ def matrix_lines(found: Matrix) -> list[str]:
     header = ("", "variant", found.table.metric, "interval", "to the first", "interval", *others, "tokens", "$", "ms")
     rows = [_row(one, found, others) for one in found.table.standings]
     repeats = f", {found.repeats} repeats" if found.repeats > 1 else ""
-    asked = f"{found.table.n} cases in {found.table.n_clusters} clusters{repeats}"
+    asked = f"{counted(found.table.n, 'case')} in {counted(found.table.n_clusters, 'cluster')}{repeats}"
     lines = [
-        f"{len(found.variants)} variants of {found.base}, {asked}",
+        f"{counted(len(found.variants), 'variant')} of {found.base}, {asked}",
         f"intervals of a column hold together with {1 - found.table.alpha:.0%}; ? cannot be told from the first",
         "",
         *table(header, rows),

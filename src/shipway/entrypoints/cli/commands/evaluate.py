@@ -184,7 +184,7 @@ def compare(
             if different:
                 raise GateRefusedError(
                     Verdict.ERROR,
-                    f"{first['release']} and {second['release']} were measured differently: {', '.join(different)}",
+                    f"{first['release']} and {second['release']} were measured differently: {'; '.join(different)}",
                     hint=f"evaluate both again: `shipway eval run {second['release']} --baseline {first['release']}`",
                 )
             return await compared_runs(app, first, second)

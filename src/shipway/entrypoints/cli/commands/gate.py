@@ -6,10 +6,13 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from shipway.core.counting import counted
+from shipway.core.errors import UsageError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table
 from shipway.entrypoints.failures import USAGE_EXIT_CODE, VERDICT_EXIT_CODES
+from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.wiring import opened
 from shipway.evals.power import PowerRow
 from shipway.evals.report import gate_lines
@@ -20,10 +23,6 @@ from shipway.services.gates import judged_again, judged_file, simulated_gates, s
 
 group = command_group("Check, simulate and explain the gates that a release must pass.")
 _DEFAULTS = SimulationPlan()
-_METHODS = {
-    "data": "the repeats of each case, split at random into two arms of {repeats}",
-    "model": "a model, not data: each case was asked once, and its pass rate is drawn from Beta(s + 1/2, f + 1/2)",
-}
 
 
 @group.command()
@@ -59,7 +58,9 @@ def simulate(
         list[float] | None,
         typer.Option(min=0.0, max=1.0, help="A drop, such as 0.1 for ten points; 0 is always there."),
     ] = None,
-    looks: Annotated[int, typer.Option(min=1, max=5, help="Looks that share each gate's alpha.")] = 1,
+    looks: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Looks that share each gate's alpha; by default evals.looks.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same figures.")] = 0,
     *,
     project: ProjectOption = None,
@@ -69,10 +70,10 @@ def simulate(
     """Show on the project's own answers how often the gates would block an unchanged release and a worse one."""
     del debug
     effects = _DEFAULTS.effects if effect is None else tuple(sorted({0.0, *effect}))
-    plan = SimulationPlan(decisions, seed, effects, looks)
 
     async def act() -> Simulation:
         async with opened(project) as app:
+            plan = SimulationPlan(decisions, seed, effects, looks or app.project.evals.looks)
             return await simulated_gates(app, release, plan)
 
     found = anyio.run(act)
@@ -96,9 +97,14 @@ def run(
 
     async def act() -> Any:
         async with opened(project) as app:
+            if await anyio.Path(what).is_dir():
+                raise UsageError(
+                    f"{what} is a folder, and this judges the stored evaluation of a release",
+                    hint=f"the folder of a run is judged by `shipway eval rescore {what}`",
+                )
             if await anyio.Path(what).is_file():
-                return await judged_file(app, Path(what), first=first_release)
-            return await judged_again(app, what)
+                return await judged_file(app, Path(what), LocalJudgeParts(app), first=first_release)
+            return await judged_again(app, what, LocalJudgeParts(app))
 
     found = anyio.run(act)
     value = {"release": found.release, "evaluation": found.evaluation, **report_as_json(found.report)}
@@ -147,7 +153,13 @@ def _power_lines(rows: list[PowerRow]) -> list[str]:
 
 
 def _simulation_lines(found: Simulation, decisions: int) -> list[str]:
-    lines = [f"{decisions} decisions for each effect, from {_METHODS[found.method].format(repeats=found.repeats)}"]
+    arms = f"the repeats of each case, split at random into two arms of {found.repeats}"
+    lines = [f"{decisions} decisions for each effect, from {arms}"]
+    if not found.discordant:
+        lines.append(
+            "the repeats of each case are copies: the arms never differed, so how often an unchanged release would be"
+            " blocked was not tested"
+        )
     cells = [
         (
             f"{row.effect:g}",
@@ -157,10 +169,12 @@ def _simulation_lines(found: Simulation, decisions: int) -> list[str]:
             _rate(row, Verdict.INCONCLUSIVE),
         )
         for row in found.rows
+        if found.discordant or row.effect
     ]
-    lines += ["", *table(("drop", "gate", "FAIL", "PASS", "INCONCLUSIVE"), cells), ""]
-    differing = f"the arms differed in {found.discordant} of {decisions} decisions without a drop"
-    return [*lines, differing if found.discordant else f"{differing}: repeats are copies, and nothing was tested"]
+    lines += ["", *table(("drop", "gate", "FAIL", "PASS", "INCONCLUSIVE"), cells)] if cells else []
+    if not found.discordant:
+        return lines
+    return [*lines, "", f"the arms differed in {found.discordant} of {decisions} decisions without a drop"]
 
 
 def _rate(row: SimulationRow, verdict: Verdict) -> str:
@@ -171,7 +185,6 @@ def _rate(row: SimulationRow, verdict: Verdict) -> str:
 def _simulation_value(found: Simulation) -> dict[str, Any]:
     verdicts = (Verdict.FAIL, Verdict.PASS, Verdict.INCONCLUSIVE)
     return {
-        "method": found.method,
         "repeats": found.repeats,
         "discordant": found.discordant,
         "rows": [
@@ -199,7 +212,8 @@ def _explained(found: dict[str, Any]) -> list[str]:
 
 
 def _facts(row: dict[str, Any]) -> list[str]:
-    lines = [f"{row['n']} cases in {row['n_clusters']} clusters; {row['missing']} of {row['expected']} scores missing"]
+    of = f"{counted(row['n'], 'case')} in {counted(row['n_clusters'], 'cluster')}"
+    lines = [f"{of}; {row['missing']} of {row['expected']} scores missing"]
     if row["difference"] is not None:
         lines.append(f"mean {row['value']:.3f} against {row['baseline_value']:.3f}: change {row['difference']:+.3f}")
     elif row["value"] is not None:

@@ -85,7 +85,7 @@ def calibrate(
         "judge": asdict(done.identity),
         "verdict": done.verdict.value,
         "min_kappa": done.min_kappa,
-        "tasks": {found.task: asdict(found) for found in done.calibrations},
+        "tasks": {found.task: {**asdict(found), "lacking": found.lacking} for found in done.calibrations},
         "anchors": len(done.anchors) if anchors is not None and done.verdict is Verdict.PASS else 0,
     }
     corrected = {} if rate is None else {found.task: _corrected(found, rate, answers) for found in done.calibrations}
@@ -266,6 +266,7 @@ def _calibration_lines(done: Calibrated, corrected: Mapping[Task, dict[str, Any]
         f"judge {done.identity.name}  {done.identity.digest}",
         *table(list(columns), rows),
         *(f"failed: {reason}" for reason in failures),
+        *(found.lacking for found in done.calibrations if found.lacking),
         *(
             f"{task}: a judged rate of {told['judged']:g} means {_number(told['rate'])} {_interval(told['interval'])}"
             + (", cut to 0 to 1" if told["clipped"] else "")

@@ -15,6 +15,7 @@ from shipway.services.rollouts import (
     command_rollout,
     controller_runs,
     described,
+    explained,
     find_rollout,
     is_at_rest,
     require_controller,
@@ -41,6 +42,40 @@ def status(
     del debug
     found = anyio.run(_read, project, rollout)
     emit(found, [*summary_lines(found), *history_lines(found)], as_json=as_json)
+
+
+@group.command()
+def history(
+    rollout: RolloutArgument = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show everything a rollout did: when, who, what, and why."""
+    del debug
+    found = anyio.run(_read, project, rollout)
+    value = {"rollout": found["rollout"], "state": found["state"], "history": found["history"]}
+    emit(value, [f"rollout {found['rollout']}: {found['state']}", *told_lines(found)], as_json=as_json)
+
+
+@group.command()
+def explain(
+    rollout: RolloutArgument = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say why a rollout stands where it stands: each metric, each rule, and how the evidence grew."""
+    del debug
+
+    async def read() -> tuple[dict[str, Any], list[str]]:
+        async with opened(project) as app:
+            return await explained(app, await find_rollout(app, rollout))
+
+    found, lines = anyio.run(read)
+    emit(found, lines, as_json=as_json)
 
 
 @group.command("list")
@@ -119,6 +154,20 @@ def promote(
 
 
 @group.command()
+def approve(
+    rollout: RolloutArgument = "",
+    reason: ReasonOption = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Let the step, or the promotion, that waits for a person begin; audited."""
+    del debug
+    _command(project, rollout, CommandKind.APPROVE, reason, as_json=as_json)
+
+
+@group.command()
 def abort(
     rollout: RolloutArgument = "",
     reason: ReasonOption = "",
@@ -189,6 +238,20 @@ def history_lines(found: dict[str, Any]) -> list[str]:
     return [
         f"  +{entry['at_s'] - start_s:7.1f} s  {entry['actor']:<20} {entry['action']}" for entry in found["history"]
     ]
+
+
+def told_lines(found: dict[str, Any]) -> list[str]:
+    """Return the lines of what a rollout did, each with the details that say why."""
+    lines = []
+    for entry, line in zip(found["history"], history_lines(found), strict=True):
+        details = entry["details"]
+        told = [
+            *([f"step {details['step'] + 1}"] if "step" in details else []),
+            *([f"{details['weight']:.0%}"] if "weight" in details else []),
+            *[str(details[name]) for name in ("release", "found", "reason") if details.get(name)],
+        ]
+        lines.append(f"{line}  {', '.join(told)}".rstrip())
+    return lines
 
 
 async def _read(project: Any, rollout: str) -> dict[str, Any]:

@@ -1,0 +1,3 @@
+cdef class KnownHeads:
+    cdef public dict _heads
+    cpdef find(self, data)

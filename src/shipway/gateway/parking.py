@@ -1,0 +1,60 @@
+"""Where requests of a route wait while nobody may serve it: a rollout exchanges its processes in place.
+
+`gateway.admission` sends them here, `gateway.serving` lets them look again whenever the snapshot has changed. They have
+no place at work meanwhile, so they hold nobody else up, but each has a place in the line: together they are bounded as
+those are that wait for work.
+"""
+
+import asyncio
+
+from shipway.gateway.places import Places
+from shipway.gateway.replies import RefusedError, retry_after
+
+PARKED = "parked"
+"""The event of a request that waited here. Its times are the release's alone: they begin when the wait was over."""
+_RETRY_S = 5.0
+
+
+class ParkingLot:
+    """The requests of one worker that wait for their route."""
+
+    def __init__(self) -> None:
+        self._parked: dict[asyncio.Future[None], None] = {}
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._parked)
+
+    def look_again(self) -> None:
+        """Let all of them see what holds now, in the order in which they came."""
+        parked, self._parked = self._parked, {}
+        for turn in parked:
+            if not turn.done():
+                turn.set_result(None)
+
+    async def wait(self, route: str, places: Places, wait_s: float, *, has_waited: bool = False) -> None:
+        """Wait until something has changed; who `has_waited` already comes back to its place.
+
+        Raises:
+            RefusedError: 503 when the line is full or the wait was longer than `wait_s`.
+        """
+        if wait_s <= 0:
+            raise _still_parked(route)
+        if not has_waited:
+            places.require_line()
+        turn = asyncio.get_running_loop().create_future()
+        self._parked[turn] = None
+        places.parked += 1
+        try:
+            async with asyncio.timeout(wait_s):
+                await turn
+        except TimeoutError:
+            raise _still_parked(route) from None
+        finally:
+            places.parked -= 1
+            self._parked.pop(turn, None)
+
+
+def _still_parked(route: str) -> RefusedError:
+    message = f"the route {route!r} is changing its release and cannot serve yet; try again"
+    return RefusedError(503, message, code="route_parked", retry_after=retry_after(_RETRY_S))

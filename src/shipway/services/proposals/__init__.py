@@ -1,0 +1,1 @@
+"""Cases proposed from what went wrong in production; a person accepts or rejects each."""

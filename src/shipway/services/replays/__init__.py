@@ -1,0 +1,1 @@
+"""Recorded, masked traffic asked of a release before any user meets it."""

@@ -1,0 +1,61 @@
+"""What `rollout explain` prints is what the evidence says, in every state."""
+
+from dataclasses import replace
+
+import pytest
+
+from shipway.rollouts.controller import judged
+from shipway.rollouts.curve import Curve
+from shipway.rollouts.model import CommandKind, RolloutState
+from shipway.rollouts.story import plot, story
+
+pytestmark = pytest.mark.anyio
+
+
+async def told(world):
+    row, now_s = await world.row(), world.clock.now_s()
+    return "\n".join(story(row, judged(row, now_s), now_s))
+
+
+async def test_a_rollout_is_explained_from_before_its_first_step_to_its_end(make_world, make_plan):
+    world = make_world(make_plan())
+    await world.start()
+    assert "no step is in force yet" in await told(world)
+    controller = world.controller()
+    for _ in range(6):
+        await world.round(controller, conversations=30)
+    text = await told(world)
+    row = await world.row()
+    total = row.evidence.total()
+    bad = f"bad conversations {total.candidate.bad} of {total.candidate.conversations} on the candidate"
+    assert bad in text
+    assert f"step {row.step + 1} of 3" in text
+    assert "not judged" in text
+    assert "fixed rules:" in text
+    await world.command(CommandKind.PAUSE, "looking at a complaint")
+    await world.round(controller)
+    assert "paused (user): looking at a complaint" in await told(world)
+    await world.command(CommandKind.ABORT, "enough seen")
+    await world.run(controller)
+    assert "decided: enough seen" in await told(world)
+    assert (await world.row()).state is RolloutState.ROLLED_BACK
+
+
+def test_the_plot_marks_harm_over_its_limit_at_the_end(make_plan):
+    curve = Curve(tuple((float(n), 2.0**n, 0.5**n) for n in range(11)))
+    lines = plot(curve, replace(make_plan(), alpha=0.01, promote_alpha=0.05))
+    drawn = [line for line in lines if "|" in line]
+    assert len({len(line.split("|")[0]) for line in drawn}) == 1
+    assert drawn[0].rstrip().endswith("*")
+    assert drawn[-1].rstrip().endswith("o")
+    assert any(line.split("|")[1].count("-") > 10 for line in drawn)
+
+
+@pytest.mark.parametrize("points", [(), ((1.0, 1.0, 1.0),), ((1.0, 1.0, 1.0), (1.0, 2.0, 1.0))])
+def test_too_little_to_draw_is_said(make_plan, points):
+    assert plot(Curve(points), make_plan()) == ["no curve yet: it takes two looks at new records"]
+
+
+def test_vanishing_and_huge_evidence_is_drawn(make_plan):
+    curve = Curve(((0.0, 0.0, 1e-300), (1.0, 1e300, 0.0)))
+    assert any("*" in line for line in plot(curve, make_plan()))
