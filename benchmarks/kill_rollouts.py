@@ -11,6 +11,7 @@ import random
 import shutil
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from soak_rollouts import followed
 FOLDER = Path(__file__).parent.parent / ".bench" / "kills"
 SEED, INSTANTS = 20_305, 200
 VICTIMS = ("control", "gateway-0", "gateway-1")
-LATEST_S = 8.0
+LATEST_S = {"": 7.0, "error_500": 1.5, "errors": 2.5}
+"""Of a good rollout, and of bad ones, which end sooner."""
 EVERY = 10
 """Instants of one project, before the next strategy's turn."""
 _END_S = 60.0
@@ -112,17 +114,14 @@ def walk(strategy: str, numbers: range, rows: Path, end_s: float) -> None:
 def killed(project: Project, clients: Clients, number: int) -> Row:
     """Return how a rollout fared that lost a process at an instant."""
     draws = random.Random(SEED + number)  # noqa: S311 - no secret
-    victim, at_s = VICTIMS[number % len(VICTIMS)], draws.uniform(0.0, LATEST_S)
+    victim = draws.choice(VICTIMS)
     # Every third one is bad, so that the way back is interrupted as well.
     fault = "" if number % 3 else ("error_500" if project.on_engine else "errors")
+    at_s = draws.uniform(0.0, LATEST_S[fault])
     candidate = project.release(fault)
     wait_for(lambda: is_up(project), _END_S)
     clients.taken()
-    name = project.run("deploy", candidate, "--override-gate", "kills")["rollout"]
-    began_s = time.monotonic()
-    wait_for(lambda: time.monotonic() - began_s >= at_s, LATEST_S + 1.0)
-    before = project.rollout(name)
-    pid = project.kill(victim)
+    name, before, pid = struck(project, candidate, victim, at_s)
     wait_for(lambda: project.pids().get(victim) not in {None, pid}, _END_S)
     row = followed(project, name)
     wait_for(lambda: project.rollout(name)["stopped"], _END_S)
@@ -147,6 +146,25 @@ def killed(project: Project, clients: Clients, number: int) -> Row:
         unrecorded=len(acknowledged - recorded(project)),
         faults=faults_of(project, name),
     )
+
+
+def struck(project: Project, candidate: str, victim: str, at_s: float) -> tuple[str, dict[str, Any], int | None]:
+    """Deploy and kill, so long after the rollout began; return its name, its row just before, and who was killed."""
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(project.run, "deploy", candidate, "--override-gate", "kills")
+        name = wait_for(lambda: rollout_of(project, candidate) or (told.done() and told.result()["rollout"]), _END_S)
+        time.sleep(at_s)
+        before = project.rollout(name)
+        pid = project.kill(victim)
+        told.result()
+    return name, before, pid
+
+
+def rollout_of(project: Project, candidate: str) -> str:
+    """Return the rollout of a release, "" before it has begun."""
+    query = "SELECT key FROM documents WHERE kind = 'rollout' AND json_extract(body, '$.candidate') = ?"
+    found = project.query(query, candidate)
+    return str(found[0][0]) if found else ""
 
 
 def is_up(project: Project) -> bool:

@@ -175,7 +175,7 @@ class Load:
             await asyncio.sleep(self.pause_s)
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 90.0) -> Any:
     """Return the first true value of a condition."""
     end_s = time.monotonic() + timeout_s
     while not (found := condition()):

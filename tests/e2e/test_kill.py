@@ -32,7 +32,7 @@ WEIGHTS = {0.0, 0.1, 0.3, 0.5, 1.0}
 ASK = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 LATEST_KILL_S = 2.5
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60 + 40 * ROUNDS)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60 + 120 * ROUNDS)]
 
 
 @dataclass
@@ -123,11 +123,11 @@ def test_a_rollout_survives_kill_9_of_any_process_at_random_instants(chat, load,
             kill(chat, victim)
             recover(chat, victim, killed, until)
             what = f"round {number}, {strategy}, {victim}"
-            until(lambda: has_gone_on(chat.rollout(rollout)), f"{what}: it goes on", 40)  # noqa: B023
+            until(lambda: has_gone_on(chat.rollout(rollout)), f"{what}: it goes on")  # noqa: B023
             mark = clients.served_by(candidate)
             until(lambda: clients.served_by(candidate) > mark, f"{what}: the candidate has traffic")  # noqa: B023
             chat.run("rollout", "promote", "-m", f"round {number}")
-            until(lambda: chat.rollout(rollout)["stopped"], f"{what}: it ends", 40)  # noqa: B023
+            until(lambda: chat.rollout(rollout)["stopped"], f"{what}: it ends")  # noqa: B023
             assert chat.rollout(rollout)["state"] == "completed"
             assert [(route["stable"], route["candidate"]) for route in chat.snapshot()["routes"]] == [(candidate, None)]
 

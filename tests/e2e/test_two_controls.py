@@ -57,6 +57,11 @@ def epochs(app) -> tuple[int, int]:
     return lease, app.snapshot()["epoch"]
 
 
+def taken_over(row):
+    """Return the epochs of the leaders that took a rollout over, oldest first."""
+    return [entry["details"]["epoch"] for entry in row["history"] if entry["action"] == "rollout.taken_over"]
+
+
 def test_the_spare_takes_over_from_a_sleeping_and_from_a_killed_leader(chat, load, foreground, until, tmp_path):
     second = chat.prompt(2)
     first_url, first_pid = chat.endpoints["control"], chat.pids()["control"]
@@ -77,6 +82,7 @@ def test_the_spare_takes_over_from_a_sleeping_and_from_a_killed_leader(chat, loa
         os.kill(first_pid, signal.SIGCONT)
         until(lambda: leading(first_url) is False, "the sleeper has noticed that it leads no more")
         until(lambda: chat.rollout(rollout)["step"] == 2, "the new leader goes on")
+        until(lambda: taken_over(chat.rollout(rollout))[-1] > seen[0][0], "the new leader has taken the rollout over")
         assert leading(second_url) is True
         seen.append(epochs(chat))
 
@@ -92,7 +98,7 @@ def test_the_spare_takes_over_from_a_sleeping_and_from_a_killed_leader(chat, loa
     assert all(before <= after for before, after in pairwise(seen))
     assert [lease for lease, _ in seen] == [seen[0][0], seen[0][0] + 1, seen[0][0] + 1, seen[0][0] + 2]
     row = chat.rollout(rollout)
-    taken = [entry["details"]["epoch"] for entry in row["history"] if entry["action"] == "rollout.taken_over"]
+    taken = taken_over(row)
     assert taken[-2:] == [seen[1][0], seen[3][0]]
     assert [entry["action_id"] for entry in row["history"]] == [f"{rollout}/{n + 1}" for n in range(row["actions"])]
     assert chat.json("audit", "verify")["intact"] is True
