@@ -31,7 +31,7 @@ from shipway.rollouts.ports import Ports
 from shipway.services.application import Application
 from shipway.services.http_processes import ProcessTarget
 from shipway.services.local import LOOPBACK
-from shipway.services.rollout_checks import CommandChecks, SmokeSettings
+from shipway.services.rollout_checks import CommandChecks
 from shipway.services.rollouts import RegistryLabels
 from shipway.services.running import Endpoints
 from shipway.telemetry.events import leveled
@@ -77,7 +77,6 @@ def controller_of(app: Application, group: TaskGroup) -> RolloutController:
     """Return the rollout controller of an environment; the commands that it waits for run in `group`."""
     state = app.state
     target = ProcessTarget(state.documents, app.environment)
-    smoke = SmokeSettings(app.project.rollout.smoke_file)
     ports = Ports(
         documents=state.documents,
         leases=state.leases,
@@ -87,7 +86,7 @@ def controller_of(app: Application, group: TaskGroup) -> RolloutController:
         observations=state.observations,
         target=target,
         labels=RegistryLabels(app.releases, app.clock.now_s),
-        checks=CommandChecks(state.documents, app.clock, target, partial(_command, app.loaded.root), group, smoke),
+        checks=CommandChecks(state.documents, app.clock, target, partial(_command, app.loaded.root), group),
     )
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     return RolloutController(ports, app.clock, environment=app.environment, holder=holder, timing=_TIMING)

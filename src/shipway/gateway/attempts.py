@@ -15,9 +15,11 @@ from shipway.gateway.model import GatewaySettings
 from shipway.gateway.patience import Patience, Watch
 from shipway.gateway.ports import (
     Begun,
+    EngineAbsentError,
     EngineBrokenError,
     EngineClient,
     EngineConnectError,
+    EngineLostError,
     EngineRequest,
     EngineResponse,
 )
@@ -27,6 +29,7 @@ from shipway.gateway.retries import ExtraBudget
 # 429 is not here: asking the same engine again is what it complains about.
 _PASSING = frozenset({502, 503, 504})
 _SERVER_ERROR = 500
+_GONE = (EngineAbsentError, EngineLostError)
 
 
 class EngineCalls:
@@ -61,8 +64,12 @@ class EngineCalls:
     def breaker(self, engine: str) -> CircuitBreaker:
         """Return the breaker of an engine address."""
         if engine not in self._breakers:
+            settings = self._settings
             self._breakers[engine] = CircuitBreaker(
-                self.clock, failures=self._settings.breaker_failures, open_s=self._settings.breaker_open_s
+                self.clock,
+                failures=settings.breaker_failures,
+                open_s=settings.breaker_open_s,
+                first_s=settings.breaker_first_s,
             )
         return self._breakers[engine]
 
@@ -90,8 +97,8 @@ class EngineCalls:
                 admitted.append(generation)
             try:
                 response = await (self._client.send(request) if begun is None else _arrived(begun))
-            except (EngineConnectError, EngineBrokenError):
-                breaker.failed(generation)
+            except (EngineConnectError, EngineBrokenError) as error:
+                breaker.failed(generation, gone=isinstance(error, _GONE))
                 if attempt >= last or not self._retries.take():
                     raise
             except BaseException:
@@ -209,7 +216,7 @@ class EngineCall:
             return
         # A 5xx is the engine's failure, and so is a reply that breaks off; all else that it answered is a success.
         if isinstance(error, EngineBrokenError | DeadlineError) or self._response.status >= _SERVER_ERROR:
-            self._breaker.failed(generation)
+            self._breaker.failed(generation, gone=isinstance(error, _GONE))
         else:
             self._breaker.succeeded(generation)
 

@@ -135,6 +135,7 @@ class GatewaySettings:
     backoff_cap_s: float = 2.0
     breaker_failures: int = 5
     breaker_open_s: float = 10.0
+    breaker_first_s: float = 0.5
     max_active: int = 64
     max_queued: int = 128
     park_s: float = 60.0

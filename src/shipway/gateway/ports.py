@@ -22,8 +22,16 @@ class EngineConnectError(UnavailableError):
     """No connection was made, so nothing was sent: trying again is always safe."""
 
 
+class EngineAbsentError(EngineConnectError):
+    """The connection was refused at once: nobody listens there now, as while a process starts again."""
+
+
 class EngineBrokenError(UnavailableError):
     """The connection ended before the reply was whole."""
+
+
+class EngineLostError(EngineBrokenError):
+    """The engine's side ended the connection itself, as when its process dies."""
 
 
 class EngineFailedError(EngineBrokenError):

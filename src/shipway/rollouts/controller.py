@@ -280,7 +280,8 @@ class RolloutController:
                 await target.start(rollout.candidate)
             case StopServices(release, needed):
                 winner = rollout.stable if release == rollout.candidate else rollout.candidate
-                if winner in observed.snapshot.releases():
+                # Another rollout says by now what runs: it may have stopped the winner to make room.
+                if not observed.in_use and winner in observed.snapshot.releases():
                     # No store refuses the stop of a leader that slept before it; the last word is the newest leader's.
                     await target.start(winner)
                 if not needed:
@@ -321,6 +322,6 @@ def _with_point(rollout: Rollout, judgement: Judgement, now_s: float) -> Rollout
     """Return the row with this look on its curve."""
     if rollout.finished:
         return rollout
-    harm_e = combined_e(judgement.readings) if judgement.readings else judgement.harm_e
+    harm_e = combined_e(judgement.readings) if any(item.judged for item in judgement.readings) else judgement.harm_e
     curve = rollout.evidence.curve.with_point(now_s, harm_e, judgement.no_harm_e)
     return replace(rollout, evidence=replace(rollout.evidence, curve=curve))

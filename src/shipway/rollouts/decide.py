@@ -103,7 +103,7 @@ def _continue(rollout: Rollout, judgement: Judgement, observed: Observed) -> Act
     match rollout.state:
         case RolloutState.PENDING:
             # What has begun to make room does not wait for a time of the week.
-            waits = None if makes_room(rollout) else permission(rollout, 0, observed)
+            waits = None if makes_room(rollout) else permission(rollout, 0, observed.now_s)
             return waits or _start(rollout, observed)
         case RolloutState.PROGRESSING:
             return progress(rollout, judgement, observed)

@@ -12,14 +12,14 @@ from shipway.rollouts.expiry import expired
 from shipway.rollouts.model import Code, Rollout, RolloutState
 
 
-def permission(rollout: Rollout, step: int, observed: Observed) -> Action | None:
+def permission(rollout: Rollout, step: int, now_s: float) -> Action | None:
     """Return what a step waits for that needs no running candidate; None when it may begin."""
     plan = rollout.plan
     if step == len(plan.steps):
         return _approval(rollout, step, "the promotion") if plan.ask_to_promote else None
     windows = plan.steps[step].windows
-    if not is_open(windows, plan.timezone, observed.now_s):
-        opening = next_opening(windows, plan.timezone, observed.now_s)
+    if not is_open(windows, plan.timezone, now_s):
+        opening = next_opening(windows, plan.timezone, now_s)
         return Hold(f"step {step + 1} begins in {' or '.join(windows)} ({plan.timezone}); next: {opening or 'never'}")
     return _approval(rollout, step, f"step {step + 1}") if plan.steps[step].approval else None
 

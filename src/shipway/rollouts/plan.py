@@ -6,7 +6,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shipway.core.record import ABSTAINED, ERROR, FALLBACK, TIMEOUT, UNSUPPORTED
+from shipway.core.record import ABSTAINED, CLIENT_GONE, ERROR, FALLBACK, TIMEOUT, UNSUPPORTED
 from shipway.core.snapshot import Segment
 from shipway.rollouts.metrics import DEFAULT_METRICS, Metric
 from shipway.rollouts.rules import Rules
@@ -15,7 +15,10 @@ from shipway.stats.harmless import harmless_conversations_needed
 from shipway.stats.sequential import events_needed
 
 BAD_EVENTS = (ERROR, TIMEOUT, UNSUPPORTED, FALLBACK, ABSTAINED)
-STRATEGIES = ("canary", "blue-green", "shadow", "rolling", "flag", "swap")
+FLAG = "flag"
+STRATEGIES = ("canary", "blue-green", "shadow", "rolling", FLAG, "swap")
+EVENTS = (*BAD_EVENTS, CLIENT_GONE, "escalated", "model_fallback", "context_trimmed")
+"""What the gateway notes of a request and a plan may count."""
 ON_NO_DATA = ("hold", "abort", "replay")
 ON_HARM = ("rollback", "freeze")
 
@@ -83,6 +86,7 @@ class Plan:
     `keep_s` is how long stable's processes are kept after promotion, `unhealthy_s` how long a candidate with traffic
     may be unhealthy. `on_harm` "freeze" keeps the weights and asks instead of rolling back. A promotion waits for a
     person when `ask_to_promote`. `exclusive` stops stable before the candidate starts, its requests waiting meanwhile.
+    `smoke_file` names the smoke checks, by default what fits the app.
     """
 
     steps: tuple[Step, ...] = DEFAULT_STEPS
@@ -105,6 +109,7 @@ class Plan:
     on_harm: str = "rollback"
     ask_to_promote: bool = False
     exclusive: bool = False
+    smoke_file: str = ""
     timezone: str = "UTC"
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
     rules: Rules = field(default_factory=Rules)

@@ -8,6 +8,7 @@ from shipway.core.snapshot import Segment
 from shipway.rollouts.calendar import window_problem
 from shipway.rollouts.metrics import metric_problems
 from shipway.rollouts.plan import (
+    EVENTS,
     ON_HARM,
     ON_NO_DATA,
     STRATEGIES,
@@ -44,9 +45,11 @@ def problems(plan: Plan, *, routes: Collection[str] = ()) -> list[str]:
 
 def warnings(plan: Plan) -> list[str]:
     """Return what will make a possible plan wait or prove nothing."""
+    unknown = [name for name in plan.events if name not in EVENTS]
+    told = [f"events: {name!r} is recorded by nothing; known are {', '.join(EVENTS)}" for name in unknown]
     if len(plan.steps) == 1:
-        return ["steps: one step of weight 1 switches everybody at once; there is no stable arm to compare with"]
-    return list(_evidence_warnings(plan))
+        return [*told, "steps: one step of weight 1 switches everybody at once; there is no stable arm to compare with"]
+    return [*told, *_evidence_warnings(plan)]
 
 
 def _strategy_problems(plan: Plan) -> Iterator[str]:
@@ -80,6 +83,8 @@ def _steps_problems(plan: Plan) -> Iterator[str]:
         yield from _weight_problems(f"steps[{number}]", step, previous)
         yield from _step_problems(f"steps[{number}]", step)
         previous = step
+        if plan.exclusive and (step.weights() != {1.0} or step.shadow):
+            yield f"steps[{number}]: swap stops stable before the candidate starts, so every step has weight 1"
     last = plan.steps[-1]
     if plan.strategy != "flag" and (last.weight != 1.0 or last.weights() != {1.0}):
         shown = last.weight if last.weight != 1.0 else dict(last.routes)

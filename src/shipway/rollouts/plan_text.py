@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from shipway.rollouts.metrics import PAIRS
 from shipway.rollouts.plan import Plan, Step, bad_needed, harmless_needed, proves_no_harm
 from shipway.rollouts.plan_check import warnings
 from shipway.rollouts.rules import PAUSE, ROLLBACK, RULES
@@ -14,17 +15,21 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86_400.0
 
 def printable(plan: Plan, *, conversations_per_s: float = 0.0, bad_rate: float = 0.0) -> list[str]:
     """Return the plan as lines, with how long it takes at a traffic and a share of bad conversations (0 = unknown)."""
-    known = conversations_per_s > 0.0
     lines = list(_rules(plan))
-    total_s = 0.0
-    for number, step in enumerate(plan.steps):
-        conversations = _step_conversations(plan, number, bad_rate)
-        duration_s = max(step.min_bake_s, conversations / conversations_per_s) if known else step.min_bake_s
-        total_s += duration_s
-        eta = f", about {span(duration_s)}" if known else ""
+    total_s: float | None = 0.0 if conversations_per_s > 0.0 else None
+    for number in range(len(plan.steps)):
+        duration_s = _duration_s(plan, number, conversations_per_s, bad_rate)
+        total_s = None if duration_s is None or total_s is None else total_s + duration_s
+        eta = "" if duration_s is None else f", about {span(duration_s)}"
         lines.append(f"step {number + 1}: {_step(plan, number)}{_proof(plan, number)}{eta}")
     lines.extend(_end(plan))
-    lines.append(f"healthy candidate promoted in about {span(total_s)}" if known else "no ETA: traffic is not known")
+    if total_s is not None:
+        lines.append(f"healthy candidate promoted in about {span(total_s)}")
+        if plan.deadline_s is not None and total_s > plan.deadline_s:
+            lines.append(f"warning: deadline_s: {plan.deadline_s:g} will come before that")
+    else:
+        missing = "traffic" if conversations_per_s <= 0.0 else "stable's rate of bad conversations"
+        lines.append(f"no ETA: {missing} is not known")
     return lines + [f"warning: {warning}" for warning in warnings(plan)]
 
 
@@ -45,8 +50,8 @@ def _rules(plan: Plan) -> Iterator[str]:
     yield f"{act} when the candidate has more bad conversations (false alarm in {plan.alpha:.2%} of rollouts)"
     yield f"{act} when over {rails.max_error_rate:.0%} of at least {rails.min_samples} candidate requests fail"
     if plan.metrics:
-        named = ", ".join(f"{metric.name} {metric.share:.0%}" for metric in plan.metrics)
-        yield f"judged beside the bad conversations, with a part of that chance each: {named}"
+        named = ", ".join(metric.name for metric in plan.metrics if plan.shadows or metric.kind != PAIRS)
+        yield f"judged beside the bad conversations, where there is data, with a part of that chance each: {named}"
     rules = [name for name in RULES if getattr(plan.rules, name).action in {ROLLBACK, PAUSE}]
     if rules:
         yield f"fixed rules that stop it: {', '.join(rules)}"
@@ -92,7 +97,18 @@ def _end(plan: Plan) -> Iterator[str]:
         yield f"stable's processes are kept for {span(plan.keep_s)} after that, so that going back is instant"
 
 
-def _step_conversations(plan: Plan, number: int, bad_rate: float) -> int:
+def _duration_s(plan: Plan, number: int, conversations_per_s: float, bad_rate: float) -> float | None:
+    """Estimate how long a step takes; None while that cannot be known."""
+    step = plan.steps[number]
+    conversations = _step_conversations(plan, number, bad_rate)
+    if conversations_per_s <= 0.0 or conversations is None:
+        return None
+    # What proves by itself counts a conversation when it is as old as the step's bake time.
+    settling_s = step.min_bake_s if proves_no_harm(plan, number) and harmless_needed(plan, bad_rate=bad_rate) else 0.0
+    return max(step.min_bake_s, conversations / conversations_per_s + settling_s)
+
+
+def _step_conversations(plan: Plan, number: int, bad_rate: float) -> int | None:
     step = plan.steps[number]
     if not proves_no_harm(plan, number):
         return step.min_conversations
@@ -100,7 +116,7 @@ def _step_conversations(plan: Plan, number: int, bad_rate: float) -> int:
     harmless = harmless_needed(plan, bad_rate=bad_rate)
     if harmless is not None:
         ways.append(math.ceil(harmless / step.weight))
-    return max(step.min_conversations, min(ways, default=0))
+    return max(step.min_conversations, min(ways)) if ways else None
 
 
 def _proof(plan: Plan, number: int) -> str:

@@ -7,6 +7,7 @@ from shipway.rollouts.checks import REPLAY
 from shipway.rollouts.entering import permission, smoke
 from shipway.rollouts.expiry import expired
 from shipway.rollouts.model import Code, Rollout
+from shipway.rollouts.plan import FLAG
 
 _PAUSING = frozenset({Code.SAMPLE_RATIO, Code.BOTH_ARMS_FAIL, Code.RULE})
 
@@ -22,7 +23,7 @@ def progress(rollout: Rollout, judgement: Judgement, observed: Observed) -> Acti
     over = expired(rollout, observed.now_s)
     if not over:
         return Hold(_text(judgement))
-    reason = f"{over} without a verdict: {_text(judgement)}"
+    reason = f"{over} without a verdict: {_text(judgement)}; resume, promote or abort it"
     if judgement.verdict is Verdict.NO_DATA:
         return _without_data(rollout, reason, observed)
     return Pause(Code.EXPIRED, reason, judgement.verdict)
@@ -44,10 +45,10 @@ def _forward(rollout: Rollout, judgement: Judgement, observed: Observed) -> Acti
         reason, over = f"{rollout.candidate} passed the step but is not healthy now", expired(rollout, observed.now_s)
         return Pause(Code.EXPIRED, f"{over}: {reason}", judgement.verdict) if over else Hold(reason)
     if step < len(rollout.plan.steps):
-        return permission(rollout, step, observed) or smoke(rollout, step, observed) or Advance(step)
-    if rollout.plan.segments or rollout.plan.steps[-1].weight < 1.0:
+        return permission(rollout, step, observed.now_s) or smoke(rollout, step, observed) or Advance(step)
+    if rollout.plan.strategy == FLAG or rollout.plan.steps[-1].weight < 1.0:
         return Hold(f"{_text(judgement)}; it stays at its last step: promote it for everybody, or abort it")
-    return permission(rollout, step, observed) or Promote(_text(judgement), Verdict.PASS)
+    return permission(rollout, step, observed.now_s) or Promote(_text(judgement), Verdict.PASS)
 
 
 def _without_data(rollout: Rollout, reason: str, observed: Observed) -> Action:

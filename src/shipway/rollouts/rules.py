@@ -269,6 +269,10 @@ def _throughput(look: _Look, rule: Rule) -> RuleReading:
     candidate, stable = look.arms(rule)
     if before * rule.window_s < rule.min_samples:
         return RuleReading("throughput_drop", judged=False, text=f"{before:.3g} requests/s are too few to tell")
+    oldest_s = look.windows.slots[0][0] * SLOT_S if look.windows.slots else look.now_s
+    if look.now_s - oldest_s < rule.window_s or not candidate.requests:
+        text = f"there have not been {rule.window_s:g} s with requests of both arms"
+        return RuleReading("throughput_drop", judged=False, text=text)
     now = (candidate.requests + stable.requests) / rule.window_s
     broken = now < (1.0 - rule.limit) * before
     # Traffic is what users do: it may be night. It never speaks against the candidate alone.

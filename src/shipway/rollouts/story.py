@@ -3,8 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from shipway.core.verdicts import Verdict
+from shipway.rollouts.actions import Hold
 from shipway.rollouts.analysis import Judgement
 from shipway.rollouts.curve import Curve
+from shipway.rollouts.entering import permission
 from shipway.rollouts.model import Phase, Rollout, RolloutState
 from shipway.rollouts.plan import Plan
 from shipway.rollouts.plan_text import span
@@ -23,7 +26,7 @@ def story(rollout: Rollout, judgement: Judgement, now_s: float) -> list[str]:
     return [
         *_place(rollout, now_s),
         "",
-        *_verdict(rollout, judgement),
+        *_verdict(rollout, judgement, now_s),
         "",
         "evidence of harm, by metric (an e-value of 1 says nothing; at the number needed it rolls back by itself):",
         *_metrics(judgement),
@@ -36,6 +39,25 @@ def story(rollout: Rollout, judgement: Judgement, now_s: float) -> list[str]:
         "",
         *plot(rollout.evidence.curve, rollout.plan),
     ]
+
+
+def waiting(rollout: Rollout, judgement: Judgement, now_s: float) -> str:
+    """Return what a rollout under way waits for; "" when it has ended, goes back or is paused."""
+    if rollout.state not in {RolloutState.PENDING, RolloutState.PROGRESSING}:
+        return ""
+    if rollout.phase is Phase.INTENT:
+        return "every worker has to obey first"
+    begins = rollout.state is RolloutState.PENDING or judgement.verdict is Verdict.PASS
+    held = permission(rollout, rollout.step + 1, now_s) if begins else None
+    if isinstance(held, Hold):
+        return held.reason
+    if rollout.state is RolloutState.PROGRESSING:
+        frozen = judgement.verdict is Verdict.FAIL and rollout.plan.on_harm == "freeze"
+        return f"{'frozen: ' if frozen else ''}{'; '.join(judgement.reasons)}"
+    if rollout.times.services_s is None:
+        return f"{rollout.candidate} is about to be started"
+    since = span(now_s - rollout.times.services_s)
+    return f"{rollout.candidate} has to be healthy, and its smoke checks to pass, {since} so far; see `shipway status`"
 
 
 def plot(curve: Curve, plan: Plan) -> list[str]:
@@ -88,13 +110,15 @@ def _place(rollout: Rollout, now_s: float) -> Iterator[str]:
         yield f"  step {rollout.step + 1} of {len(rollout.plan.steps)}: {step.weight:.0%}{told}{since}{phase}"
 
 
-def _verdict(rollout: Rollout, judgement: Judgement) -> Iterator[str]:
+def _verdict(rollout: Rollout, judgement: Judgement, now_s: float) -> Iterator[str]:
     if rollout.finished or rollout.state in {RolloutState.ROLLING_BACK, RolloutState.PROMOTING}:
         yield f"decided: {rollout.reason or rollout.state.value}"
         return
     if rollout.state is RolloutState.PAUSED:
         yield f"paused ({rollout.code.value}): {rollout.reason}"
-    yield f"now: {judgement.verdict.value}: {'; '.join(judgement.reasons)}"
+    yield f"now: {judgement.verdict.value}: {waiting(rollout, judgement, now_s) or '; '.join(judgement.reasons)}"
+    if judgement.verdict is Verdict.FAIL:
+        return
     if judgement.eta_s is not None:
         yield f"  at this traffic the proof takes about {span(judgement.eta_s)} more"
     elif judgement.events_needed is not None:

@@ -198,9 +198,10 @@ def _advanced(rollout: Rollout, step: int, judgement: Judgement, now_s: float) -
         phase=Phase.INTENT,
         intent=Division(rollout.stable, rollout.candidate, wanted.weight, wanted.routes, wanted.shadow),
         times=times,
-        reason="; ".join(judgement.reasons) if step else "",
+        reason="",
     )
-    return recorded(advanced, now_s, "advanced", details={"step": step, "weight": wanted.weight, **_figures(judgement)})
+    details = {"step": step, "weight": wanted.weight, "reason": "; ".join(judgement.reasons) if step else ""}
+    return recorded(advanced, now_s, "advanced", details={**details, **_figures(judgement)})
 
 
 def _confirmed(rollout: Rollout, now_s: float) -> Rollout:

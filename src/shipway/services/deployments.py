@@ -21,7 +21,7 @@ from shipway.core.verdicts import Verdict
 from shipway.registry.model import Release
 from shipway.rollouts import desk
 from shipway.rollouts.baseline import Baseline
-from shipway.rollouts.model import Code, Rollout, RolloutState
+from shipway.rollouts.model import Rollout, RolloutState
 from shipway.rollouts.plan import Plan
 from shipway.rollouts.plan_text import printable
 from shipway.services.application import Application, Installation
@@ -29,7 +29,7 @@ from shipway.services.baselines import read_baseline
 from shipway.services.evaluations import latest_evaluation
 from shipway.services.gates import judge_since
 from shipway.services.judges.building import JudgeParts
-from shipway.services.rollout_plans import PlanChoice, chosen_section, plan_of, require_possible
+from shipway.services.rollout_plans import PlanChoice, chosen_section, plan_of, require_possible, smoke_notes
 from shipway.services.rollouts import is_at_rest, list_rollouts
 
 _WRITE_ATTEMPTS = 20
@@ -107,7 +107,7 @@ async def plan_deploy(
     await _refuse_second_rollout(app)
     stable = await app.releases.label(app.environment)
     plan = plan_of(section)
-    require_possible(plan, release)
+    require_possible(plan, release, app.loaded.root)
     if stable == release.id:
         return DeployPlan(
             release, "unchanged", stable, plan, "", "", (f"{release.id} is stable in {app.environment} already",)
@@ -123,7 +123,7 @@ async def plan_deploy(
     baseline = await read_baseline(app.state, app.environment, stable, bad_events=plan.events, now_s=now_s)
     known = baseline.total
     printed = printable(plan, conversations_per_s=known.conversations_per_s or 0.0, bad_rate=known.bad_rate or 0.0)
-    lines = (gate, f"{stable} -> {release.id} on {_routes(release)}", *printed)
+    lines = (gate, f"{stable} -> {release.id} on {_routes(release)}", *printed, *smoke_notes(plan, release))
     return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines, baseline)
 
 
@@ -337,7 +337,7 @@ async def _refuse_in_cooldown(app: Application, release: ReleaseId, cooldown_s: 
     """Check that evidence did not speak against this very release a moment ago; a person's abort does not count."""
     for rollout in await list_rollouts(app):
         ended_s = rollout.times.decided_s
-        withdrawn = rollout.state is RolloutState.ROLLED_BACK and rollout.code is not Code.USER
+        withdrawn = rollout.state is RolloutState.ROLLED_BACK and rollout.verdict is Verdict.FAIL
         if rollout.candidate != release or not withdrawn or ended_s is None:
             continue
         left_s = ended_s + cooldown_s - app.clock.now_s()

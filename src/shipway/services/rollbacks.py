@@ -23,6 +23,7 @@ from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts, require_c
 _DEPLOYMENTS = "deployment"
 _UNDER_WAY = "rollback_under_way"
 _MOST_DEPLOYMENTS = 1_000_000
+_MOST_OFFERED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
 
     Raises:
         NotFoundError: there is no release before, or no such release.
-        UsageError: the named release is stable already, or the one before was itself left by a rollback.
+        UsageError: the named release is stable already or never was, or the one before was itself left by a rollback.
         ConflictError: a release was named while a rollout is in progress.
     """
     rollouts = await list_rollouts(app)
@@ -61,6 +62,7 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
     if release.id == stable:
         hint = "`shipway status` shows what is served; `shipway release list` shows the releases"
         raise UsageError(f"{release.id} is stable in {app.environment} already", hint=hint)
+    _require_was_stable(app, release.id, history)
     return RollbackPlan("switch", stable, release, None, (f"rollback: {stable or 'nothing'} -> {release.id}",))
 
 
@@ -131,6 +133,28 @@ def require_running(release: Release, *, running: bool) -> None:
         )
 
 
+def _require_was_stable(app: Installation, release: ReleaseId, history: list[LabelEntry]) -> None:
+    """Refuse a release that never was stable here: a rollback asks no gate, so what it serves must have passed one.
+
+    Raises:
+        UsageError: it never was.
+    """
+    if any(entry.release == release for entry in history):
+        return
+    earlier = _others(history, {history[-1].release} if history else set())
+    commands = [f"to one that was stable: `shipway rollback --to {name}`" for name in earlier[:_MOST_OFFERED]]
+    was = f"stable were: {', '.join(_others(history, set()))}" if history else "no release was stable yet"
+    raise UsageError(
+        f"{release} was never stable in {app.environment}, and a rollback asks no gate; {was}",
+        hint="\n  ".join([f"a release that was not stable here takes the gate: `shipway deploy {release}`", *commands]),
+    )
+
+
+def _others(history: list[LabelEntry], known: set[ReleaseId]) -> list[ReleaseId]:
+    """Return the releases that were stable but the known ones, the one that was stable last first."""
+    return list(dict.fromkeys(entry.release for entry in reversed(history) if entry.release not in known))
+
+
 async def _before(app: Installation, history: list[LabelEntry], rollouts: list[Rollout]) -> Release:
     earlier = [entry for entry in history if entry.release != history[-1].release]
     if not earlier:
@@ -160,15 +184,21 @@ async def _was_rolled_back(app: Installation, current: LabelEntry, target: Label
 
 
 async def _forward(app: Installation, current: LabelEntry, target: LabelEntry, history: list[LabelEntry]) -> UsageError:
-    known = {current.release, target.release}
-    older = [entry.release for entry in history if entry.release not in known]
-    further = f"\n  further back: `shipway rollback --to {older[-1]}`" if older else ""
+    """Return the refusal to go to the release that a rollback left, with a command for each way out."""
+    first = list(dict.fromkeys(entry.release for entry in history))
+    here = first.index(current.release)
+    # After `--to` a newer release, the one that was left is the older one of both.
+    again = "forward again" if first.index(target.release) > here else "back once more"
+    others = [
+        f"further {'forward' if first.index(name) > here else 'back'}: `shipway rollback --to {name}`"
+        for name in _others(history, {current.release, target.release})[:_MOST_OFFERED]
+    ]
     return UsageError(
         f"{app.environment} was rolled back already; the release before is the one that was left, going there is"
-        f" going forward again\n"
+        f" going {again}\n"
         f"  stable now   {await _described(app, current)}\n"
         f"  left behind  {await _described(app, target)}",
-        hint=f"if you mean it: `shipway rollback --to {target.release}`{further}",
+        hint="\n  ".join([f"if you mean it: `shipway rollback --to {target.release}`", *others]),
     )
 
 

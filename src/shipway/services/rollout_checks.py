@@ -5,14 +5,13 @@ a document, so that the next controller need not ask the candidate again; one th
 nothing, and the next controller starts it afresh.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from anyio.abc import TaskGroup
 
 from shipway.core.clock import Clock
 from shipway.core.errors import ShipwayError
-from shipway.core.ids import ReleaseId
 from shipway.core.ports import DocumentStore
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.checks import SMOKE, CheckResult
@@ -23,16 +22,12 @@ from shipway.telemetry.logs import logger
 KIND = "rollout_check"
 _VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
 _LONGEST_TEXT = 600
+_CUT = " ..."
+_FAILED = re.compile(r"(?:[^:]+(?::\d+)?: )?(?:FAIL|ERROR)\b")
+"""A line that tells of a failure: commands put the suite or `file:line` of the check in front."""
 
 RunCommand = Callable[[Sequence[str]], Awaitable[tuple[int | None, str]]]
 """Runs this program with arguments; returns its exit code (None: it was stopped) and the end of what it printed."""
-
-
-@dataclass(frozen=True, slots=True)
-class SmokeSettings:
-    """What smoke checks are made of; without a `file` what fits the app, and nothing more than health for services."""
-
-    file: str = ""
 
 
 class CommandChecks:
@@ -45,14 +40,12 @@ class CommandChecks:
         target: Target,
         run: RunCommand,
         group: TaskGroup,
-        smoke: SmokeSettings,
     ) -> None:
         self._documents = documents
         self._clock = clock
         self._target = target
         self._run = run
         self._group = group
-        self._smoke = smoke
         self._running: set[str] = set()
         self._log = logger("shipway.rollouts")
 
@@ -64,12 +57,12 @@ class CommandChecks:
             return CheckResult(Verdict(stored[0]["verdict"]), stored[0]["text"])
         if key not in self._running:
             self._running.add(key)
-            self._group.start_soon(self._check, key, kind, rollout.candidate)
+            self._group.start_soon(self._check, key, kind, rollout)
         return None
 
-    async def _check(self, key: str, kind: str, candidate: ReleaseId) -> None:
+    async def _check(self, key: str, kind: str, rollout: Rollout) -> None:
         try:
-            commands = await self._commands(kind, candidate)
+            commands = await self._commands(kind, rollout)
             found = [await self._checked(command) for command in commands]
             worst = next((item for item in found if item.verdict is not Verdict.PASS), None)
             said = worst or CheckResult(Verdict.PASS, found[-1].text if found else "its processes are healthy")
@@ -81,10 +74,11 @@ class CommandChecks:
         finally:
             self._running.discard(key)
 
-    async def _commands(self, kind: str, candidate: ReleaseId) -> list[list[str]]:
+    async def _commands(self, kind: str, rollout: Rollout) -> list[list[str]]:
+        candidate, smoke_file = rollout.candidate, rollout.plan.smoke_file
         if kind != SMOKE:
             return [["eval", "run", candidate]]
-        file = [self._smoke.file] if self._smoke.file else []
+        file = [smoke_file] if smoke_file else []
         services = await self._target.endpoints(candidate)
         if not services:
             return [["eval", "smoke", *file, "--release", candidate]]
@@ -97,5 +91,22 @@ class CommandChecks:
         except OSError as error:
             return CheckResult(Verdict.ERROR, f"cannot run `shipway {' '.join(command)}`: {error}")
         verdict = Verdict.ERROR if code is None else _VERDICTS.get(code, Verdict.ERROR)
-        last = said.strip()[-_LONGEST_TEXT:]
-        return CheckResult(verdict, last if verdict is Verdict.PASS else f"`shipway {' '.join(command)}`: {last}")
+        named = "" if verdict is Verdict.PASS else f"`shipway {' '.join(command)}`: "
+        return CheckResult(verdict, named + _in_one_line(said, _LONGEST_TEXT - len(named)))
+
+
+def _in_one_line(said: str, longest: int) -> str:
+    """Return the failures and the last line of what a command printed, the end of it where no line tells of a failure.
+
+    Failures are printed first and the summary last: what is too long is cut between them.
+    """
+    lines = [shown for line in said.splitlines() if (shown := " ".join(line.split()))]
+    failed = "; ".join(line for line in lines[:-1] if _FAILED.match(line))
+    longest = max(longest, 0)
+    if not failed:
+        return "; ".join(lines)[-longest:] if longest else ""
+    room = longest - len(lines[-1]) - len("; ")
+    if room <= len(_CUT):
+        return failed[:longest]
+    shown = failed if len(failed) <= room else failed[: room - len(_CUT)] + _CUT
+    return f"{shown}; {lines[-1]}"

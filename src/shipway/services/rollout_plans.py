@@ -14,7 +14,7 @@ from shipway.config.sections.rollout import CanaryStep, RolloutPlan
 from shipway.config.sections.rollout_evidence import MetricSettings, RulesSettings
 from shipway.config.sections.section import Section
 from shipway.config.yaml_source import KeyPath, read_yaml
-from shipway.core.errors import ConfigError, UsageError
+from shipway.core.errors import ConfigError, NotFoundError, UsageError
 from shipway.core.snapshot import Segment
 from shipway.registry.model import Release
 from shipway.rollouts.metrics import DEFAULT_METRICS, Metric
@@ -80,6 +80,7 @@ def plan_of(section: RolloutPlan) -> Plan:
         on_harm=section.on_harm,
         ask_to_promote=section.ask_to_promote,
         timezone=section.timezone,
+        smoke_file=section.smoke_file,
         metrics=_metrics(section.metrics),
         rules=_rules(section.rules),
         watch=_changed(WatchPlan(), section.watch),
@@ -102,17 +103,29 @@ def plan_of(section: RolloutPlan) -> Plan:
 def plan_problems(loaded: LoadedProject) -> list[str]:
     """Return what makes the plan of a project's `rollout` section impossible, as lines of its file."""
     found = problems(plan_of(loaded.project.rollout), routes=loaded.project.routes)
+    if loaded.project.rollout.smoke_file and not (loaded.root / loaded.project.rollout.smoke_file).is_file():
+        found.append(f"smoke_file: {loaded.project.rollout.smoke_file!r} is not there")
     return [f"{loaded.nearest_place(_key_path(line))}: {_SECTION}.{line}" for line in found]
 
 
-def require_possible(plan: Plan, release: Release) -> None:
-    """Check that a plan can run with a release.
+def smoke_notes(plan: Plan, release: Release) -> list[str]:
+    """Return what smoke checks will not see."""
+    services = [name for name, route in release.manifest["policy"]["routes"].items() if route["kind"] == "http"]
+    if not services or plan.smoke_file or not any(step.smoke for step in plan.steps):
+        return []
+    return [f"warning: smoke: without smoke_file nothing is asked of {', '.join(services)}; only its health counts"]
+
+
+def require_possible(plan: Plan, release: Release, root: Path) -> None:
+    """Check that a plan can run with a release; `root` is where its files lie.
 
     Raises:
         UsageError: with every problem, key and value.
     """
     routes = release.manifest["policy"]["routes"]
     faults = problems(plan, routes=routes)
+    if plan.smoke_file and not (root / plan.smoke_file).is_file():
+        faults.append(f"smoke_file: {plan.smoke_file!r} is not there; name a file of the project")
     if plan.shadows and all(route["kind"] == "http" for route in routes.values()):
         faults.append("steps: no route of this release can be copied to: a copy of a service's request may act twice")
     if faults:
@@ -169,6 +182,8 @@ def _step(step: CanaryStep) -> Step:
 
 def _over(section: RolloutPlan, file: Path) -> RolloutPlan:
     """Return the section with the keys of a plan file over its own."""
+    if not file.is_file():
+        raise NotFoundError(f"--plan {file}: no such file", hint="name a YAML file with keys of `rollout`")
     found = read_yaml(file, str(file))
     wrapped = set(found.data) == {_SECTION}
     keys = found.data[_SECTION] if wrapped else found.data

@@ -11,7 +11,8 @@ from shipway.rollouts import desk
 from shipway.rollouts.analysis import harmless_e_value, promotion_e_value
 from shipway.rollouts.controller import judged
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
-from shipway.rollouts.story import story
+from shipway.rollouts.readings import combined_e
+from shipway.rollouts.story import story, waiting
 from shipway.services.application import Application, Installation
 from shipway.stats.sequential import e_value_no_harm
 
@@ -107,8 +108,14 @@ async def described(app: Application, rollout: Rollout) -> dict[str, Any]:
             answered = max(answered or 0.0, record.at_s + record.latency_ms / 1000)
     decided = rollout.times.decided_s
     since = None if decided is None or assigned is None else round(assigned - decided, 3)
+    now_s = app.clock.now_s()
+    judgement = judged(rollout, now_s)
+    told = {
+        "waiting": waiting(rollout, judgement, now_s),
+        "harm": {"e": combined_e(judgement.readings), "needed_e": 1.0 / rollout.plan.alpha},
+    }
     times = {"last_candidate_assignment_at_s": assigned, "last_candidate_answer_at_s": answered}
-    return view(rollout) | times | {"decision_to_last_assignment_s": since}
+    return view(rollout) | told | times | {"decision_to_last_assignment_s": since}
 
 
 async def explained(app: Application, rollout: Rollout) -> tuple[dict[str, Any], list[str]]:

@@ -3,9 +3,12 @@
 import json
 import socket
 
+import anyio
 import pytest
 
+from shipway.adapters.sql.store import SqlStore
 from shipway.entrypoints.cli.commands import evaluate
+from shipway.registry.store import ReleaseRegistry
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -123,18 +126,51 @@ def test_a_rollout_that_does_not_wait_for_the_command_refuses_it_and_names_its_s
     assert f"rollout {rollout} is pending, so there is nothing to resume" in done.json["error"]["message"]
 
 
+def were_stable(app, *releases: str) -> None:
+    """Make releases stable one after the other, as if the app had run then."""
+
+    async def act() -> None:
+        store = await SqlStore.open(app.root / ".shipway" / "state.db", create=True)
+        try:
+            for at_s, name in enumerate(releases, 1):
+                await ReleaseRegistry(store.documents).set_label("local", name, at_s=at_s, actor="user:ada")
+        finally:
+            await store.close()
+
+    anyio.run(act)
+
+
 @pytest.mark.parametrize("command", [["deploy", "{}", "--override-gate", "x"], ["rollback", "--to", "{}"]])
 def test_a_service_is_not_waited_for_while_nothing_would_start_it(make_app, command):
     app = make_app()
     app.write("shipway.yaml", HTTP)
     app.write("app.py", "pass\n")
     made = release(app)
+    if command[0] == "rollback":
+        app.write("app.py", "pass  # newer\n")
+        were_stable(app, made, release(app))
 
     done = app.run(*(word.format(made) for word in command))
 
     assert done.code == 2
     assert "not running" in done.err
     assert "`shipway up` first" in done.err
+    assert not any(event["action"].startswith("rollback") for event in app.run("audit", "list", "--json").json)
+
+
+def test_a_rollback_to_a_release_that_was_never_stable_is_a_wrong_request(make_app):
+    app = make_app()
+    first = release(app)
+    assert app.run("deploy", first, "--override-gate", "to see").code == 0
+    app.edit("prompts/chat.yaml", "You are helpful.", "You are kind.")
+    never = release(app)
+
+    done = app.run("rollback", "--to", never)
+
+    assert done.code == 2
+    assert f"{never} was never stable in local" in done.err
+    assert f"stable were: {first}" in done.err
+    assert f"`shipway deploy {never}`" in done.err
     assert not any(event["action"].startswith("rollback") for event in app.run("audit", "list", "--json").json)
 
 

@@ -30,6 +30,13 @@ def commands(text: str) -> Iterator[list[str]]:
         yield from (shlex.split(line, comments=True)[1:] for line in block.splitlines() if line.startswith("shipway "))
 
 
+def posted(text: str) -> list[list[str]]:
+    """Return the requests with a body that a runbook has curl send."""
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    calls = [shlex.split(line, comments=True) for line in lines if line.startswith("curl ")]
+    return [call for call in calls if {"-d", "--data"} & set(call)]
+
+
 def parsed(arguments: list[str]) -> None:
     """Parse a command line as the program does, without running it."""
     command: Any = get_command(shipway_app)
@@ -76,6 +83,12 @@ def test_every_command_of_every_runbook_exists_with_its_options(make_app, kind):
     assert found
     for arguments in found:
         parsed(arguments)
+    requests = posted(text)
+    assert requests
+    for call in requests:
+        # The gateway answers 415 to what curl would say by itself.
+        assert "Content-Type: application/json" in [call[n + 1] for n, word in enumerate(call) if word == "-H"]
+        assert json.loads(call[call.index("-d") + 1])["model"] == "chat"
 
 
 def test_a_command_that_does_not_exist_would_be_found():

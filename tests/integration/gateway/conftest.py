@@ -118,8 +118,8 @@ class Upstream:
     def play(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512)
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, backlog=512)
 
     async def stop(self) -> None:
         assert self._server is not None

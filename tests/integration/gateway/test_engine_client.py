@@ -8,7 +8,13 @@ from tests.integration.gateway.conftest import Upstream
 
 from shipway.adapters.httptools_client.client import HttptoolsEngineClient
 from shipway.core.errors import UsageError
-from shipway.gateway.ports import EngineBrokenError, EngineConnectError, EngineRequest
+from shipway.gateway.ports import (
+    EngineAbsentError,
+    EngineBrokenError,
+    EngineConnectError,
+    EngineLostError,
+    EngineRequest,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -94,8 +100,18 @@ async def test_nobody_listening_is_a_connect_error(client):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        with pytest.raises(EngineConnectError):
+        with pytest.raises(EngineAbsentError):
             await client.send(EngineRequest("POST", url, (), BODY))
+
+
+async def test_a_name_that_nobody_knows_is_not_a_process_that_is_gone(client, monkeypatch):
+    async def unknown(*_args, **_named):
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    with pytest.raises(EngineConnectError) as caught:
+        await client.send(EngineRequest("POST", "http://engine.invalid/v1", (), BODY))
+    assert not isinstance(caught.value, EngineAbsentError)
 
 
 async def test_a_connection_that_ends_before_the_head_is_broken(client, upstream):
@@ -103,7 +119,7 @@ async def test_a_connection_that_ends_before_the_head_is_broken(client, upstream
         wire.cut()
 
     upstream.play(cut)
-    with pytest.raises(EngineBrokenError):
+    with pytest.raises(EngineLostError):
         await client.send(post(upstream))
 
 

@@ -1,6 +1,7 @@
 """Services of the user's own behind the gateway."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,3 +131,46 @@ async def test_the_record_is_written_before_the_byte_that_completes_a_reply_of_k
     exchange.end_of_body()
     await bench.gateway.serve(exchange)
     assert order == ["record", b'{"ok":true}']
+
+
+async def classified(bench: Any) -> tuple[int, dict[str, str]]:
+    async with bench.client.post(bench.url + "/svc/fixer/x", data=b"1", headers=AUTH) as reply:
+        return reply.status, dict(reply.headers)
+
+
+async def test_requests_that_a_resting_service_is_spared_are_recorded_as_that(run_gateway, quick):
+    async with run_gateway(replace(quick, breaker_failures=2)) as bench:
+        await bench.upstream.stop()
+        statuses = [(await classified(bench))[0] for _ in range(3)]
+        status, headers = await classified(bench)
+        await bench.upstream.start()
+    assert [*statuses, status] == [503] * 4
+    assert headers["Retry-After"] == "1"
+    errors = [record.error_type for record in bench.sink.records]
+    assert errors == ["engine_unreachable"] * 2 + ["engine_resting"] * 2
+
+
+async def test_a_service_whose_process_died_serves_soon_after_it_is_back(run_gateway, quick):
+    settings = replace(quick, breaker_failures=2, breaker_first_s=0.05, breaker_open_s=60.0)
+    async with run_gateway(settings) as bench:
+        dying = asyncio.Event()
+
+        async def die(wire: Any) -> None:
+            await dying.wait()
+            wire.cut()
+
+        bench.upstream.play(die)
+        asked = [asyncio.create_task(classified(bench)) for _ in range(2)]
+        while len(bench.upstream.heard) < len(asked):
+            await asyncio.sleep(0)
+        dying.set()
+        assert [(await task)[0] for task in asked] == [502, 502]
+        assert (await classified(bench))[0] == 503
+        port = URL(bench.upstream.url).port
+        await bench.upstream.stop()
+        bench.upstream.play(lambda wire: wire.json({"ok": True}))
+        await bench.upstream.start(port)
+        async with asyncio.timeout(10.0):
+            while (await classified(bench))[0] == 503:
+                await asyncio.sleep(0.01)
+        assert (await classified(bench))[0] == 200

@@ -9,7 +9,13 @@ from shipway.core.errors import DeadlineError
 from shipway.gateway.attempts import EngineCalls
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.patience import Patience, Watch
-from shipway.gateway.ports import EngineBrokenError, EngineConnectError, EngineRequest
+from shipway.gateway.ports import (
+    EngineAbsentError,
+    EngineBrokenError,
+    EngineConnectError,
+    EngineLostError,
+    EngineRequest,
+)
 from shipway.gateway.replies import RefusedError
 
 REQUEST = EngineRequest("POST", "http://engine/v1")
@@ -99,6 +105,29 @@ async def test_an_engine_that_keeps_failing_is_left_alone_then_probed():
     async with made.reply("e", REQUEST, patience()) as reply:
         pass
     assert (reply.status, made.breaker("e").wait_s()) == (200, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "rest_s"),
+    [(EngineAbsentError, 0.5), (EngineLostError, 0.5), (EngineConnectError, 10.0), (EngineBrokenError, 10.0)],
+)
+async def test_only_an_engine_whose_process_is_gone_is_left_alone_for_a_short_time(error, rest_s):
+    made = calls(Engine(error("x")))
+    with pytest.raises(error):
+        await made.send("e", REQUEST)
+    assert made.breaker("e").wait_s() == rest_s
+
+
+@pytest.mark.parametrize(
+    ("error", "rest_s"), [(EngineLostError, 0.5), (EngineBrokenError, 10.0), (DeadlineError, 10.0)]
+)
+async def test_replies_that_are_cut_when_their_process_ends_give_a_short_rest_too(error, rest_s):
+    made = calls(Engine(Reply(200)))
+    for _ in range(SETTINGS.breaker_failures):
+        with pytest.raises(error):
+            async with made.reply("e", REQUEST, patience()):
+                raise error("x")
+    assert made.breaker("e").wait_s() == rest_s
 
 
 async def test_engines_have_breakers_of_their_own():

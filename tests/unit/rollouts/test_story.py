@@ -7,7 +7,8 @@ import pytest
 from shipway.rollouts.controller import judged
 from shipway.rollouts.curve import Curve
 from shipway.rollouts.model import CommandKind, RolloutState
-from shipway.rollouts.story import plot, story
+from shipway.rollouts.plan import Step
+from shipway.rollouts.story import plot, story, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +21,7 @@ async def told(world):
 async def test_a_rollout_is_explained_from_before_its_first_step_to_its_end(make_world, make_plan):
     world = make_world(make_plan())
     await world.start()
-    assert "no step is in force yet" in await told(world)
+    assert "rel_candidate is about to be started" in await told(world)
     controller = world.controller()
     for _ in range(6):
         await world.round(controller, conversations=30)
@@ -59,3 +60,28 @@ def test_too_little_to_draw_is_said(make_plan, points):
 def test_vanishing_and_huge_evidence_is_drawn(make_plan):
     curve = Curve(((0.0, 0.0, 1e-300), (1.0, 1e300, 0.0)))
     assert any("*" in line for line in plot(curve, make_plan()))
+
+
+async def test_what_a_rollout_waits_for_is_named(make_world, make_plan):
+    steps = (Step(0.1, 20, 2.0, windows=("Mon-Fri 09:00-17:00",)), Step(1.0, 0, 1.0))
+    world = make_world(make_plan(steps=steps))
+    world.target.healthy_releases = {"rel_stable"}
+    await world.start()
+    controller = world.controller()
+
+    async def waits():
+        row, now_s = await world.row(), world.clock.now_s()
+        return waiting(row, judged(row, now_s), now_s)
+
+    await world.round(controller)
+    assert "begins in Mon-Fri 09:00-17:00 (UTC); next: Mon" in await waits()
+    world.clock.advance(24 * 3600.0)
+    await world.round(controller)
+    assert "rel_candidate has to be healthy" in await waits()
+    world.target.healthy_releases = {"rel_stable", "rel_candidate"}
+    for _ in range(3):
+        await world.round(controller)
+    assert "no conversation at 10% yet" in await waits()
+    await world.command(CommandKind.PAUSE)
+    await world.round(controller)
+    assert await waits() == ""

@@ -145,6 +145,74 @@ async def test_after_a_rollback_an_older_release_is_offered_too(world):
         await world.roll_back()
 
 
+async def test_after_going_forward_by_name_the_way_back_is_called_back_and_each_way_out_is_a_command(world):
+    a, b, c, d = [await world.release(name) for name in ("first", "second", "third", "fourth")]
+    for release in (a, b, c, d):
+        await world.promoted(release)
+    await world.roll_back(to=b)
+
+    with pytest.raises(UsageError, match="going forward again") as after_back:
+        await world.roll_back()
+    await world.roll_back(to=c)
+    with pytest.raises(UsageError, match="going back once more") as after_forward:
+        await world.roll_back()
+
+    assert after_back.value.hint.splitlines() == [
+        f"if you mean it: `shipway rollback --to {d}`",
+        f"  further forward: `shipway rollback --to {c}`",
+        f"  further back: `shipway rollback --to {a}`",
+    ]
+    assert after_forward.value.hint.splitlines() == [
+        f"if you mean it: `shipway rollback --to {b}`",
+        f"  further forward: `shipway rollback --to {d}`",
+        f"  further back: `shipway rollback --to {a}`",
+    ]
+    for offered in (b, d, a):
+        assert (await plan_roll_back(world.app, to=offered)).release.id == offered
+
+
+async def test_a_release_that_never_was_stable_here_is_refused_with_those_that_were(world):
+    a, b, never = [await world.release(name) for name in ("first", "second", "never judged")]
+    for release in (a, b):
+        await world.promoted(release)
+
+    with pytest.raises(UsageError, match=f"{never} was never stable in local") as refused:
+        await world.roll_back(to=never)
+
+    assert f"stable were: {b}, {a}" in refused.value.message
+    assert f"`shipway deploy {never}`" in refused.value.hint
+    assert f"`shipway rollback --to {a}`" in refused.value.hint
+    assert f"--to {b}" not in refused.value.hint
+    assert await world.audited() == []
+
+
+async def test_the_candidate_of_a_rollout_that_was_taken_back_before_everybody_had_it_was_never_stable(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.rollout(a, b, RolloutState.ROLLED_BACK)
+
+    with pytest.raises(UsageError, match=f"{b} was never stable"):
+        await world.roll_back(to=b)
+
+
+async def test_what_was_stable_in_another_environment_alone_is_refused(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.app.releases.set_label("production", b, at_s=1.0, actor="user:ada")
+
+    with pytest.raises(UsageError, match=f"{b} was never stable in local"):
+        await world.roll_back(to=b)
+
+
+async def test_where_nothing_was_stable_a_named_release_is_to_be_deployed(world):
+    a = await world.release("first")
+
+    with pytest.raises(UsageError, match="no release was stable yet") as refused:
+        await world.roll_back(to=a)
+
+    assert refused.value.hint.endswith(f"`shipway deploy {a}`")
+
+
 async def test_a_release_promoted_after_a_rollback_can_be_rolled_back(world):
     a, b, c = [await world.release(name) for name in ("first", "second", "third")]
     await world.promoted(a)
@@ -267,7 +335,8 @@ async def test_a_rollback_that_fails_is_told_from_one_that_was_abandoned(world):
 
 async def test_a_rollback_that_was_killed_is_told_of_once_and_its_processes_are_not_started_again(world):
     a, b, c = await world.release("first"), await world.release("second"), await world.release("third")
-    await world.promoted(a)
+    for stable in (b, a):
+        await world.promoted(stable)
     await world.roll_back(b)
     await world.rows(a, b, c)
     left = {"release": a, "from_release": b, "actor": "user:ada"}

@@ -12,10 +12,14 @@ from shipway.core.verdicts import Verdict
 from shipway.rollouts.checks import REPLAY, SMOKE, CheckResult
 from shipway.rollouts.desk import new_rollout
 from shipway.rollouts.plan import Plan
-from shipway.services.rollout_checks import CommandChecks, SmokeSettings
+from shipway.services.rollout_checks import CommandChecks
 
 pytestmark = pytest.mark.anyio
 ROLLOUT = new_rollout("ro_1", "production", ("ask",), releases=("rel_old", "rel_new"), plan=Plan(), now_s=0.0)
+
+
+def asking(file):
+    return replace(ROLLOUT, plan=Plan(smoke_file=file))
 
 
 @dataclass
@@ -47,9 +51,9 @@ async def settled(checks, kind, rollout=ROLLOUT):
     return found
 
 
-def checks_of(group, program, *, store=None, urls=None, file=""):
+def checks_of(group, program, *, store=None, urls=None):
     documents = (store or MemoryStore()).documents
-    return CommandChecks(documents, ManualClock(), Target(urls or {}), program, group, SmokeSettings(file))
+    return CommandChecks(documents, ManualClock(), Target(urls or {}), program, group)
 
 
 async def test_a_check_is_started_once_however_often_it_is_asked_for():
@@ -71,10 +75,61 @@ async def test_only_a_plain_no_is_a_fail_and_the_text_names_the_command(code, ve
     program = Program([(code, "knows Paris: 'Lyon'")])
     program.go_on.set()
     async with anyio.create_task_group() as group:
-        found = await settled(checks_of(group, program, file="evals/smoke.yaml"), SMOKE)
+        found = await settled(checks_of(group, program), SMOKE, asking("evals/smoke.yaml"))
     assert found.verdict is Verdict(verdict)
     assert "knows Paris" in found.text
     assert found.verdict is Verdict.PASS or "`shipway eval smoke evals/smoke.yaml --release rel_new`" in found.text
+
+
+async def said_of(code, printed, file="evals/smoke.yaml"):
+    program = Program([(code, printed)])
+    program.go_on.set()
+    async with anyio.create_task_group() as group:
+        return (await settled(checks_of(group, program), SMOKE, asking(file))).text
+
+
+async def test_the_failing_checks_and_the_summary_are_told_on_one_line_however_much_else_is_printed():
+    others = "\n".join(f"evals/smoke.yaml:{n}: open smoke/contains 'c{n}': not  yet {'x' * 60}" for n in range(20, 40))
+    printed = (
+        "evals/smoke.yaml:9: ERROR smoke/contains 'opening hours': nobody answers\n"
+        "evals/smoke.yaml:3: FAIL smoke/contains 'knows  Paris': 'Lyon\n  is the capital'\n"
+        f"{others}\nnote: a FAIL is no note\n\nERROR: 7 of 29 checks passed, 20 open: expected to fail for now\n"
+    )
+
+    assert await said_of(3, printed) == (
+        "`shipway eval smoke evals/smoke.yaml --release rel_new`: "
+        "evals/smoke.yaml:9: ERROR smoke/contains 'opening hours': nobody answers; "
+        "evals/smoke.yaml:3: FAIL smoke/contains 'knows Paris': 'Lyon; "
+        "ERROR: 7 of 29 checks passed, 20 open: expected to fail for now"
+    )
+
+
+async def test_of_many_failing_checks_the_first_and_the_summary_stay_within_600_characters():
+    failed = [f"smoke: FAIL smoke/contains 'c{n}': {'answer ' * 10}" for n in range(30)]
+
+    told = await said_of(1, "\n".join([*failed, "FAIL: 0 of 30 checks passed"]))
+
+    assert len(told) == 600
+    assert "rel_new`: smoke: FAIL smoke/contains 'c0': answer" in told
+    assert told.endswith(" ...; FAIL: 0 of 30 checks passed")
+
+
+@pytest.mark.parametrize("last", ["x" * 599, "y" * 2000])
+async def test_a_summary_that_leaves_no_room_does_not_push_the_failures_out(last):
+    told = await said_of(1, f"smoke: FAIL smoke/contains 'c0': no\n{last}")
+
+    assert told.endswith("rel_new`: smoke: FAIL smoke/contains 'c0': no")
+
+
+async def test_where_no_line_tells_of_a_failure_the_end_of_what_was_printed_is_told_on_one_line():
+    assert (await said_of(2, "one\n\n  two\tthree \n")).endswith("rel_new`: one; two three")
+    long = await said_of(2, "first\n" + "word " * 1000 + "last")
+    assert (len(long), long[-9:]) == (600, "word last")
+    assert await said_of(0, "note: a\nPASS: 2 of 2 checks passed\n") == "note: a; PASS: 2 of 2 checks passed"
+
+
+async def test_a_program_that_says_nothing_is_told_by_its_name():
+    assert (await said_of(1, " \n")).startswith("`shipway eval smoke evals/smoke.yaml")
 
 
 async def test_services_are_asked_where_they_listen_and_only_what_a_file_says():
@@ -82,7 +137,7 @@ async def test_services_are_asked_where_they_listen_and_only_what_a_file_says():
     program = Program([(0, "ok"), (1, "no label")])
     program.go_on.set()
     async with anyio.create_task_group() as group:
-        found = await settled(checks_of(group, program, urls=urls, file="s.yaml"), SMOKE)
+        found = await settled(checks_of(group, program, urls=urls), SMOKE, asking("s.yaml"))
         healthy = await settled(checks_of(group, program, urls=urls), SMOKE)
     assert [command[-1] for command in program.asked] == list(urls.values())
     assert (found.verdict, healthy) == (Verdict.FAIL, CheckResult(Verdict.PASS, "its processes are healthy"))

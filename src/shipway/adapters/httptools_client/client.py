@@ -5,6 +5,7 @@ has no timeout but the one for connecting, because the gateway owns deadlines an
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from shipway.adapters.httptools_client.known_replies import KnownReplies
 from shipway.adapters.httptools_client.pool import ConnectionPool
 from shipway.core.errors import UsageError
 from shipway.gateway.outbox import Outbox
-from shipway.gateway.ports import EngineConnectError, EngineRequest
+from shipway.gateway.ports import EngineAbsentError, EngineConnectError, EngineRequest
 
 _SWEEP_S = 1.0
 _BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -106,8 +107,10 @@ class HttptoolsEngineClient:
                 )
         except TimeoutError as error:
             raise EngineConnectError(f"no connection to {where} within {timeout_s} s") from error
-        except (OSError, ssl.SSLError) as error:
+        except (ssl.SSLError, socket.gaierror) as error:
             raise EngineConnectError(f"no connection to {where}: {error!r}") from error
+        except OSError as error:
+            raise EngineAbsentError(f"no connection to {where}: {error!r}") from error
         connection: EngineConnection = opened[1]
         self._open.add(connection)
         if self._sweeper is None and not self._closed:

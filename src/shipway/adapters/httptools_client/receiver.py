@@ -13,7 +13,7 @@ from typing import cast
 from shipway.adapters.httptools_client.known_replies import KnownReplies
 from shipway.adapters.httptools_client.reply import Reply
 from shipway.gateway.outbox import Outbox, OutboxTransport
-from shipway.gateway.ports import EngineBrokenError, ReplyTaker
+from shipway.gateway.ports import EngineBrokenError, EngineLostError, ReplyTaker
 from shipway.gateway.replies import reply_too_large
 
 _OK = 200
@@ -203,7 +203,7 @@ class ReplyReceiver:
         """Tell whoever waits."""
         reason = "the engine closed the connection" if error is None else f"the connection broke ({error!r})"
         self._transport = None
-        self._fail(EngineBrokenError(f"{reason} before its reply was whole"))
+        self._fail(EngineLostError(f"{reason} before its reply was whole"))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

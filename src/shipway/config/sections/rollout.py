@@ -65,7 +65,7 @@ class RolloutPlan(Section):
 
     strategy: Literal["canary", "blue-green", "shadow", "rolling", "flag", "swap"] = "canary"
     """How traffic moves."""
-    steps: tuple[CanaryStep, ...] = (
+    steps: Annotated[tuple[CanaryStep, ...], Field(min_length=1)] = (
         CanaryStep(weight=0.10),
         CanaryStep(weight=0.25),
         CanaryStep(weight=0.50),

@@ -105,7 +105,8 @@ def verification(facts: Facts) -> list[str]:
     for route in facts.routes:
         if _kind(facts, route.route) in {"chat", "rag"}:
             asked = {"model": route.route, "messages": [{"role": "user", "content": "QUESTION"}]}
-            checks.append(f"curl -fsS {key} -d {shlex.quote(json.dumps(asked))} {shown}/v1/chat/completions")
+            body = f'-H "Content-Type: application/json" -d {shlex.quote(json.dumps(asked))}'
+            checks.append(f"curl -fsS {key} {body} {shown}/v1/chat/completions")
     lines += code(*checks)
     lines += [
         "",

@@ -1,5 +1,7 @@
 """Runbooks while a rollout is under way; the commands of all are parsed in `integration/cli/test_runbook.py`."""
 
+import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,3 +139,17 @@ async def test_harm_of_a_rolled_back_candidate_points_to_its_evidence_and_other_
     assert "shipway switch set max-new '*' 256" in latency
     assert "engine `large`: openai/m, not on this machine" in latency
     assert f"{world.stable.id} is stable since 2025-06-15" in latency
+
+
+@pytest.mark.parametrize("kind", list(Runbook))
+async def test_a_request_to_copy_says_that_its_body_is_json(kind):
+    world = World()
+    await world.begin(RolloutState.ROLLED_BACK)
+    await world.traffic(RouteTraffic("ask", world.stable.id))
+
+    text = written(kind, await world.facts())
+
+    calls = [shlex.split(line) for line in text.splitlines() if line.startswith("curl ") and " -d " in line]
+    assert len(calls) == 1
+    assert calls[0][calls[0].index("Content-Type: application/json") - 1] == "-H"
+    assert json.loads(calls[0][calls[0].index("-d") + 1])["model"] == "ask"

@@ -91,7 +91,7 @@ def deploy(
 
 
 def rollback(
-    to: Annotated[str, typer.Option(help="A release instead of the one before.")] = "",
+    to: Annotated[str, typer.Option(help="A release that was stable here, instead of the one before.")] = "",
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the audit log.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Return when a rollout in progress has ended.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds at most.")] = 300.0,

@@ -187,8 +187,10 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
     arms = [f"{arm}: {bad[arm]} of {served[arm]} conversations bad" for arm in ("candidate", "stable")]
     lines = [
         f"rollout {found['rollout']}: {found['state']} ({found['verdict']}) {found['reason']}".rstrip(),
+        *([f"  waits: {found['waiting']}"] if found.get("waiting") else []),
         f"  {found['stable']} -> {found['candidate']}",
         f"  {_place(found)}; {'; '.join(arms)}",
+        *_harm_lines(found),
         *_evidence_lines(found["promotion"]),
     ]
     if found["override"]:
@@ -209,6 +211,15 @@ def _place(found: dict[str, Any]) -> str:
             return f"withdrawn: {found['stable']} serves everybody"
         case _:
             return f"step {found['step']} of {found['steps']}, weight {found['weight']:.0%}"
+
+
+def _harm_lines(found: dict[str, Any]) -> list[str]:
+    harm = found.get("harm")
+    if harm is None:
+        return []
+    return [
+        f"  evidence of harm: {harm['e']:.3g} (it goes back at {harm['needed_e']:.3g}); `rollout explain` has the parts"
+    ]
 
 
 def _evidence_lines(promotion: dict[str, Any]) -> list[str]:
