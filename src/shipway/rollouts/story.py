@@ -127,16 +127,17 @@ def _verdict(rollout: Rollout, judgement: Judgement, now_s: float) -> Iterator[s
 
 def _metrics(judgement: Judgement) -> Iterator[str]:
     for reading in judgement.readings:
+        text = reading.text.removeprefix(f"{reading.name}: ")
         if reading.judged:
-            yield f"  {reading.name:<10} {reading.e_value:>10.3g} of {reading.needed:<8.3g} {reading.text}"
+            yield f"  {reading.name:<12} {reading.e_value:>10.3g} of {reading.needed:<8.3g} {text}"
         else:
-            yield f"  {reading.name:<10} {'not judged':>10}    {'':<8} {reading.text}"
+            yield f"  {reading.name:<12} {'not judged':>10}    {'':<8} {text}"
 
 
 def _together(plan: Plan, judgement: Judgement) -> Iterator[str]:
     if judgement.readings:
         together = combined_e(judgement.readings)
-        yield f"  {'together':<10} {together:>10.3g} of {1.0 / plan.alpha:<8.3g} their mean by share"
+        yield f"  {'together':<12} {together:>10.3g} of {1.0 / plan.alpha:<8.3g} their mean by share"
 
 
 def _promotion(rollout: Rollout, judgement: Judgement) -> Iterator[str]:
