@@ -110,10 +110,15 @@ class Hanging:
         return b""
 
 
+class Account:
+    def note(self, event: str) -> None:
+        assert event == "error"
+
+
 @pytest.mark.anyio
 async def test_a_compiled_coroutine_is_cancelled_and_timed_out_where_it_waits():
     reply = Hanging()
-    task = asyncio.create_task(refuse_errors(reply, None))
+    task = asyncio.create_task(refuse_errors(reply, Account()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -121,6 +126,6 @@ async def test_a_compiled_coroutine_is_cancelled_and_timed_out_where_it_waits():
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await refuse_errors(reply, None)
+            await refuse_errors(reply, Account())
     assert asyncio.iscoroutinefunction(refuse_errors)
     assert reply.stopped == 2

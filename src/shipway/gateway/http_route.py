@@ -1,7 +1,7 @@
 """Routes of kind http: a process of the user's own behind the gateway, its address taken from the snapshot."""
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from urllib.parse import unquote
 
 from shipway.gateway.accounting import Account
@@ -111,6 +111,16 @@ def _split(exchange: Exchange) -> tuple[str, str]:
     return unquote(route), f"/{rest}?{query}" if query else f"/{rest}"
 
 
+class _Body:
+    """The caller's body, read when it is sent: for a service that cannot be reached nothing is begun."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._exchange.body_chunks()
+
+
 def _request(exchange: Exchange, account: Account, admitted: Admitted, path: str) -> EngineRequest:
     headers = [(name, value) for name, value in _passed(exchange.headers.items) if name not in _NOT_PASSED]
     headers += [
@@ -121,7 +131,7 @@ def _request(exchange: Exchange, account: Account, admitted: Admitted, path: str
         *account.onward,
     ]
     has_body = any(name in {"content-length", "transfer-encoding"} for name, _ in exchange.headers.items)
-    body: bytes | AsyncIterator[bytes] = exchange.body_chunks() if has_body else b""
+    body: bytes | AsyncIterable[bytes] = _Body(exchange) if has_body else b""
     return EngineRequest(exchange.method, path, tuple(headers), body)
 
 

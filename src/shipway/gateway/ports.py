@@ -4,7 +4,7 @@ Above: the application and the snapshot watcher. Below: `adapters/httptools_clie
 (records), `adapters/sql` (snapshots), the wiring (releases become runtimes), `telemetry.metrics`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -59,7 +59,7 @@ class EngineRequest:
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | AsyncIterable[bytes] = b""
     connect_timeout_s: float = 2.0
     begun: "Begun | None" = None
 

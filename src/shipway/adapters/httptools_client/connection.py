@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an engine, for one request at a time; `client` pools them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, Callable
 
 from shipway.adapters.httptools_client.known_replies import KnownReplies
 from shipway.adapters.httptools_client.receiver import ReplyReceiver
@@ -28,7 +28,7 @@ class EngineConnection(ReplyReceiver):
         return self._failure is None and self._transport is not None and not self._transport.is_closing()
 
     async def request(
-        self, head: bytes, body: bytes | AsyncIterator[bytes], *, size: int | None, bodiless: bool
+        self, head: bytes, body: bytes | AsyncIterable[bytes], *, size: int | None, bodiless: bool
     ) -> None:
         """Send a request and return when the reply's head has arrived.
 
@@ -92,7 +92,7 @@ class EngineConnection(ReplyReceiver):
             self._room.set_result(None)
         self._room = None
 
-    async def _send(self, body: AsyncIterator[bytes], size: int | None) -> None:
+    async def _send(self, body: AsyncIterable[bytes], size: int | None) -> None:
         sent = 0
         try:
             async for data in body:
