@@ -54,7 +54,7 @@ CASES = "\n".join(
     for number in range(10)
 )
 ASK = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
-WITHIN_S = 5.0
+WITHIN_S = 15.0
 """The promise is a second, which `obeyed_s` shows; a machine that pauses its processes must not fail a test."""
 CHUNKS = 20
 LIMIT = "x-ratelimit-limit-requests"
