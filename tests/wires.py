@@ -25,6 +25,9 @@ class OrderWire:
         """Note the bytes."""
         self.push(data)
 
+    def way_out(self) -> None:
+        """Return nothing: here is no socket."""
+
     def finish(self, data: bytes = b"") -> None:
         """Note the last bytes."""
         if data:

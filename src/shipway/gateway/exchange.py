@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
 
+from shipway.gateway.ports import WayOut
 from shipway.gateway.replies import RefusedError, error_event
 
 _READ_AHEAD_BYTES = 256 * 1024
@@ -88,6 +89,10 @@ class Wire(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send bytes; waits while the client reads slowly."""
+        ...
+
+    def way_out(self) -> WayOut | None:
+        """Return where chunks go as they came; None when what is pushed takes another form."""
         ...
 
     def finish(self, data: bytes) -> None:

@@ -64,6 +64,30 @@ class EngineRequest:
     begun: "Begun | None" = None
 
 
+class WayOut(Protocol):
+    """A client's connection, to which whole chunks of a reply may be written as an engine framed them."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes after those that wait."""
+        ...
+
+
+class DirectSink(Protocol):
+    """Who can tell by its content that a chunk may be passed on as it came."""
+
+    def knows(self, data: bytes, start: int, end: int) -> bool:
+        """Return whether the chunk that holds a piece of `data` may be; it is counted as passed on then."""
+        ...
+
+    def way_out(self) -> WayOut | None:
+        """Return where they go, None when that is no way for this reply."""
+        ...
+
+    def passed(self) -> bool:
+        """Take note that what was known has been written; False when the client reads slowly."""
+        ...
+
+
 class EngineResponse(Protocol):
     """A reply whose headers have arrived."""
 
@@ -85,10 +109,11 @@ class EngineResponse(Protocol):
         """
         ...
 
-    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+    async def pour(self, sink: Callable[[bytes], bool], direct: "DirectSink | None" = None) -> bool:
         """Give each piece of the body to `sink` as it comes, until that returns False or the body ends.
 
-        Returns whether the body has ended. No task is woken for a piece.
+        Returns whether the body has ended. No task is woken for a piece. Chunks that `direct` knows may be passed on
+        without `sink`.
 
         Raises:
             EngineBrokenError: the connection ended before the body was whole; whatever `sink` raised.

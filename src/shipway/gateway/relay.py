@@ -20,7 +20,7 @@ from shipway.gateway.budgeter import TRIMMED, budgeted, surely_fits
 from shipway.gateway.exchange import Exchange
 from shipway.gateway.model import GatewaySettings, Usage
 from shipway.gateway.patience import Patience
-from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink
+from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink, WayOut
 from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError, reply_too_large
 from shipway.gateway.response_names import ResponseNames, swapped
 from shipway.gateway.responses import ResponseStream, response_body, response_text
@@ -45,7 +45,7 @@ _ERROR_BODY_BYTES = 1 << 20
 class Passing:
     """A stream on its way through: each piece in the callback that brought it, without waking a task."""
 
-    __slots__ = ("_account", "_exchange", "_left_bytes", "_limit_bytes", "_patience", "_stream")
+    __slots__ = ("_account", "_exchange", "_left_bytes", "_limit_bytes", "_patience", "_plain", "_stream")
 
     def __init__(
         self,
@@ -58,8 +58,26 @@ class Passing:
         self._exchange = exchange
         self._account = account
         self._stream = stream
+        self._plain = stream if isinstance(stream, ChatStream) else None
         self._patience = patience
         self._limit_bytes = self._left_bytes = limit_bytes
+
+    def knows(self, data: bytes, start: int, end: int) -> bool:
+        """Return whether a chunk's content may go to the client as it stands; it is counted then."""
+        left_bytes = self._left_bytes - (end - start)
+        if left_bytes < 0 or self._plain is None or not self._plain.knows(data, start, end):
+            return False
+        self._left_bytes = left_bytes
+        return True
+
+    def way_out(self) -> WayOut | None:
+        """Return where chunks go as they came."""
+        return self._exchange.wire.way_out() if self._exchange.started and self._plain is not None else None
+
+    def passed(self) -> bool:
+        """Take note that chunks were passed on; False when the client has to be waited for."""
+        self._patience.heard()
+        return self._exchange.wire.push(b"")
 
     def take(self, data: bytes) -> bool:
         """Pass a piece on; False when the stream is over, or the client has to be waited for.
@@ -170,7 +188,7 @@ class ChatRelay:
         patience: Patience,
     ) -> None:
         passing = Passing(exchange, account, stream, patience, self._settings.max_reply_bytes)
-        while not await response.pour(passing.take) and not (stream.done or stream.failed):
+        while not await response.pour(passing.take, passing) and not (stream.done or stream.failed):
             patience.for_client()
             await exchange.write(b"")
             patience.for_engine()

@@ -19,4 +19,5 @@ cdef class ChatStream:
     cdef public bint failed
     cdef public object last_words
     cpdef feed(self, data)
-    cpdef _is_plain(self, data)
+    cpdef bint knows(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef bint _is_plain(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1

@@ -99,9 +99,7 @@ class ChatStream:
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes that may go to the client now; `[DONE]` is held back, it is the caller's last word."""
-        before = self._before
-        if before is not None and data.startswith(before) and data.endswith(self._behind) and self._is_plain(data):
-            self.data_events += 1
+        if self.knows(data, 0, len(data)):
             return data
         if self.data_events and self._is_one_token(data):
             if _read(data[6:]) is _BROKEN:
@@ -112,6 +110,19 @@ class ChatStream:
             return data
         self._before = None
         return b"".join([self._kept(event) for event in self._splitter.feed(data)])
+
+    def knows(self, data: bytes, start: int, end: int) -> bool:
+        """Return whether a piece of `data` is an event like those before it but for its text; it is counted then.
+
+        It may go to the client as it stands.
+        """
+        before = self._before
+        if before is None or not data.startswith(before, start, end) or not data.endswith(self._behind, start, end):
+            return False
+        if not self._is_plain(data, start + self._start, end - self._behind_bytes):
+            return False
+        self.data_events += 1
+        return True
 
     def _learn(self, data: bytes) -> None:
         """Keep what stands around the text of an event that is JSON; whatever plain text is put there, it stays so."""
@@ -124,14 +135,13 @@ class ChatStream:
                 self._before, self._behind = data[: self._start], data[end:]
                 self._behind_bytes = len(self._behind)
 
-    def _is_plain(self, data: bytes) -> bool:
+    def _is_plain(self, data: bytes, start: int, end: int) -> bool:
         """Return whether nothing but a plain text stands between what is known."""
-        end = len(data) - self._behind_bytes
-        if end < self._start or _PLAIN.fullmatch(data, self._start, end) is None:
+        if end < start or _PLAIN.fullmatch(data, start, end) is None:
             return False
         if not data.isascii():
             try:
-                data.decode()
+                data[start:end].decode()
             except UnicodeDecodeError:
                 return False
         self._misses = 0

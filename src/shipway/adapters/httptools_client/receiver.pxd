@@ -17,6 +17,12 @@ cdef class ReplyReceiver:
     cdef public object _taker
     cdef public object _sink
     cdef public object _sink_error
+    cdef public object _direct
+    cdef public object _way
+    cpdef _unread_of(self, data, sink)
+    cpdef Py_ssize_t _known_bytes(self, bytes data, direct) except -1
+    cpdef _onward(self, chunks, way, direct)
+    cpdef _stop_pouring(self)
     cpdef close(self)
     cpdef abort(self)
     cpdef _taken_whole(self, data)

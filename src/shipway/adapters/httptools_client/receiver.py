@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from shipway.adapters.httptools_client.known_replies import KnownReplies
-from shipway.adapters.httptools_client.reply import Reply
+from shipway.adapters.httptools_client.reply import Reply, chunk_bytes, chunk_start
 from shipway.gateway.outbox import Outbox, OutboxTransport
-from shipway.gateway.ports import EngineBrokenError, EngineLostError, ReplyTaker
+from shipway.gateway.ports import DirectSink, EngineBrokenError, EngineLostError, ReplyTaker, WayOut
 from shipway.gateway.replies import reply_too_large
 
 _OK = 200
+_LINE_END = b"\r\n"
+_LONGEST_SIZE = 9
 _READ_AHEAD_BYTES = 128 * 1024
 """What is held of a body that nobody takes; then the engine has to wait."""
 
@@ -32,6 +34,8 @@ class ReplyReceiver:
     def __init__(self, known: KnownReplies, outbox: Outbox) -> None:
         self._known = known
         self._outbox = outbox
+        self._direct: DirectSink | None = None
+        self._way: WayOut | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: OutboxTransport | None = None
         self._reply = Reply()
@@ -98,20 +102,21 @@ class ReplyReceiver:
         reply.buffered = 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def pour(self, sink: Sink) -> bool:
+    async def pour(self, sink: Sink, direct: DirectSink | None = None) -> bool:
         """Give each piece of the body to `sink` as it comes, until that returns False or the body ends.
 
-        Returns whether the body has ended. No task is woken for a piece.
+        Returns whether the body has ended. No task is woken for a piece. Chunks that `direct` knows are passed on as
+        they came.
 
         Raises:
             EngineBrokenError: the connection ended before the body was whole; whatever `sink` raised.
         """
-        self._sink = sink
+        self._sink, self._direct = sink, direct
         try:
             while self._pass_on() and self._failure is None:
                 await self._more()
         finally:
-            self._sink = None
+            self._stop_pouring()
         error, self._sink_error = self._sink_error, None
         if error is not None:
             raise error
@@ -134,12 +139,10 @@ class ReplyReceiver:
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and tell whoever waits."""
-        if self._sink is not None:
+        if self._reply.is_between_chunks and self._sink is not None:
             # Nothing lies before it: what had come was passed on.
-            held = self._reply.chunk_in(data)
-            if held is not None:
-                if not self._passed(held, self._sink):
-                    self._tell()
+            data = self._unread_of(data, self._sink)
+            if not data:
                 return
         first, self._is_first = self._is_first, False
         if first and self._taken_whole(data):
@@ -156,6 +159,53 @@ class ReplyReceiver:
         if self._reply.buffered > _READ_AHEAD_BYTES and not self._holding:
             self._hold(on=True)
         self._tell()
+
+    def _unread_of(self, data: bytes, sink: Sink) -> bytes:
+        """Pass whole chunks on that need no parser; returns the rest."""
+        direct = self._direct
+        if direct is not None:
+            if self._way is None:
+                self._way = direct.way_out()
+            if self._way is not None:
+                known = self._known_bytes(data, direct)
+                if known:
+                    self._onward(data if known == len(data) else data[:known], self._way, direct)
+                    return data[known:]
+        held = self._reply.chunk_in(data)
+        if held is None:
+            return data
+        if not self._passed(held, sink):
+            self._tell()
+        return b""
+
+    def _known_bytes(self, data: bytes, direct: DirectSink) -> int:
+        """Return how many bytes at the beginning are whole chunks that may be passed on as they are."""
+        size = len(data)
+        start = chunk_start(size)
+        if data.startswith(start) and data.endswith(_LINE_END):
+            return size if direct.knows(data, len(start), size - 2) else 0
+        at = 0
+        while at < size:
+            line_end = data.find(_LINE_END, at, at + _LONGEST_SIZE)
+            if line_end < 0:
+                break
+            start_at = line_end + 2
+            end = start_at + chunk_bytes(data[at:line_end])
+            if end <= start_at or not data.startswith(_LINE_END, end) or not direct.knows(data, start_at, end):
+                break
+            at = end + 2
+        return at
+
+    def _onward(self, chunks: bytes, way: WayOut, direct: DirectSink) -> None:
+        """Send whole chunks to the client, all that came together at once."""
+        way.write(chunks)
+        if not direct.passed():
+            self._stop_pouring()
+            self._tell()
+
+    def _stop_pouring(self) -> None:
+        """Give nobody anything any more."""
+        self._sink = self._direct = self._way = None
 
     def _taken_whole(self, data: bytes) -> bool:
         """Give a reply with a known head to the taker without reading it; False when it has to be read."""
@@ -191,7 +241,7 @@ class ReplyReceiver:
             self._sink_error = error
             goes_on = False
         if not goes_on:
-            self._sink = None
+            self._stop_pouring()
         return goes_on
 
     def eof_received(self) -> bool:

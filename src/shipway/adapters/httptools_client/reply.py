@@ -4,6 +4,7 @@
 `EngineBrokenError`.
 """
 
+import re
 from collections import deque
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ _BODILESS = frozenset({204, 304})
 _CHUNK_END = b"\r\n"
 _MOST_DIGITS = 7
 _NO_START = b"\0"
+_SIZE = re.compile(rb"[0-9a-fA-F]{1,7}")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -34,12 +36,18 @@ def chunk_start(size_bytes: int) -> bytes:
     return _NO_START
 
 
+@lru_cache(maxsize=4096)
+def chunk_bytes(size: bytes) -> int:
+    """Return how many bytes a chunk holds by the line before it, without its end; -1 when that is no plain size."""
+    return int(size, 16) if _SIZE.fullmatch(size) else -1
+
+
 class Reply:
     """One reply after another on a connection.
 
-    `status` is 0 until the head of a final reply has come; `received` counts the bytes of the body, `buffered` those
-    that nobody took; `ended` says that the body is whole; `is_between_chunks` that a whole chunk may come next, which
-    need not be parsed.
+    `status` is 0 until the head of a final reply has come; `received` counts the bytes of the body but for chunks that
+    were passed on as they came, `buffered` those that nobody took; `ended` says that the body is whole;
+    `is_between_chunks` that a whole chunk may come next, which need not be parsed.
     """
 
     __slots__ = (

@@ -11,4 +11,5 @@ cdef class ReplyWire:
     cdef public bint whole
     cdef public object room
     cpdef bint push(self, data) except -1
+    cpdef OutboxTransport way_out(self)
     cpdef _send(self, data)

@@ -82,6 +82,10 @@ class ReplyWire:
             self._transport.write(data)
         return self.room is None
 
+    def way_out(self) -> OutboxTransport | None:
+        """Return where whole chunks go as they came: when the head has left, and the body is made of chunks."""
+        return self._transport if self._chunked and not self._head and not self._bodiless else None
+
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client reads slowly."""
         if not self.push(data) and self.room is not None:
