@@ -126,7 +126,8 @@ class Lane:
         Raises:
             RefusedError: nothing, because the request is wrong.
         """
-        if len(raw) > self._settings.max_body_bytes:
+        # Streams are read on the long way; most are known without being read here as well.
+        if len(raw) > self._settings.max_body_bytes or b'"stream":true' in raw or b'"stream": true' in raw:
             return None
         given, canonical = strict_body(raw)
         call = model_call(head.endpoint, given)
