@@ -9,6 +9,8 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from shipway.core import record as events
+from shipway.core.errors import UpstreamError
 from shipway.gateway.accounting import Account
 from shipway.gateway.auth import Caller
 from shipway.gateway.exchange import Exchange
@@ -20,6 +22,7 @@ from shipway.gateway.validate import ModelCall, text_of
 from shipway.telemetry.tracing import TRACE_HEADERS
 
 _OK = 200
+_TOO_MANY = 429
 _PIECE = re.compile(r"(?:\S+\s*|\s+){1,4}")
 
 
@@ -42,8 +45,13 @@ class AnswerDesk:
         account.ask(question)
         # Also without any: a WebSocket's messages are served by one task.
         TRACE_HEADERS.set(account.onward)
-        async with asyncio.timeout(account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s)):
-            result = await route.answerer.answer(question, history, caller.principal)
+        try:
+            async with asyncio.timeout(account.left_s(route.limits.deadline_s or self._settings.llm_deadline_s)):
+                result = await route.answerer.answer(question, history, caller.principal)
+        except UpstreamError as error:
+            if error.status != _TOO_MANY:
+                raise
+            raise _full(error, account) from error
         account.answered_in(result.timings_ms)
         account.usage = result.usage()
         account.model = result.model
@@ -87,6 +95,13 @@ class AnswerDesk:
                 await exchange.write(event)
         account.commit(_OK, self._records)
         exchange.finish(DONE_EVENT)
+
+
+def _full(error: UpstreamError, account: Account) -> RefusedError:
+    """Return what a caller is told whose engine has no room; it counts against the release as on the other routes."""
+    account.note(events.ERROR)
+    message = f"the engine answered {_TOO_MANY}: it has no room now; try again"
+    return RefusedError(_TOO_MANY, message, code=f"upstream_{_TOO_MANY}", retry_after=error.retry_after)
 
 
 async def _events(head: dict[str, Any], result: AnswerResult, *, wants_usage: bool) -> AsyncIterator[bytes]:

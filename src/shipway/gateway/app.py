@@ -67,6 +67,8 @@ _TOO_LARGE = 413
 _SERVER_ERROR = 500
 _LAST_WORD_S = 1.0
 _LINGER_S = 2.0
+_SMALL_BYTES = 64 * 1024
+_SHORTLY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,10 @@ class Gateway:
         """Answer `/ready` with 503 from now on; requests are still served."""
         self._serving.draining = True
 
+    def refuse_parked(self) -> None:
+        """Answer 503 to whoever waits for a parked route, now and from now on; the worker ends."""
+        self._serving.parking.close()
+
     async def serve(self, exchange: Exchange) -> None:
         """Answer a request; whatever happens ends in a reply, a record and a log line."""
         account = self._opened()
@@ -284,6 +290,9 @@ class Gateway:
 
     async def _refuse(self, exchange: Exchange, reply: Reply) -> None:
         if reply.status != _TOO_LARGE:
+            if not exchange.whole:
+                # Many clients send the body behind the head: read, their connection can be kept.
+                await exchange.linger(_SMALL_BYTES, min(_SHORTLY_S, self._settings.deadline_s / 4))
             exchange.reply(reply.status, reply.headers, reply.body)
             return
         length = ("content-length", str(len(reply.body)))

@@ -33,7 +33,11 @@ _GONE = (EngineAbsentError, EngineLostError)
 
 
 class EngineCalls:
-    """The gateway's only way to an engine; one breaker for each engine address."""
+    """The gateway's only way to an engine; one breaker for each release on each engine address.
+
+    Releases share engines. A bad one makes an engine fail as a broken engine does: were breaker and retry budget
+    common, its failures would turn away the users of the others, and look like theirs.
+    """
 
     def __init__(
         self,
@@ -48,9 +52,9 @@ class EngineCalls:
         self._settings = settings
         self.clock = clock
         self.uniform = uniform
-        self._retries = ExtraBudget(clock, settings.retry_share)
+        self._budgets: dict[str, ExtraBudget] = {}
         self._sleep = sleep
-        self._breakers: dict[str, CircuitBreaker] = {}
+        self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
         self.streams_open = 0
         self.retried = 0
         self.hedges = {"sent": 0, "won": 0}
@@ -59,19 +63,27 @@ class EngineCalls:
     def obey(self, settings: GatewaySettings) -> None:
         """Ask by other settings from now on; breakers and the counts of the retry budget stay."""
         self._settings = settings
-        self._retries.share = settings.retry_share
+        for budget in self._budgets.values():
+            budget.share = settings.retry_share
 
-    def breaker(self, engine: str) -> CircuitBreaker:
-        """Return the breaker of an engine address."""
-        if engine not in self._breakers:
+    def breaker(self, engine: str, release: str = "") -> CircuitBreaker:
+        """Return the breaker of a release on an engine address."""
+        key = (engine, release)
+        if key not in self._breakers:
             settings = self._settings
-            self._breakers[engine] = CircuitBreaker(
+            self._breakers[key] = CircuitBreaker(
                 self.clock,
                 failures=settings.breaker_failures,
                 open_s=settings.breaker_open_s,
                 first_s=settings.breaker_first_s,
             )
-        return self._breakers[engine]
+        return self._breakers[key]
+
+    def _retries(self, release: str) -> ExtraBudget:
+        budget = self._budgets.get(release)
+        if budget is None:
+            budget = self._budgets[release] = ExtraBudget(self.clock, self._settings.retry_share)
+        return budget
 
     async def send(
         self, engine: str, request: EngineRequest, *, replayable: bool = True, admitted: list[int] | None = None
@@ -85,9 +97,10 @@ class EngineCalls:
             EngineBrokenError: the last attempt's connection ended without a reply.
             RefusedError: 503, the breaker is open.
         """
-        breaker, begun = self.breaker(engine), request.begun
+        breaker, begun = self.breaker(engine, request.release), request.begun
+        retries = self._retries(request.release)
         if begun is None:
-            self._retries.request()
+            retries.request()
         last = self._settings.max_attempts if replayable else 1
         for attempt in range(1, last + 1):
             if begun is None:
@@ -99,13 +112,13 @@ class EngineCalls:
                 response = await (self._client.send(request) if begun is None else _arrived(begun))
             except (EngineConnectError, EngineBrokenError) as error:
                 breaker.failed(generation, gone=isinstance(error, _GONE))
-                if attempt >= last or not self._retries.take():
+                if attempt >= last or not retries.take():
                     raise
             except BaseException:
                 breaker.abandoned(generation)
                 raise
             else:
-                if attempt >= last or not self._again(response) or not self._retries.take():
+                if attempt >= last or not self._again(response) or not retries.take():
                     return response
                 breaker.failed(generation)
                 response.close()
@@ -114,9 +127,9 @@ class EngineCalls:
             await self._sleep(self._pause_s(attempt))
         raise UnavailableError("no attempt was made; set max_attempts to 1 or more")
 
-    def count_request(self) -> None:
-        """Count a request that is sent without `send` against the retry budget."""
-        self._retries.request()
+    def count_request(self, release: str) -> None:
+        """Count a request that is sent without `send` against its release's retry budget."""
+        self._retries(release).request()
 
     def reply(
         self, engine: str, request: EngineRequest, patience: Patience, *, replayable: bool = True
@@ -125,12 +138,16 @@ class EngineCalls:
         return EngineCall(self, engine, request, patience, replayable=replayable)
 
     def breaker_states(self) -> dict[str, int]:
-        """Return 0 (closed), 1 (half open) or 2 (open) for each engine address."""
-        return {_shown(engine): breaker.state for engine, breaker in self._breakers.items()}
+        """Return 0 (closed), 1 (half open) or 2 (open) for each engine address: of its releases', the worst."""
+        states: dict[str, int] = {}
+        for (engine, _), breaker in self._breakers.items():
+            shown = _shown(engine)
+            states[shown] = max(states.get(shown, 0), breaker.state)
+        return states
 
-    def may_retry(self) -> bool:
-        """Return whether one more try fits into the retry budget, and count it."""
-        taken = self._retries.take()
+    def may_retry(self, release: str) -> bool:
+        """Return whether one more try fits into a release's retry budget, and count it."""
+        taken = self._retries(release).take()
         self.retried += taken
         return taken
 
@@ -175,7 +192,7 @@ class EngineCall:
         self._request = request
         self._patience = patience
         self._replayable = replayable
-        self._breaker = calls.breaker(engine)
+        self._breaker = calls.breaker(engine, request.release)
         self._admitted: list[int] = []
         self._response: EngineResponse | None = None
 

@@ -71,7 +71,12 @@ class HttpProxy:
         replayable = request.method in _IDEMPOTENT and request.body == b""
         request_url = endpoint.rstrip("/") + request.url
         sent = EngineRequest(
-            request.method, request_url, request.headers, request.body, self._settings.connect_timeout_s
+            request.method,
+            request_url,
+            request.headers,
+            request.body,
+            self._settings.connect_timeout_s,
+            release=account.release,
         )
         account.calling(endpoint)
         async with self._calls.reply(endpoint, sent, patience, replayable=replayable) as response:

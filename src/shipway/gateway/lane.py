@@ -157,7 +157,7 @@ class Lane:
                 onward = "".join([f"{name}: {value}\r\n" for name, value in flight.trace.headers()]).encode()
         tools.places.take()
         arm.loaded.enter()
-        tools.count_request()
+        tools.count_request(arm.release)
         tools.watch.add(flight)
         tail = b"x-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (flight.id.encode(), onward, len(body))
         connection.post(b"".join((arm.head, tail, body)), flight)

@@ -28,7 +28,7 @@ class LaneTools:
     """The gateway's own parts, as flights use them.
 
     `publish` counts and logs a request that is served; `ended` does so for one that was cut short; `count_request`
-    tells the retry budget of a request.
+    tells a release's retry budget of a request.
     """
 
     clock: Clock
@@ -39,7 +39,7 @@ class LaneTools:
     watch: Watch
     limits: Limits | None
     new_id: Callable[[], str]
-    count_request: Callable[[], None]
+    count_request: Callable[[str], None]
     publish: Callable[[ServedRequest, str, RequestTrace | None], None]
     ended: Callable[[Account, bool], None]
 

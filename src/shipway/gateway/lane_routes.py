@@ -202,7 +202,7 @@ class LaneRoutes:
             route=target,
             engine=target.engine_base_url,
             pause_key=pause_key(target),
-            breaker=self._calls.breaker(target.engine_base_url),
+            breaker=self._calls.breaker(target.engine_base_url, release),
             price=settings.prices.get(target.upstream_model),
             deadline_s=deadline_s,
             max_chars=target.limits.max_input_chars or settings.max_input_chars,

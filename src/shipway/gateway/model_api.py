@@ -62,9 +62,7 @@ class ModelApi:
         caller = self._admission.invoker(exchange, account)
         call = model_call(endpoint, await self._body(exchange))
         with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
-            serve: ServeCall = self._serve
-            if self._sampler is not None and self._sampler.takes(call.route, endpoint, _conversation(account)):
-                serve = self._sampler.around(serve)
+            serve = self._sampled(self._serve, account, call)
             if self._shadow is None or admitted.traffic.shadow is None:
                 await serve(exchange, account, call, admitted)
                 return
@@ -114,17 +112,20 @@ class ModelApi:
         caller = self._admission.invoker(exchange, account)
         call = _generation(await self._body(exchange))
         with await self._admit(exchange, account, caller, call.route, call.body) as admitted:
-            match admitted.runtime:
-                case ChatRoute():
-                    _, reply = await self.dispatch.ask(exchange, account, call, admitted)
-                    answer: dict[str, Any] = {"text": reply_text(reply)}
-                case AnswerRoute():
-                    result = await self._answered(exchange, account, call, admitted)
-                    answer = {"text": result.text, "citations": list(result.citations)}
-                case _:
-                    raise _service_route(call.route)
-            answer["usage"] = account.usage.to_openai()
-            self._send(exchange, account, {**answer, "route": call.route})
+            await self._sampled(self._generate, account, call)(exchange, account, call, admitted)
+
+    async def _generate(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
+        match admitted.runtime:
+            case ChatRoute():
+                _, reply = await self.dispatch.ask(exchange, account, call, admitted)
+                answer: dict[str, Any] = {"text": reply_text(reply)}
+            case AnswerRoute():
+                result = await self._answered(exchange, account, call, admitted)
+                answer = {"text": result.text, "citations": list(result.citations)}
+            case _:
+                raise _service_route(call.route)
+        answer["usage"] = account.usage.to_openai()
+        self._send(exchange, account, {**answer, "route": call.route})
 
     async def rag_answer(self, exchange: Exchange, account: Account) -> None:
         """Serve `/rag_answer`: a question in, a checked answer with its citations out."""
@@ -138,8 +139,17 @@ class ModelApi:
                 raise RefusedError(400, message, code="wrong_endpoint", param="route")
             asked = {"messages": [{"role": "user", "content": question}]}
             call = ModelCall(Endpoint.CHAT, route, asked, stream=False, wants_usage=False, input_chars=len(question))
-            result = await self._answered(exchange, account, call, admitted)
-            self._send(exchange, account, {"answer": result.text, "citations": list(result.citations)})
+            await self._sampled(self._rag_answer, account, call)(exchange, account, call, admitted)
+
+    async def _rag_answer(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
+        result = await self._answered(exchange, account, call, admitted)
+        self._send(exchange, account, {"answer": result.text, "citations": list(result.citations)})
+
+    def _sampled(self, serve: ServeCall, account: Account, call: ModelCall) -> ServeCall:
+        """Return what serves a request, and keeps its answer when its conversation is sampled."""
+        if self._sampler is None or not self._sampler.takes(call.route, call.endpoint, _conversation(account)):
+            return serve
+        return self._sampler.around(serve)
 
     async def _answered(
         self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted

@@ -19,7 +19,9 @@ class ParkingLot:
     """The requests of one worker that wait for their route."""
 
     def __init__(self) -> None:
-        self._parked: dict[asyncio.Future[None], None] = {}
+        # A turn is True when something has changed, False when nobody may wait any more.
+        self._parked: dict[asyncio.Future[bool], None] = {}
+        self._closed = False
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -27,17 +29,21 @@ class ParkingLot:
 
     def look_again(self) -> None:
         """Let all of them see what holds now, in the order in which they came."""
-        parked, self._parked = self._parked, {}
-        for turn in parked:
-            if not turn.done():
-                turn.set_result(None)
+        self._wake(changed=True)
+
+    def close(self) -> None:
+        """Refuse all of them and whoever would wait from now on: this worker ends."""
+        self._closed = True
+        self._wake(changed=False)
 
     async def wait(self, route: str, places: Places, wait_s: float, *, has_waited: bool = False) -> None:
         """Wait until something has changed; who `has_waited` already comes back to its place.
 
         Raises:
-            RefusedError: 503 when the line is full or the wait was longer than `wait_s`.
+            RefusedError: 503 when the line is full, the wait was longer than `wait_s` or this worker ends.
         """
+        if self._closed:
+            raise _still_parked(route)
         if wait_s <= 0:
             raise _still_parked(route)
         if not has_waited:
@@ -47,12 +53,20 @@ class ParkingLot:
         places.parked += 1
         try:
             async with asyncio.timeout(wait_s):
-                await turn
+                changed = await turn
         except TimeoutError:
             raise _still_parked(route) from None
         finally:
             places.parked -= 1
             self._parked.pop(turn, None)
+        if not changed:
+            raise _still_parked(route)
+
+    def _wake(self, *, changed: bool) -> None:
+        parked, self._parked = self._parked, {}
+        for turn in parked:
+            if not turn.done():
+                turn.set_result(changed)
 
 
 def _still_parked(route: str) -> RefusedError:

@@ -53,7 +53,8 @@ class EngineGarbledError(EngineBrokenError):
 class EngineRequest:
     """One HTTP request to an engine or a service; `url` is sent as it is, without requoting.
 
-    `begun` is where it was sent already: the first attempt reads the reply there.
+    `begun` is where it was sent already: the first attempt reads the reply there. `release` is whose request it is:
+    what goes wrong with it counts against no other release.
     """
 
     method: str
@@ -62,6 +63,7 @@ class EngineRequest:
     body: bytes | AsyncIterable[bytes] = b""
     connect_timeout_s: float = 2.0
     begun: "Begun | None" = None
+    release: str = ""
 
 
 class WayOut(Protocol):

@@ -231,7 +231,7 @@ class ChatRelay:
         url = engine_address(route, call.endpoint)
         raw = _body(account, call, route)
         begun = account.take_begun(route.engine_base_url)
-        return EngineRequest("POST", url, headers, raw, self._settings.connect_timeout_s, begun)
+        return EngineRequest("POST", url, headers, raw, self._settings.connect_timeout_s, begun, account.release)
 
 
 def _body(account: Account, call: ModelCall, route: ChatRoute) -> bytes:

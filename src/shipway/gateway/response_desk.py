@@ -55,7 +55,8 @@ class ResponseDesk:
             url = engine_address(target, f"responses/{own}{rest}")
             joined = f"{url}{'&' if '?' in url else '?'}{query}" if query else url
             headers = (*engine_headers(target, release, self._settings.deadline_s), ("x-request-id", account.id))
-            request = EngineRequest(exchange.method, joined, headers, b"", self._settings.connect_timeout_s)
+            wait_s = self._settings.connect_timeout_s
+            request = EngineRequest(exchange.method, joined, headers, b"", wait_s, release=release)
             raw = await self._answered(account, target, request)
         exchange.reply(_OK, (JSON_TYPE,), sealed_reply(names, raw))
 

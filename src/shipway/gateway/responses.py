@@ -18,6 +18,7 @@ from shipway.gateway.usage import usage_of
 from shipway.gateway.validate import text_of
 
 _ENDS = (b"response.completed", b"response.incomplete", b"response.failed")
+_ANSWERED = _ENDS[:2]
 _DELTA = b".delta"
 _KEPT_DECODING = ("temperature", "top_p")
 """What of a release's decoding this API knows; it takes no stop texts, no seed and no penalty."""
@@ -140,6 +141,13 @@ def response_text(reply: Mapping[str, Any]) -> str:
     if not isinstance(output, list):
         return ""
     return "".join(text_of(item.get("content")) for item in output if isinstance(item, dict))
+
+
+def response_stream_text(body: bytes) -> str:
+    """Return the text of a whole stream, which its last event holds once more; "" for one without a clean end."""
+    events = list(EventSplitter().feed(body))
+    whole = _payload(events[-1]).get("response") if events and _kind(events[-1]) in _ANSWERED else None
+    return response_text(whole) if isinstance(whole, dict) else ""
 
 
 def _kind(event: bytes) -> bytes:

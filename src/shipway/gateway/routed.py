@@ -197,11 +197,11 @@ class Dispatch:
         for alias in chain:
             target = _adapted(plan.targets[alias], plan, choice, orders)
             if isinstance(target, ChatRoute) and target.replicas:
-                yield from self._replica_legs(call, alias, target)
+                yield from self._replica_legs(call, admitted.release, alias, target)
             else:
                 yield Leg(alias, target, _engine(target))
 
-    def _replica_legs(self, call: ModelCall, alias: str, target: ChatRoute) -> Iterator[Leg]:
+    def _replica_legs(self, call: ModelCall, release: str, alias: str, target: ChatRoute) -> Iterator[Leg]:
         found = self._sets.get(target.replicas)
         if found is None:
             affinity = target.affinity_chars > 0
@@ -210,17 +210,17 @@ class Dispatch:
         tried: list[str] = []
         for number in range(min(_REPLICAS_ASKED, len(found.replicas))):
             # Asking a replica after another one is a retry: it goes against the same budget.
-            if number and not self._calls.may_retry():
+            if number and not self._calls.may_retry(release):
                 return
-            replica = found.pick(partial(self._is_usable, target), key=key, tried=tried)
+            replica = found.pick(partial(self._is_usable, release, target), key=key, tried=tried)
             if replica is None or replica.url in tried:
                 return
             tried.append(replica.url)
             asked = replace(target, engine_base_url=replica.url, replayable=False)
             yield Leg(alias, asked, pause_key(asked), replica)
 
-    def _is_usable(self, target: ChatRoute, replica: Replica) -> bool:
-        resting = self._calls.breaker(replica.url).is_resting
+    def _is_usable(self, release: str, target: ChatRoute, replica: Replica) -> bool:
+        resting = self._calls.breaker(replica.url, release).is_resting
         return not resting and not self.is_cooling(pause_key(replace(target, engine_base_url=replica.url)))
 
     # Asking.
@@ -329,7 +329,7 @@ class Dispatch:
         asked = with_logprobs(call) if rule.logprobs else replace(call, stream=False, wants_usage=False)
         target = _adapted(plan.targets[choice.alias], plan, choice, admitted.orders)
         legs = (
-            self._replica_legs(call, choice.alias, target)
+            self._replica_legs(call, admitted.release, choice.alias, target)
             if target.replicas
             else iter((Leg(choice.alias, target, pause_key(target)),))
         )

@@ -22,12 +22,15 @@ from shipway.gateway.exchange import Exchange
 from shipway.gateway.ports import EventNote
 from shipway.gateway.recording import RecordingWire
 from shipway.gateway.relay import reply_text
+from shipway.gateway.responses import response_stream_text
 from shipway.gateway.validate import Endpoint, ModelCall, last_user_text
 from shipway.telemetry.masking import mask_text
 
 SAMPLE_KIND = "answer_sample"
 
-_ENDPOINTS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+_ENDPOINTS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
+# Where `/generate` and `/rag_answer` put it; they are asked as chats.
+_PLAIN = ("text", "answer")
 _SALT = "quality"
 _OK = 200
 _LONGEST_ANSWER_BYTES = 128 << 10
@@ -178,9 +181,12 @@ def _masked(call: ModelCall, body: bytes) -> tuple[str, str]:
 
 def _answer(call: ModelCall, body: bytes) -> str:
     if call.stream:
-        return stream_text(body)
+        return response_stream_text(body) if call.endpoint is Endpoint.RESPONSES else stream_text(body)
     try:
         reply = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    return reply_text(reply) if isinstance(reply, dict) else ""
+    if not isinstance(reply, dict):
+        return ""
+    plain = next((reply[name] for name in _PLAIN if isinstance(reply.get(name), str)), "")
+    return plain or reply_text(reply)

@@ -415,7 +415,8 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
         await warm(engines, upstream)
     else:
         gateway.lane = None
-    listener = bind("127.0.0.1", options.pop("port", 0), shared=options.get("workers", 1) > 1)
+    port = options.pop("port", 0)
+    listener = options.pop("listener", None) or bind("127.0.0.1", port, shared=options.get("workers", 1) > 1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
     served = asyncio.ensure_future(

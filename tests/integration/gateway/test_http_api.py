@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shipway.core.errors import DeadlineError, UnavailableError
+from shipway.core.errors import DeadlineError, UnavailableError, UpstreamError
 
 ASK: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
 QUESTION: dict[str, Any] = {"model": "ask", "messages": [{"role": "user", "content": "May I return it?"}]}
@@ -242,6 +242,26 @@ async def test_an_operator_may_pin_a_release_in_force_and_others_may_not(bench):
     assert (await bench.post("/v1/chat/completions", ASK, key="swk_operate", x_shipway_release="rel_x"))[0] == 404
 
 
+async def test_a_bad_candidate_on_a_common_engine_costs_no_user_of_stable_an_answer(bench):
+    async def by_release(wire: Any) -> None:
+        if wire.heard.headers["x-shipway-release"] == "rel_b":
+            wire.cut()
+        else:
+            await wire.json(REPLY)
+
+    routes = tuple(replace(route, candidate="rel_b", candidate_weight=0.5) for route in bench.snapshot().routes)
+    bench.apply(bench.snapshot(version=2, routes=routes, rollout="ro_1"))
+    bench.upstream.play(by_release)
+    for number in range(60):
+        await bench.post("/v1/chat/completions", ASK, x_shipway_conversation=f"c{number}")
+    statuses = {
+        release: {r.status for r in bench.sink.records if r.release == release} for release in ("rel_a", "rel_b")
+    }
+    assert statuses["rel_a"] == {200}
+    # The candidate's own breaker has opened.
+    assert statuses["rel_b"] == {502, 503}
+
+
 async def test_completions_embeddings_and_generate_reach_the_engine(bench):
     bench.upstream.play(
         lambda wire: wire.json({"choices": [{"text": "x"}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
@@ -312,6 +332,26 @@ async def test_an_answerer_that_fails_is_an_error_without_internals_and_an_event
     assert found == status
     assert str(error) not in str(body)
     assert bench.sink.records[0].events == (event,)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/rag_answer", {"question": "Returns?"}),
+        ("/v1/chat/completions", {"model": "ask", "messages": ASK["messages"]}),
+        ("/generate", {"route": "ask", "prompt": "Returns?"}),
+    ],
+)
+async def test_an_engine_without_room_behind_an_answer_is_passed_on_and_counts_against_the_release(bench, path, asked):
+    said = "http://10.0.0.7/v1/chat/completions answers 429: queue full"
+    bench.answerer.error = UpstreamError(said, status=429, retry_after="7")
+
+    status, body, headers = await bench.post(path, asked)
+
+    assert (status, body["error"]["code"], headers["Retry-After"]) == (429, "upstream_429", "7")
+    assert "10.0.0.7" not in str(body)
+    (record,) = bench.sink.records
+    assert (record.status, record.error_type, record.events) == (429, "upstream_429", ("error",))
 
 
 async def test_rag_answer_finds_the_only_answer_route_and_names_what_it_used(bench):

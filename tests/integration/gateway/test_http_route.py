@@ -174,3 +174,41 @@ async def test_a_service_whose_process_died_serves_soon_after_it_is_back(run_gat
             while (await classified(bench))[0] == 503:
                 await asyncio.sleep(0.01)
         assert (await classified(bench))[0] == 200
+
+
+async def raw_posts(bench: Any, path: str) -> list[bytes]:
+    """Send two requests on one connection, the body of the first one behind its head; returns what came."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(bench.url).port)
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer swk_invoke\r\ncontent-length: 2\r\n\r\n".encode()
+    got = []
+    writer.write(head)
+    await asyncio.sleep(0)
+    writer.write(b"{}")
+    for again in (True, False):
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        size = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(size)
+        got.append(answer)
+        if b"connection: close" in answer.lower():
+            break
+        if again:
+            writer.write(head + b"{}")
+    writer.close()
+    return got
+
+
+async def test_a_refusal_before_the_body_came_keeps_the_connection_or_says_that_it_ends(bench):
+    # Python's own client sends head and body apart. `nope` is refused before the body is looked at.
+    got = await raw_posts(bench, "/svc/nope/x")
+    assert [answer.split(b" ")[1] for answer in got] == [b"404", b"404"]
+
+
+async def test_a_refusal_whose_body_never_came_says_that_the_connection_ends(bench):
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(bench.url).port)
+    writer.write(
+        b"POST /svc/nope/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer swk_invoke\r\ncontent-length: 9\r\n\r\n"
+    )
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert b"connection: close" in answer.lower()
+    writer.close()

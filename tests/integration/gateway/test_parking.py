@@ -221,20 +221,6 @@ async def test_a_silent_control_does_not_let_parked_requests_go_to_what_is_stopp
     assert (await asked)[0] == 200
 
 
-async def test_a_stopping_worker_ends_parked_requests_with_a_reply(run_gateway, quick):
-    async with run_gateway(quick, drain_s=0.1) as bench:
-        bench.apply(parked(bench.snapshot(version=2), "chat"))
-        asked = asyncio.ensure_future(bench.post("/v1/chat/completions", ASK))
-        await until(lambda: len(bench.serving.parking) == 1)
-
-        bench.stop.set()
-        await bench.served
-
-        await asyncio.gather(asked, return_exceptions=True)
-        assert len(bench.serving.parking) == 0
-        assert [(record.status, record.error_type) for record in bench.logged] == [(503, "stopped")]
-
-
 async def test_parking_again_and_again_under_load_fails_nobody_and_lets_nobody_through(bench):
     bench.upstream.play(lambda wire: wire.json(REPLY))
     going, failed, served = True, [], 0
@@ -284,3 +270,63 @@ async def test_a_worker_says_as_long_as_it_finishes_what_it_took_before(bench):
     go_on.set()
     assert (await asked)[0] == 200
     await until(lambda: not bench.serving.finishes_parked)
+
+
+async def test_a_worker_that_is_told_to_end_says_so_to_those_who_are_parked(run_gateway, quick):
+    async with run_gateway(quick, drain_s=60.0) as bench:
+        bench.apply(parked(bench.snapshot(version=2), "chat"))
+        asked = [asyncio.ensure_future(bench.post("/v1/chat/completions", ASK)) for _ in range(3)]
+        await until(lambda: len(bench.serving.parking) == 3)
+
+        bench.stop.set()
+
+        for status, body, headers in await asyncio.gather(*asked):
+            assert (status, headers["Retry-After"]) == (503, "5")
+            assert (body["error"]["code"], body["error"]["type"]) == ("route_parked", "unavailable_error")
+        await asyncio.shield(bench.served)
+        assert len(bench.serving.parking) == 0
+        assert [(record.status, record.error_type) for record in bench.logged] == [(503, "route_parked")] * 3
+        assert not any("error" in record.events for record in bench.logged)
+        assert bench.upstream.heard == bench.sink.records == []
+
+
+class Succeeded:
+    """The place of a worker whose successor serves already."""
+
+    def __init__(self, listener: Any) -> None:
+        self.own = listener
+        self.succeeded = asyncio.Event()
+
+    async def take(self, server: Any, _stop: asyncio.Event) -> None:
+        await server.start(self.own)
+        self.succeeded.set()
+
+
+async def test_parked_requests_of_a_worker_that_is_replaced_wait_on_until_their_route_is_free(
+    run_gateway, quick, free_socket
+):
+    listener = free_socket()
+    async with run_gateway(quick, drain_s=600.0, listener=listener, place=Succeeded(listener)) as bench:
+        bench.upstream.play(lambda wire: wire.json(REPLY))
+        bench.apply(parked(bench.snapshot(version=2), "chat"))
+        asked = asyncio.ensure_future(bench.post("/v1/chat/completions", ASK))
+        await until(lambda: len(bench.serving.parking) == 1)
+
+        bench.stop.set()
+        await until(lambda: bench.serving.draining)
+        bench.apply(bench.snapshot(version=3))
+
+        assert (await asked)[0] == 200
+
+
+async def test_parked_requests_of_a_worker_that_is_replaced_are_told_so_before_it_ends(run_gateway, quick, free_socket):
+    listener = free_socket()
+    async with run_gateway(quick, drain_s=2.5, listener=listener, place=Succeeded(listener)) as bench:
+        bench.apply(parked(bench.snapshot(version=2), "chat"))
+        asked = asyncio.ensure_future(bench.post("/v1/chat/completions", ASK))
+        await until(lambda: len(bench.serving.parking) == 1)
+
+        bench.stop.set()
+
+        status, body, _ = await asked
+        assert (status, body["error"]["code"]) == (503, "route_parked")

@@ -165,3 +165,68 @@ async def test_the_newest_are_kept_and_the_oldest_go(sampled):
             await bench.post(PATH, ASK)
         kept = {item["request_id"] for item in await samples(bench)}
     assert kept == {record.id for record in bench.sink.records[-3:]}
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "status": "completed",
+    "output": [{"type": "message", "content": [{"type": "output_text", "text": "Dear ann@example.org, yes."}]}],
+    "usage": {"input_tokens": 4, "output_tokens": 2},
+}
+
+
+async def responds(wire: Any) -> None:
+    if not wire.heard.json().get("stream"):
+        await wire.json(RESPONSE)
+        return
+    await wire.head()
+    for kind, told in (
+        ("response.created", {"response": {**RESPONSE, "status": "in_progress", "output": []}}),
+        ("response.output_text.delta", {"delta": "Dear "}),
+        ("response.completed", {"response": RESPONSE}),
+    ):
+        await wire.chunk(b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps({"type": kind, **told})))
+    await wire.end()
+
+
+@pytest.mark.parametrize("short_way", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_answers_of_the_responses_api_are_kept_as_well(sampled, short_way, stream):
+    async with sampled(short_way=short_way) as bench:
+        bench.upstream.play(responds)
+        asked = {"model": "chat", "input": "Hi, I am ann@example.org", "stream": stream}
+        headers = {"authorization": "Bearer swk_invoke"}
+        async with bench.client.post(f"{bench.url}/v1/responses", json=asked, headers=headers) as reply:
+            assert reply.status == 200
+            assert b"ann@example.org" in await reply.read()
+        [kept] = await samples(bench)
+
+    assert (kept["question"], kept["answer"]) == ("Hi, I am [email]", "Dear [email], yes.")
+    assert (kept["request_id"], kept["route"]) == (bench.sink.records[0].id, "chat")
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "route", "answer"),
+    [
+        ("/generate", {"route": "chat", "prompt": "I am ann@example.org"}, "chat", "Dear [email], yes."),
+        ("/generate", {"route": "ask", "prompt": "I am ann@example.org"}, "ask", "You may return goods"),
+        ("/rag_answer", {"question": "I am ann@example.org"}, "ask", "You may return goods"),
+    ],
+)
+async def test_plain_answers_are_kept_as_well(sampled, path, asked, route, answer):
+    async with sampled() as bench:
+        status, body, _ = await bench.post(path, asked)
+        assert (status, bool(body.get("text") or body.get("answer"))) == (200, True)
+        [kept] = await samples(bench)
+
+    assert (kept["route"], kept["question"]) == (route, "I am [email]")
+    assert kept["answer"].startswith(answer)
+    assert kept["request_id"] == bench.sink.records[0].id
+
+
+async def test_plain_answers_of_conversations_that_are_not_sampled_are_not_kept(sampled):
+    async with sampled(share=0.0) as bench:
+        assert (await bench.post("/rag_answer", {"question": "hi"}))[0] == 200
+        assert (await bench.post("/generate", {"route": "chat", "prompt": "hi"}))[0] == 200
+        assert await samples(bench) == []

@@ -137,6 +137,20 @@ async def test_engines_have_breakers_of_their_own():
     assert made.breaker("two").wait_s() == 0.0
 
 
+async def test_what_one_release_does_to_an_engine_turns_no_request_of_another_away():
+    bad, good = replace(REQUEST, release="rel_bad"), replace(REQUEST, release="rel_good")
+    engine = Engine(EngineBrokenError("x"))
+    made = calls(engine)
+    for _ in range(50):
+        with pytest.raises((EngineBrokenError, RefusedError)):
+            await made.send("e", bad)
+    assert made.breaker("e", "rel_bad").wait_s() > 0
+    # Neither its breaker nor its retries are used up: two passing failures are asked through.
+    engine.acts = [Reply(503), Reply(503), Reply(200)]
+    assert (await made.send("e", good)).status == 200
+    assert made.breaker_states() == {"e": 2}
+
+
 @pytest.mark.parametrize(("error", "counts"), [(EngineBrokenError, True), (DeadlineError, True), (KeyError, False)])
 async def test_a_reply_that_ends_badly_counts_against_the_engine_only_when_it_is_its_fault(error, counts):
     reply = Reply(200)

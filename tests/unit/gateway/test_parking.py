@@ -111,3 +111,20 @@ async def test_nobody_is_woken_twice():
 
     await asyncio.gather(task, return_exceptions=True)
     assert (len(lot), places.parked) == (0, 0)
+
+
+async def test_a_closed_lot_refuses_who_waits_and_who_comes_later_but_not_who_was_let_go_before():
+    lot, places = ParkingLot(), Places(active=1, queued=3)
+    (let_go,) = await parked(lot, places, 1)
+    lot.look_again()
+    waiting = await parked(lot, places, 2)
+
+    lot.close()
+    await let_go
+    for task in waiting:
+        with pytest.raises(RefusedError) as caught:
+            await task
+        assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "route_parked", "5")
+    with pytest.raises(RefusedError, match="try again"):
+        await lot.wait("chat", places, LONG_S)
+    assert (len(lot), places.parked) == (0, 0)
