@@ -144,13 +144,22 @@ def followed(project: Project, name: str) -> dict[str, Any]:
         if row["state"] in {"completed", "rolled_back", "failed"}:
             return row
         if project.strategy == "flag" and _has_baked(row):
-            project.run("rollout", "promote", name, "-m", "everybody")
+            _promote(project, name)
         if time.monotonic() > end_s or row["state"] == "paused":
             # Counted as what it is: a rollout that did not end by itself.
             project.run("rollout", "abort", name, "-m", "soak")
             wait_for(lambda: project.rollout(name)["state"] == "rolled_back", _END_S)
             return {**project.rollout(name), "state": f"given up, {row['state']}", "reason": row["reason"]}
         time.sleep(0.1)
+
+
+def _promote(project: Project, name: str) -> None:
+    """Give everybody the flag, unless it was taken back since it was looked at."""
+    try:
+        project.run("rollout", "promote", name, "-m", "everybody")
+    except RuntimeError:
+        if project.rollout(name)["state"] not in {"rolling_back", "rolled_back"}:
+            raise
 
 
 def _has_baked(row: dict[str, Any]) -> bool:
