@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help install install-dev demo test test-clients test-tools check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates study-rollouts soak kills reference lock clean
+.PHONY: help install install-dev demo test test-clients test-tools check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates study-rollouts soak kills bench-pipeline reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -71,7 +71,20 @@ $(TOOLS)/.made: $(wildcard $(LOCKS)/*.txt) $(wildcard $(LOCKS)/promptfoo/*.json)
 	@for name in $(TOOL_NAMES); do $(BIN)/shipway eval tool install $$name --tools $(TOOLS) || exit 1; done
 	@touch $@
 
-test-tools: $(VENV)/.dev $(TOOLS)/.made ## Run other people's evaluation tools by their adapters (downloads them once, 3 GB)
+$(TOOLS)/ci/.made: requirements/tools/ci.txt | $(VENV)/.dev
+	@$(PYTHON) -m venv --clear $(TOOLS)/ci
+	@$(TOOLS)/ci/bin/python -m pip install --quiet --require-hashes -r requirements/tools/ci.txt
+	@touch $@
+
+$(TOOLS)/ci-node/.made: tests/tools/ci/package.json tests/tools/ci/package-lock.json
+	@command -v npm >/dev/null || { echo "the validators of CI files need node 20 or newer with npm"; exit 1; }
+	@mkdir -p $(TOOLS)/ci-node && cp $^ $(TOOLS)/ci-node/
+	@cd $(TOOLS)/ci-node && npm install --loglevel=error --no-audit --no-fund
+	@touch $@
+
+CHECKERS := $(TOOLS)/.made $(TOOLS)/ci/.made $(TOOLS)/ci-node/.made
+
+test-tools: $(VENV)/.dev $(CHECKERS) ## Run other people's evaluation tools by their adapters, and the validators of CI files (3 GB)
 	@$(BIN)/python -m pytest -p no:randomly tests/tools
 
 wheel: $(VENV)/.runtime ## Build the wheel, pure Python, into dist/
@@ -167,6 +180,9 @@ soak: $(VENV)/.dev ## Roll good and bad releases out by every strategy, live, un
 kills: $(VENV)/.dev ## Kill control and gateway at random moments of real rollouts
 	@$(BIN)/python benchmarks/kill_rollouts.py $(ARGS)
 
+bench-pipeline: $(VENV)/.dev ## Measure what a pipeline costs a stage beside doit and Prefect
+	@$(BIN)/python benchmarks/bench_pipeline.py $(ARGS)
+
 reference: $(VENV)/.runtime ## Write the CLI and settings reference from the code
 	@$(BIN)/python -m shipway.entrypoints.docs_reference docs/reference
 
@@ -180,6 +196,9 @@ lock: ## Resolve the requirements files again (needs uv)
 	@cd tests/clients/programs && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
 	@for name in build lm-eval deepeval ragas inspect great-expectations; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/tools/$$name.in -o $(LOCKS)/$$name.txt; done
 	@cd $(LOCKS)/promptfoo && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line requirements/tools/ci.in -o requirements/tools/ci.txt
+	@cd tests/tools/ci && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line benchmarks/peers/pipeline.in -o benchmarks/peers/pipeline.txt
 
 clean: ## Remove what was built here
 	@rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

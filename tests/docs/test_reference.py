@@ -29,7 +29,7 @@ routes: { ask: { kind: chat, model: small } }
 """
 
 
-@pytest.mark.parametrize("name", ["cli.md", "settings.md"])
+@pytest.mark.parametrize("name", ["cli.md", "settings.md", "stages.md"])
 def test_a_generated_page_is_what_the_generator_writes(page, name):
     assert page(f"docs/reference/{name}").text == docs_reference.pages()[name]
 
@@ -37,7 +37,7 @@ def test_a_generated_page_is_what_the_generator_writes(page, name):
 def test_the_generator_writes_its_pages_into_a_folder(tmp_path):
     docs_reference.main(tmp_path)
 
-    assert {path.name for path in tmp_path.iterdir()} == {"cli.md", "settings.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {"cli.md", "settings.md", "stages.md"}
 
 
 def test_every_command_and_every_subcommand_has_a_heading():

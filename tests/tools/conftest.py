@@ -15,7 +15,7 @@ from tests.tools.endpoint import Endpoint
 from shipway.adapters.evaluation_tools.environments import Environments
 from shipway.adapters.evaluation_tools.tools import LocalTools
 from shipway.config.environment import process_environment
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.model import Case
 from shipway.evals.tools import ports
 

@@ -9,7 +9,7 @@ import orjson
 
 from shipway.core.canonical import digest_json
 from shipway.core.errors import ConflictError, FencedError
-from shipway.core.ports import AuditEvent, Lease
+from shipway.core.ports import AuditEvent, Fence, Lease
 from shipway.core.snapshot import Snapshot
 
 NOBODY = ""
@@ -80,6 +80,19 @@ def refuse_snapshot(stored: Snapshot, wanted: Snapshot, expected_version: int) -
         raise ConflictError(
             f"{where}: the snapshot has version {stored.version}, not the expected {expected_version}",
             hint="read it again and repeat the change on what is there now",
+        )
+
+
+def refuse_fenced(where: str, lease: Lease | None, fence: Fence) -> None:
+    """Raise when somebody else has led since the writer did.
+
+    Raises:
+        FencedError: the stored lease has a higher epoch.
+    """
+    if lease is not None and lease.epoch > fence.epoch:
+        raise FencedError(
+            f"{where}: the lease {fence.lease} has epoch {lease.epoch}; epoch {fence.epoch} may not write any more",
+            hint="stop this controller; the newer one goes on",
         )
 
 

@@ -28,7 +28,7 @@ _RELEASE: tuple[KeyPath, ...] = (
 )
 _OF_A_RELEASE_IN_MODELS = frozenset({"engine", "model", "max_ctx", "max_out"})
 # Commands read these when they run; no process keeps them.
-_OF_COMMANDS = frozenset({"contacts", "datasets", "judges", "evals", "gates", "rollout", "pipeline"})
+_OF_COMMANDS = frozenset({"contacts", "datasets", "judges", "evals", "gates", "rollout", "pipeline", "ci", "webhooks"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,9 @@ def key_problems(error: ValidationError, data: Mapping[str, Any]) -> list[KeyPro
     found: dict[KeyPath, list[Any]] = {}
     for item in error.errors(include_url=False, include_input=False):
         found.setdefault(_real_path(item, data), []).append(item)
+    # Of a list pydantic counts what is right alone.
+    for path in [path for path, items in found.items() if _is_long_enough(items[0], path, data)]:
+        del found[path]
     return [
         KeyProblem(path, message, items[0]["type"])
         for place, items in found.items()
@@ -81,8 +84,8 @@ def _at_path(path: KeyPath, items: list[Any], data: Any) -> Iterable[tuple[KeyPa
     first = items[0]
     if first["type"] == "extra_forbidden":
         return [(path, "unknown key" + _suggestion(path))]
-    if first["type"] == "missing":
-        return [(path, "required key is missing")]
+    if first["type"] in {"missing", "too_short"}:
+        return [(path, _absent(first))]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, BrokenReferencesError):
         return cause.problems
@@ -93,6 +96,22 @@ def _at_path(path: KeyPath, items: list[Any], data: Any) -> Iterable[tuple[KeyPa
     if first["loc"] and first["loc"][-1] == "[key]":
         return [(path, f"the key must be {expected[0]}")]
     return [(path, f"must be {' or '.join(dict.fromkeys(expected))}{_found(path, _value(data, path))}")]
+
+
+def _is_long_enough(item: Any, path: KeyPath, data: Any) -> bool:
+    return item["type"] == "too_short" and len(_value(data, path)) >= _least(item)
+
+
+def _least(item: Any) -> int:
+    return int(item["ctx"]["min_length"])
+
+
+def _absent(item: Any) -> str:
+    if item["type"] == "missing":
+        return "required key is missing"
+    entries = item["ctx"]["actual_length"]
+    counted = f"{entries or 'no'} {'entry' if entries == 1 else 'entries'}"
+    return f"the list has {counted}; it needs {_least(item)} at least"
 
 
 def _expected(item: Any) -> str:

@@ -7,10 +7,12 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from shipway.config.cache_checks import cache_problems
 from shipway.config.limit_checks import price_problems, rule_tenant_problems, tenant_problems
+from shipway.config.pipeline_checks import stage_problems
 from shipway.config.quality_checks import quality_problems
 from shipway.config.routing_checks import routing_problems
 from shipway.config.sections.auth import Auth
 from shipway.config.sections.cache import Cache, Memory, Shadow
+from shipway.config.sections.ci import Ci
 from shipway.config.sections.contacts import Contact
 from shipway.config.sections.corpus import Corpus, Retrieval
 from shipway.config.sections.datasets import DatasetEntry
@@ -29,6 +31,7 @@ from shipway.config.sections.section import Section
 from shipway.config.sections.server import Server
 from shipway.config.sections.telemetry import Logging, Telemetry
 from shipway.config.sections.tenants import KeyLimits, Tenant
+from shipway.config.sections.webhooks import Webhooks
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Problem = tuple[tuple[str | int, ...], str]
@@ -110,12 +113,16 @@ class Project(Section):
     """Who is told when something goes wrong, in this order; runbooks print them."""
     pipeline: dict[Name, Stage] = Field(default_factory=dict)
     """The stages from commit to production, by name."""
+    webhooks: Webhooks | None = None
+    """Which pushes queue a run of the pipeline, for teams without CI."""
+    ci: Ci = Ci()
+    """On what a CI system runs the pipeline."""
 
     @model_validator(mode="after")
     def _references_exist(self, info: ValidationInfo) -> Self:
         if info.context == WITHOUT_REFERENCES:
             return self
-        problems = [*self._route_problems(), *self._stage_problems()]
+        problems = [*self._route_problems(), *stage_problems(self.pipeline)]
         problems += routing_problems(self.routing, self.routes, self.models, self.prompts)
         has = {"has_corpus": self.corpus is not None, "has_redis": self.redis is not None}
         problems += cache_problems(self.cache, self.memory, self.routes, **has)
@@ -140,11 +147,6 @@ class Project(Section):
             yield from _missing(("routes", name, "prompt"), route.prompt, self.prompts, "prompts")
             if route.kind == "rag" and self.corpus is None:
                 yield ("routes", name, "kind"), "a route of kind rag needs a corpus section"
-
-    def _stage_problems(self) -> Iterator[Problem]:
-        for name, stage in self.pipeline.items():
-            for index, need in enumerate(stage.needs):
-                yield from _missing(("pipeline", name, "needs", index), need, self.pipeline, "pipeline")
 
 
 def _missing(

@@ -44,6 +44,14 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Under which leadership a leader writes: the store refuses it once the lease has a higher epoch."""
+
+    lease: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerState:
     """What a data-plane worker last applied; `version` is the snapshot's.
 
@@ -242,13 +250,23 @@ class DocumentStore(Protocol):
         """Return a document and its version (from 1), or None."""
         ...
 
-    async def put(self, kind: str, key: str, body: dict[str, Any], *, expected_version: int | None = None) -> int:
+    async def put(
+        self,
+        kind: str,
+        key: str,
+        body: dict[str, Any],
+        *,
+        expected_version: int | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         """Write a document and return its new version.
 
-        `expected_version` 0 means "must not exist", None means "whatever is there".
+        `expected_version` 0 means "must not exist", None means "whatever is there". With a `fence`, the lease is read
+        and the document written in one step: once somebody else leads, the former leader writes nothing.
 
         Raises:
             ConflictError: the stored version is another one.
+            FencedError: the lease of `fence` has a higher epoch.
         """
         ...
 

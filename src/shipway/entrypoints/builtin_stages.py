@@ -1,90 +1,47 @@
-"""The stages that a pipeline names in `uses`: the same service calls as the commands, with their results passed on."""
+"""The catalogue of built-in stages, and the stages themselves, loaded when they run. The pipeline's commands ask."""
 
-from collections.abc import Mapping
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from shipway.core.errors import UsageError
-from shipway.core.verdicts import Verdict
-from shipway.entrypoints.corpus_parts import corpora
-from shipway.entrypoints.evaluation_parts import evaluation_targets
-from shipway.entrypoints.judge_parts import LocalJudgeParts
-from shipway.entrypoints.rag_parts import build_parts
-from shipway.entrypoints.release_parts import release_parts
-from shipway.entrypoints.wiring import opened
-from shipway.evals.report import gate_lines
-from shipway.pipeline.model import StageOutcome, StageSpec
-from shipway.pipeline.ports import BuiltinStage, StageContext
-from shipway.services.corpora import report_as_dict
-from shipway.services.deployments import apply_deploy, plan_deploy, wait_rollout
-from shipway.services.evaluations import EvaluationParts, EvaluationRequest, evaluate
-from shipway.services.gate_check import refuse_blind_gates
-from shipway.services.http_processes import ProcessTarget
-from shipway.services.releases import create_release
-from shipway.services.rollouts import verdict_of, view
+from shipway.entrypoints import stages
+from shipway.pipeline.builtins import Builtin
+from shipway.pipeline.ports import BuiltinStage
 
 
-def builtin_stages(project: Path | None) -> Mapping[str, BuiltinStage]:
-    """Return the built-in stages of a project."""
-    stages = _Stages(project)
-    return {
-        "rag-build": stages.rag_build,
-        "release": stages.release,
-        "evaluate": stages.evaluate,
-        "deploy": stages.deploy,
-    }
+def catalogue() -> dict[str, Builtin]:
+    """Return every built-in by name, from the modules of the folder `stages`."""
+    names = sorted(module.name for module in pkgutil.iter_modules(stages.__path__) if not module.ispkg)
+    found: dict[str, Builtin] = {}
+    for name in names:
+        for builtin in importlib.import_module(f"{stages.__name__}.{name}").STAGES:
+            if builtin.name in found:
+                raise RuntimeError(f"two built-in stages are named {builtin.name!r}; one is in {name}")
+            found[builtin.name] = builtin
+    return found
 
 
-class _Stages:
-    def __init__(self, project: Path | None) -> None:
+def builtin_stages(project: Path | None, known: Mapping[str, Builtin] | None = None) -> Mapping[str, BuiltinStage]:
+    """Return the built-in stages of a project; each is imported when it is asked for."""
+    return _Loaded(catalogue() if known is None else known, project)
+
+
+class _Loaded(Mapping[str, BuiltinStage]):
+    def __init__(self, known: Mapping[str, Builtin], project: Path | None) -> None:
+        self._known = known
         self._project = project
 
-    async def rag_build(self, stage: StageSpec, context: StageContext) -> StageOutcome:
-        """Build the corpus; outputs what was embedded and reused."""
-        del stage, context
-        async with opened(self._project) as app:
-            report = await corpora().build(app, build_parts(app), lambda _done, _total: None)
-        return StageOutcome(Verdict.PASS, outputs=report_as_dict(report))
+    def __getitem__(self, name: str) -> BuiltinStage:
+        module_name, _, attribute = self._known[name].loads.partition(":")
+        make: Callable[[Path | None], BuiltinStage] = getattr(importlib.import_module(module_name), attribute)
+        return make(self._project)
 
-    async def release(self, stage: StageSpec, context: StageContext) -> StageOutcome:
-        """Create the release; outputs its id for later stages."""
-        del stage
-        async with opened(self._project) as app:
-            await refuse_blind_gates(app.loaded)
-            made = await create_release(app, release_parts(), message=f"pipeline run {context.run_id}")
-        return StageOutcome(Verdict.PASS, outputs={"release": made.release.id, "is_new": made.is_new})
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
 
-    async def evaluate(self, stage: StageSpec, context: StageContext) -> StageOutcome:
-        """Evaluate the release of this run; the gate's verdict is the stage's."""
-        name = _release_of(stage, context)
-        async with opened(self._project) as app, evaluation_targets(app) as targets:
-            parts = EvaluationParts(judge=LocalJudgeParts(app))
-            done = await evaluate(app, EvaluationRequest(name), targets, parts=parts)
-        for line in gate_lines(done.report):
-            context.output.feed((line + "\n").encode())
-        problem = "" if done.verdict is Verdict.PASS else f"the gate says {done.verdict.value}"
-        return StageOutcome(done.verdict, outputs={"release": name, "evaluation": done.id}, problem=problem)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
 
-    async def deploy(self, stage: StageSpec, context: StageContext) -> StageOutcome:
-        """Deploy the release of this run and wait for its rollout."""
-        name = _release_of(stage, context)
-        async with opened(self._project) as app:
-            target = ProcessTarget(app.state.documents, app.environment)
-            done = await apply_deploy(app, await plan_deploy(app, name, LocalJudgeParts(app)), target)
-            if done.rollout is None:
-                return StageOutcome(Verdict.PASS, outputs={"release": name, "kind": done.kind})
-            rollout = await wait_rollout(app, done.rollout, timeout_s=stage.timeout_s)
-        verdict = verdict_of(rollout)
-        found = view(rollout)
-        outputs = {"release": name, "rollout": rollout.id, "state": found["state"]}
-        return StageOutcome(
-            verdict, outputs=outputs, problem="" if verdict is Verdict.PASS else found["reason"] or found["state"]
-        )
-
-
-def _release_of(stage: StageSpec, context: StageContext) -> str:
-    for result in context.results.values():
-        if "release" in result.outputs:
-            return str(result.outputs["release"])
-    raise UsageError(
-        f"pipeline.{stage.name}: no stage before it made a release", hint="let it need a stage with `uses: release`"
-    )
+    def __len__(self) -> int:
+        return len(self._known)

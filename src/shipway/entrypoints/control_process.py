@@ -31,7 +31,7 @@ from shipway.rollouts.ports import Ports
 from shipway.services.application import Application
 from shipway.services.http_processes import ProcessTarget
 from shipway.services.local import LOOPBACK
-from shipway.services.rollout_checks import CommandChecks
+from shipway.services.rollout_checks import CommandChecks, Ran
 from shipway.services.rollouts import RegistryLabels
 from shipway.services.running import Endpoints
 from shipway.telemetry.events import leveled
@@ -40,6 +40,7 @@ from shipway.telemetry.logs import configure, logger
 # A decision is worth a second; a look costs two small reads.
 _TIMING = Timing(interval_s=0.25, lease_ttl_s=5.0)
 _CHECK_TIMEOUT_S = 900.0
+_KEPT_OUTPUT_BYTES = 1_000_000
 
 
 async def run_control(project: Path | None, stop: anyio.Event) -> None:
@@ -86,16 +87,17 @@ def controller_of(app: Application, group: TaskGroup) -> RolloutController:
         observations=state.observations,
         target=target,
         labels=RegistryLabels(app.releases, app.clock.now_s),
-        checks=CommandChecks(state.documents, app.clock, target, partial(_command, app.loaded.root), group),
+        checks=CommandChecks(state, app.clock, target, partial(_command, app.loaded.root), group),
     )
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     return RolloutController(ports, app.clock, environment=app.environment, holder=holder, timing=_TIMING)
 
 
-async def _command(root: Path, arguments: Sequence[str]) -> tuple[int | None, str]:
+async def _command(root: Path, arguments: Sequence[str]) -> Ran:
     """Run this program in the project's folder, with the environment that control was started with."""
-    ended = await run_program([*LocalHost().program(), *arguments], root, os.environ, _CHECK_TIMEOUT_S)
-    return ended.code, ended.tail or ended.how
+    argv = [*LocalHost().program(), *arguments]
+    ended = await run_program(argv, root, os.environ, _CHECK_TIMEOUT_S, keep_bytes=_KEPT_OUTPUT_BYTES)
+    return Ran(ended.code, ended.tail or ended.how, ended.output)
 
 
 def _listen(app: Application) -> socket.socket:

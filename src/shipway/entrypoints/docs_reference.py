@@ -1,4 +1,4 @@
-"""The reference pages that are written from code: the commands and the settings.
+"""The reference pages that are written from code: the commands, the settings and the built-in stages.
 
 Run as `python -m shipway.entrypoints.docs_reference docs/reference`; a test compares the committed pages with these.
 """
@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from shipway.config.project import Project
 from shipway.entrypoints.cli.main import COMMANDS, app
+from shipway.entrypoints.stage_reference import stage_reference
 
 _EVERYWHERE = frozenset({"project", "as_json", "debug", "help"})
 _CLI_INTRO = """\
@@ -76,7 +77,7 @@ def settings_reference() -> str:
 
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
-    return {"cli.md": cli_reference(), "settings.md": settings_reference()}
+    return {"cli.md": cli_reference(), "settings.md": settings_reference(), "stages.md": stage_reference()}
 
 
 def _below(title: str, children: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

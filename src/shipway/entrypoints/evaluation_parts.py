@@ -25,8 +25,11 @@ async def evaluation_targets(
     factory, client = LocalRuntimeFactory(app), HttptoolsEngineClient()
     try:
         caller = EngineCaller(client, app.clock.monotonic_s)
-        supervised = Running(app.workspace, LocalHost(), app.clock, app.project.server.drain_s).is_running
-        yield ReleaseTargets(app, ReleaseRuntimes(app, factory), corpora(), caller, tell, supervised)
+        running = Running(app.workspace, LocalHost(), app.clock, app.project.server.drain_s)
+        runtimes = ReleaseRuntimes(app, factory)
+        yield ReleaseTargets(
+            app, runtimes, corpora(), caller, tell, running.is_running, lambda: running.recorded().get("processes", [])
+        )
     finally:
         await client.close()
         await factory.close()

@@ -12,12 +12,12 @@ from typing import Any
 from shipway import __version__
 from shipway.config.sections.datasets import DatasetChecks
 from shipway.core.counting import counted
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict, combined
 from shipway.evals.data_duplicates import Pair, duplicates, near_duplicates
 from shipway.evals.data_leakage import CaseRuns, CheckSources
 from shipway.evals.data_shift import FEWEST_CASES, Look, shifts
 from shipway.evals.dataset import DatasetFile
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.model import Case, Dataset
 from shipway.evals.ports import PiiFinder
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
+from shipway.core.findings import FindingReport, is_open
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import FindingReport
 from shipway.evals.gate_report import GateRow
 from shipway.evals.report import gate_figures, more_cases
 from shipway.evals.report_source import ReportSource
@@ -47,15 +47,20 @@ def junit(source: ReportSource) -> str:
         ("dataset", source.run.dataset.digest),
         ("repeats", str(source.run.repeats)),
     ]
-    return _document("shipway gates", tests, properties, source.gates.warnings)
+    return suites_text([_suite("shipway gates", tests, properties, source.gates.warnings)])
 
 
 def findings_junit(report: FindingReport) -> str:
     """Return the findings of another tool or of checks as one test suite; its problems are errors."""
+    return suites_text([findings_suite(report)])
+
+
+def findings_suite(report: FindingReport, notes: Sequence[str] = ()) -> ET.Element:
+    """Return the suite of `findings_junit` alone, for a document with several."""
     tests = [
         _Test(
             finding.name,
-            finding.verdict,
+            None if is_open(finding) or finding.details.get("skipped") else finding.verdict,
             finding.message,
             duration_s=None if finding.duration_ms is None else finding.duration_ms / 1000,
             file=finding.location,
@@ -67,7 +72,7 @@ def findings_junit(report: FindingReport) -> str:
     if not tests:
         tests.append(_Test("something was checked", Verdict.NO_DATA, f"{report.suite} checked nothing"))
     properties = [("verdict", report.verdict.value), ("tool_version", report.tool_version)]
-    return _document(report.suite, tests, properties, ())
+    return _suite(report.suite, tests, properties, notes)
 
 
 def _gate_test(row: GateRow, source: ReportSource) -> _Test:
@@ -84,7 +89,18 @@ def _gate_test(row: GateRow, source: ReportSource) -> _Test:
     )
 
 
-def _document(name: str, tests: Sequence[_Test], properties: Iterable[tuple[str, str]], warnings: Sequence[str]) -> str:
+def suites_text(suites: Sequence[ET.Element]) -> str:
+    """Return a whole document."""
+    counted = ("tests", "failures", "errors", "skipped")
+    root = ET.Element("testsuites", {name: str(sum(int(suite.get(name, "0")) for suite in suites)) for name in counted})
+    root.extend(suites)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def _suite(
+    name: str, tests: Sequence[_Test], properties: Iterable[tuple[str, str]], warnings: Sequence[str]
+) -> ET.Element:
     kinds = [_kind(test.verdict) for test in tests]
     counts = {
         "tests": str(len(tests)),
@@ -93,17 +109,13 @@ def _document(name: str, tests: Sequence[_Test], properties: Iterable[tuple[str,
         "skipped": str(kinds.count("skipped")),
     }
     seconds = sum(test.duration_s or 0.0 for test in tests)
-    root = ET.Element("testsuites", counts)
-    suite = ET.SubElement(
-        root, "testsuite", {"name": one_line(name, _MESSAGE_CHARS), **counts, "time": f"{seconds:.3f}"}
-    )
+    suite = ET.Element("testsuite", {"name": one_line(name, _MESSAGE_CHARS), **counts, "time": f"{seconds:.3f}"})
     _properties(suite, properties)
     for test in tests:
         suite.append(_element(name, test))
     if warnings:
         ET.SubElement(suite, "system-out").text = _readable("\n".join(f"warning: {line}" for line in warnings))
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+    return suite
 
 
 def _element(suite: str, test: _Test) -> ET.Element:

@@ -6,6 +6,7 @@ Source: OASIS SARIF 2.1.0; what GitHub reads of it: results with a rule, a level
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -13,8 +14,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from shipway import __version__
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.gate_report import GateRow
 from shipway.evals.report import Regression, gate_figures
 from shipway.evals.report_source import ReportSource
@@ -73,11 +74,16 @@ def sarif(source: ReportSource, worse: Sequence[Regression] = ()) -> str:
     notes += source.gates.warnings
     errors = [row.message or row.gate for row in source.gates.rows if row.verdict is Verdict.ERROR]
     rules = {result.rule: _RULES.get(result.rule, "") for result in results}
-    return _log(results, rules, _Run("gates", source.verdict, notes, errors))
+    return log_text([_run(results, rules, _Run("gates", source.verdict, notes, errors))])
 
 
 def findings_sarif(report: FindingReport) -> str:
     """Return the findings of checks or of another tool; what is PASS or NO_DATA is not among them."""
+    return log_text([findings_run(report)])
+
+
+def findings_run(report: FindingReport, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the run of `findings_sarif` alone, for a log with several."""
     results = [
         _finding_result(finding)
         for finding in report.findings
@@ -86,10 +92,15 @@ def findings_sarif(report: FindingReport) -> str:
     ]
     results.sort(key=lambda result: ("error", "warning", "note").index(result.level))
     left = len(results) - MOST_RESULTS
-    notes = [f"{left} more results are left out"] if left > 0 else []
+    said = [*notes, *([f"{left} more results are left out"] if left > 0 else [])]
     kept = results[:MOST_RESULTS]
     rules = dict.fromkeys((result.rule for result in kept), "")
-    return _log(kept, rules, _Run(report.suite, report.verdict, notes, report.problems, report.tool_version))
+    return _run(kept, rules, _Run(report.suite, report.verdict, said, report.problems, report.tool_version))
+
+
+def log_text(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a whole log."""
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": list(runs)}, ensure_ascii=True, indent=1) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +139,7 @@ def _finding_result(finding: Finding) -> _Result:
         "warning" if warning else _LEVELS[finding.verdict],
         f"{'' if warning else finding.verdict.value + ': '}{finding.name}: {finding.message or 'without a message'}",
         finding.location or "shipway.yaml",
-        f"{finding.name} {finding.case_id} {finding.repeat}",
+        _identity(finding),
         properties={
             "verdict": finding.verdict.value,
             **({"case": one_line(finding.case_id)} if finding.case_id else {}),
@@ -136,8 +147,15 @@ def _finding_result(finding: Finding) -> _Result:
     )
 
 
-def _log(results: Sequence[_Result], rules: Mapping[str, str], run: _Run) -> str:
-    ids = list(rules)
+def _identity(finding: Finding) -> str:
+    if finding.case_id or not finding.location:
+        return f"{finding.name} {finding.case_id} {finding.repeat}"
+    file, _, line = finding.location.rpartition(":")
+    return f"{finding.name} {file if line.isdecimal() else finding.location} {finding.message}"
+
+
+def _run(results: Sequence[_Result], rules: Mapping[str, str], run: _Run) -> dict[str, Any]:
+    numbers = {name: number for number, name in enumerate(rules)}
     driver: dict[str, Any] = {
         "name": "Shipway",
         "semanticVersion": __version__,
@@ -147,7 +165,7 @@ def _log(results: Sequence[_Result], rules: Mapping[str, str], run: _Run) -> str
                 "shortDescription": {"text": rules[name] or name},
                 "defaultConfiguration": {"level": "warning"},
             }
-            for name in ids
+            for name in rules
         ],
     }
     notifications = [
@@ -155,33 +173,31 @@ def _log(results: Sequence[_Result], rules: Mapping[str, str], run: _Run) -> str
         for level, texts in (("error", run.problems), ("warning", run.notes))
         for text in texts
     ]
-    body = {
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [
+    seen: Counter[str] = Counter()
+    return {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"shipway/{quote(run.name, safe='')}/"},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [
             {
-                "tool": {"driver": driver},
-                "automationDetails": {"id": f"shipway/{quote(run.name, safe='')}/"},
-                "columnKind": "unicodeCodePoints",
-                "invocations": [
-                    {
-                        "executionSuccessful": not run.problems and run.verdict is not Verdict.ERROR,
-                        "toolExecutionNotifications": notifications,
-                    }
-                ],
-                "results": [_body(result, ids.index(result.rule)) for result in results],
-                "properties": {
-                    "verdict": run.verdict.value,
-                    **({"toolVersion": one_line(run.tool_version)} if run.tool_version else {}),
-                },
+                "executionSuccessful": not run.problems and run.verdict is not Verdict.ERROR,
+                "toolExecutionNotifications": notifications,
             }
         ],
+        "results": [_body(result, numbers[result.rule], seen) for result in results],
+        "properties": {
+            "verdict": run.verdict.value,
+            **({"toolVersion": one_line(run.tool_version)} if run.tool_version else {}),
+        },
     }
-    return json.dumps(body, ensure_ascii=True, indent=1) + "\n"
 
 
-def _body(result: _Result, index: int) -> dict[str, Any]:
+def _body(result: _Result, index: int, seen: Counter[str]) -> dict[str, Any]:
     print_ = hashlib.sha256(f"{result.rule}\n{result.identity}".encode("utf-8", "backslashreplace")).hexdigest()
+    # Two with one print would be one to a code host; a line number in it would make a moved one new.
+    seen[print_] += 1
+    if seen[print_] > 1:
+        print_ = hashlib.sha256(f"{print_} {seen[print_]}".encode()).hexdigest()
     body: dict[str, Any] = {
         "ruleId": result.rule,
         "ruleIndex": index,

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from shipway.core.errors import UsageError
+from shipway.core.findings import Finding
 from shipway.core.verdicts import Verdict
 from shipway.evals.contracts.check import Checked, pointer, shown
 from shipway.evals.contracts.source import Path, Problems, Source
-from shipway.evals.findings import Finding
 from shipway.evals.suggestions import did_you_mean
 from shipway.evals.text import contains, reads_as_refusal
 

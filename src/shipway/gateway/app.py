@@ -192,13 +192,11 @@ class Gateway:
             desk.queue.counts = before.queue.counts
         return desk
 
-    def drain(self) -> None:
-        """Answer `/ready` with 503 from now on; requests are still served."""
+    def drain(self, *, ends: bool = False) -> None:
+        """Answer `/ready` with 503 from now on; requests are served, but not those of parked routes once it `ends`."""
         self._serving.draining = True
-
-    def refuse_parked(self) -> None:
-        """Answer 503 to whoever waits for a parked route, now and from now on; the worker ends."""
-        self._serving.parking.close()
+        if ends:
+            self._serving.parking.close()
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer a request; whatever happens ends in a reply, a record and a log line."""

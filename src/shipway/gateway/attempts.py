@@ -55,6 +55,7 @@ class EngineCalls:
         self._budgets: dict[str, ExtraBudget] = {}
         self._sleep = sleep
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
+        self._peers: dict[str, list[CircuitBreaker]] = {}
         self.streams_open = 0
         self.retried = 0
         self.hedges = {"sent": 0, "won": 0}
@@ -76,7 +77,9 @@ class EngineCalls:
                 failures=settings.breaker_failures,
                 open_s=settings.breaker_open_s,
                 first_s=settings.breaker_first_s,
+                peers=self._peers.setdefault(engine, []),
             )
+            self._peers[engine].append(self._breakers[key])
         return self._breakers[key]
 
     def _retries(self, release: str) -> ExtraBudget:

@@ -1,6 +1,13 @@
-"""A circuit breaker for one engine; a pure rule over an injected clock, asked by `gateway.attempts`."""
+"""A circuit breaker for one release on one engine; a pure rule over an injected clock, asked by `gateway.attempts`."""
+
+from collections.abc import Sequence
 
 from shipway.core.clock import Clock
+
+_RECENT = 16
+_RECENT_MASK = (1 << _RECENT) - 1
+_FAILING_SHARE = 0.2
+"""With more of its latest calls failed, a release is not served well."""
 
 
 class CircuitBreaker:
@@ -10,10 +17,26 @@ class CircuitBreaker:
     then the rest is `first_s`, and twice as long after each probe that finds it gone, up to `open_s`.
     Every admitted call must be settled by one of `succeeded`, `failed` or `abandoned`, with the `generation` that was
     in force when it was admitted: a call from before the breaker opened says nothing about the engine now.
+
+    `peers` are the breakers of the releases on the same engine. When one opens, those whose latest calls fail too open
+    with it, and they close together: what is wrong is the engine's, and must cost all releases the same. A release that
+    is served well is not touched by what another one does.
     """
 
-    def __init__(self, clock: Clock, *, failures: int, open_s: float, first_s: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        failures: int,
+        open_s: float,
+        first_s: float,
+        peers: "Sequence[CircuitBreaker]" = (),
+    ) -> None:
         self._clock = clock
+        self._peers = peers
+        self._recent = 0
+        self._known = 0
+        self._together: tuple[CircuitBreaker, ...] = (self,)
         self._limit = failures
         self._open_s = open_s
         self._first_s = min(first_s, open_s)
@@ -54,28 +77,56 @@ class CircuitBreaker:
 
     def succeeded(self, generation: int) -> None:
         """Close: the engine works."""
-        if generation != self.generation:
-            return
-        self._failed = 0
-        self._opened_at_s = None
-        self._probing = False
-        self._next_s = self._first_s
+        self._note(failed=False)
+        if generation == self.generation:
+            for each in self._together:
+                each.close()
 
     def failed(self, generation: int, *, gone: bool = False) -> None:
         """Count a failure; the last allowed one, or a failed probe, opens; `gone` when there was no process at all."""
+        self._note(failed=True)
         if generation != self.generation:
             return
         self._failed += 1
-        if self._opened_at_s is not None or self._failed >= self._limit:
-            self._opened_at_s = self._clock.monotonic_s()
-            self._rest_s = self._open_s
-            if gone:
-                self._rest_s = self._next_s
-                self._next_s = min(2.0 * self._next_s, self._open_s)
-            self.generation += 1
-        self._probing = False
+        if self._opened_at_s is None and self._failed < self._limit:
+            return
+        rest_s = self._open_s
+        if gone:
+            rest_s = self._next_s
+            self._next_s = min(2.0 * self._next_s, self._open_s)
+        if self._opened_at_s is None:
+            self._together = (self, *(peer for peer in self._peers if peer is not self and peer.may_join))
+        for each in self._together:
+            each.open(rest_s, self._together)
 
     def abandoned(self, generation: int) -> None:
         """Forget the call: the client left, so it says nothing about the engine."""
         if generation == self.generation:
             self._probing = False
+
+    # What the breakers of one engine tell one another.
+
+    @property
+    def may_join(self) -> bool:
+        """Return whether it is closed, and a share of its latest calls has failed that no release has by itself."""
+        return self._opened_at_s is None and self._recent.bit_count() > _FAILING_SHARE * self._known
+
+    def open(self, rest_s: float, together: "tuple[CircuitBreaker, ...]") -> None:
+        """Rest from now on, with others or alone."""
+        self._together = together
+        self._opened_at_s = self._clock.monotonic_s()
+        self._rest_s = rest_s
+        self._probing = False
+        self.generation += 1
+
+    def close(self) -> None:
+        """Let every call through."""
+        self._together = (self,)
+        self._failed = 0
+        self._opened_at_s = None
+        self._probing = False
+        self._next_s = self._first_s
+
+    def _note(self, *, failed: bool) -> None:
+        self._recent = (self._recent << 1 | failed) & _RECENT_MASK
+        self._known = min(_RECENT, self._known + 1)

@@ -1,13 +1,12 @@
 """The order of stages: checked once, before anything runs. The CLI and the compilers to CI systems build graphs too."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 
-from shipway.config.sections.pipeline import Stage
+from shipway.config.pipeline_checks import find_circle, shared_variables, variable_part
 from shipway.core.errors import UsageError
-from shipway.pipeline.model import StageSpec
-from shipway.pipeline.visible import variable_part
+from shipway.pipeline.spec import StageSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +15,12 @@ class StageGraph:
 
     stages: Mapping[str, StageSpec]
     """In an order in which they could run one by one; among equals the order of definition."""
+    rank: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """The place of each stage in that order."""
+
+    def __post_init__(self) -> None:
+        """Number the stages."""
+        object.__setattr__(self, "rank", {name: index for index, name in enumerate(self.stages)})
 
     def ancestors(self, name: str) -> tuple[str, ...]:
         """Return everything that a stage depends on, directly or not, in running order."""
@@ -26,30 +31,13 @@ class StageGraph:
             if need not in found:
                 found.add(need)
                 waiting += self.stages[need].needs
-        return tuple(stage for stage in self.stages if stage in found)
+        return tuple(sorted(found, key=self.rank.__getitem__))
 
     def sorter(self) -> TopologicalSorter[str]:
         """Return a fresh sorter, ready to hand out stages."""
         sorter = TopologicalSorter({name: stage.needs for name, stage in self.stages.items()})
         sorter.prepare()
         return sorter
-
-
-def configured_stages(section: Mapping[str, Stage]) -> tuple[StageSpec, ...]:
-    """Return the stages of a project file's `pipeline` section."""
-    return tuple(
-        StageSpec(
-            name=name,
-            run=stage.run,
-            uses=stage.uses,
-            needs=stage.needs,
-            timeout_s=stage.timeout_s,
-            retries=stage.retries,
-            allow_failure=stage.allow_failure,
-            env=stage.env,
-        )
-        for name, stage in section.items()
-    )
 
 
 def build_graph(stages: Iterable[StageSpec]) -> StageGraph:
@@ -62,23 +50,27 @@ def build_graph(stages: Iterable[StageSpec]) -> StageGraph:
     by_name = {stage.name: stage for stage in defined}
     if not defined:
         raise UsageError("the pipeline has no stages", hint="define some under `pipeline:` in shipway.yaml")
-    _refuse_doubles(defined)
+    for first, second in shared_variables(stage.name for stage in defined):
+        part = variable_part(second)
+        raise UsageError(
+            f"pipeline: stages {first!r} and {second!r} would share the variables SHIPWAY_STAGE_{part}_*",
+            hint="rename one of them",
+        )
     for stage in defined:
         _check(stage, by_name)
-    sorter = TopologicalSorter({stage.name: stage.needs for stage in defined})
-    try:
-        sorter.prepare()
-    except CycleError as error:
+    needs = {stage.name: stage.needs for stage in defined}
+    circle = find_circle(needs)
+    if circle:
         raise UsageError(
-            f"pipeline stages need each other in a circle: {_circle(error.args[1], list(by_name))}",
+            f"pipeline stages need each other in a circle: {' needs '.join(circle)}",
             hint="remove one of these from its stage's needs",
-        ) from None
-    return StageGraph({name: by_name[name] for name in _order(sorter, list(by_name))})
+        )
+    return StageGraph({name: by_name[name] for name in _order(needs)})
 
 
 def _check(stage: StageSpec, by_name: Mapping[str, StageSpec]) -> None:
-    if bool(stage.run) == (stage.uses is not None):
-        raise UsageError(f"pipeline.{stage.name}: give exactly one of run, uses")
+    if sum((bool(stage.run), stage.uses is not None, stage.entry is not None)) != 1:
+        raise UsageError(f"pipeline.{stage.name}: give exactly one of run, uses, entry")
     for need in stage.needs:
         if need not in by_name:
             raise UsageError(
@@ -87,30 +79,13 @@ def _check(stage: StageSpec, by_name: Mapping[str, StageSpec]) -> None:
             )
 
 
-def _refuse_doubles(stages: tuple[StageSpec, ...]) -> None:
-    seen: dict[str, str] = {}
-    for stage in stages:
-        part = variable_part(stage.name)
-        if part in seen:
-            raise UsageError(
-                f"pipeline: stages {seen[part]!r} and {stage.name!r} would share the variables SHIPWAY_STAGE_{part}_*",
-                hint="rename one of them",
-            )
-        seen[part] = stage.name
-
-
-def _circle(path: list[str], names: list[str]) -> str:
-    # graphlib lists each node before the one that needs it, the first again at the end.
-    needing = path[:0:-1]
-    start = needing.index(min(needing, key=names.index))
-    turned = [*needing[start:], *needing[:start]]
-    return " needs ".join([*turned, turned[0]])
-
-
-def _order(sorter: TopologicalSorter[str], names: list[str]) -> list[str]:
+def _order(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    rank = {name: index for index, name in enumerate(needs)}
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
     order: list[str] = []
     while sorter.is_active():
-        ready = sorted(sorter.get_ready(), key=names.index)
+        ready = sorted(sorter.get_ready(), key=rank.__getitem__)
         order += ready
         sorter.done(*ready)
     return order

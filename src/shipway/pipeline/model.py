@@ -1,7 +1,7 @@
 """The values of a pipeline run; the graph orders them, the runner makes them, `render` shows them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -20,30 +20,15 @@ class StageState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class StageSpec:
-    """One stage as defined: exactly one of `run` (argv) and `uses` (the name of a built-in) is given.
-
-    `env` names the variables that the command may see beside those that every command sees.
-    """
-
-    name: str
-    run: tuple[str, ...] | None = None
-    uses: str | None = None
-    needs: tuple[str, ...] = ()
-    timeout_s: float = 1800.0
-    retries: int = 0
-    allow_failure: bool = False
-    env: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class StageOutcome:
     """What one attempt of a stage came to; `problem` says in one line why it is not PASS."""
 
     verdict: Verdict
     exit_code: int | None = None
+    """Negative for a signal."""
     outputs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     problem: str = ""
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +45,20 @@ class StageResult:
     duration_s: float = 0.0
     attempts: int = 0
     allowed: bool = False
-    """The failure was allowed: it counts neither against the run nor against stages that need this one."""
+    """It counts neither against the run nor against stages that need this one: allowed to fail, or left out."""
     outputs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     output_tail: str = ""
     problem: str = ""
+    retried: tuple[str, ...] = ()
+    """Why each attempt before the last one did not pass."""
+    known: str = ""
+    """Where the result is from when the stage was not run: `cache`, or a run."""
+    key: str = ""
+    """The digest of all that decided the result; empty where nobody keeps results."""
+    files: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The digests of the files that the stage declared as outputs, by path."""
+    lineage: str = ""
+    """The digest of what the stage hands on and of the lineages of those that it needs."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -92,7 +87,20 @@ class StageResult:
             "outputs": dict(self.outputs),
             "output_tail": self.output_tail,
             "problem": self.problem,
+            "retried": list(self.retried),
+            "known": self.known,
+            "key": self.key,
+            "files": dict(self.files),
+            "lineage": self.lineage,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "StageResult":
+        """Return the result of a JSON form; what is newer than this version is passed over."""
+        names = {item.name for item in fields(cls)}
+        found = {name: value for name, value in data.items() if name in names}
+        found |= {"state": StageState(data["state"]), "verdict": Verdict(data["verdict"])}
+        return cls(**(found | {"retried": tuple(data.get("retried", ()))}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from shipway.pipeline.model import RunReport, StageEvent, StageResult, StageStat
 _TAIL_LINES = 20
 _LONGEST_NOTE = 100
 _HEADER = ("stage", "state", "verdict", "time", "attempts", "note")
+_ORIGINS = {"": "", "cache": "from cache"}
 _MINUTE_S = 60
 _HOUR_S = 3600
 
@@ -17,7 +18,7 @@ def progress_line(event: StageEvent) -> str:
         again = f" (attempt {event.attempt}: {_one_line(event.problem)})" if event.attempt > 1 else ""
         return f"{event.state.value:<9}  {event.stage}{again}"
     time = f"  {duration(event.result.duration_s)}" if event.result.attempts else ""
-    note = f"  {_note(event.result)}" if _note(event.result) else ""
+    note = f"  {note_of(event.result)}" if note_of(event.result) else ""
     return f"{event.state.value:<9}  {event.stage}{time}{note}"
 
 
@@ -45,15 +46,20 @@ def duration(seconds: float) -> str:
 
 def _row(result: StageResult) -> tuple[str, ...]:
     ran = result.attempts > 0
-    verdict = result.verdict.value if ran else "-"
+    verdict = result.verdict.value if ran or result.known else "-"
     time = duration(result.duration_s) if ran else "-"
-    return (result.name, result.state.value, verdict, time, str(result.attempts or "-"), _note(result))
+    return (result.name, result.state.value, verdict, time, str(result.attempts or "-"), note_of(result))
 
 
-def _note(result: StageResult) -> str:
+def note_of(result: StageResult) -> str:
+    """Return in one line where a result is from, what it measured, or what went wrong."""
     if result.state is StageState.PASSED:
-        return ", ".join(f"{name} {value:g}" for name, value in result.metrics.items())[:_LONGEST_NOTE]
-    return ("allowed: " if result.allowed else "") + _one_line(result.problem)
+        numbers = ", ".join(f"{name} {value:g}" for name, value in result.metrics.items())
+        again = f"attempt 1: {_one_line(result.retried[0])}" if result.retried else ""
+        origin = _ORIGINS.get(result.known, f"from run {result.known}")
+        return "; ".join(part for part in (origin, again, numbers) if part)[:_LONGEST_NOTE]
+    allowed = "allowed: " if result.allowed and result.state is StageState.FAILED else ""
+    return allowed + _one_line(result.problem)
 
 
 def _tail(result: StageResult) -> Iterator[str]:
@@ -62,7 +68,7 @@ def _tail(result: StageResult) -> Iterator[str]:
         return
     yield ""
     yield f"--- {result.name}: the last {min(len(lines), _TAIL_LINES)} lines it printed"
-    yield from (_plain(line) for line in lines[-_TAIL_LINES:])
+    yield from (plain(line) for line in lines[-_TAIL_LINES:])
 
 
 def _counts(report: RunReport) -> Iterator[tuple[StageState, int]]:
@@ -73,10 +79,11 @@ def _counts(report: RunReport) -> Iterator[tuple[StageState, int]]:
 
 
 def _one_line(text: str) -> str:
-    line = _plain(" ".join(text.split()))
+    line = plain(" ".join(text.split()))
     return line if len(line) <= _LONGEST_NOTE else line[: _LONGEST_NOTE - 1] + "…"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a line with what would steer a terminal replaced."""
     # What a stage prints must not steer the reader's terminal.
     return "".join(character if character.isprintable() else "\ufffd" for character in text.expandtabs(4))

@@ -1,23 +1,18 @@
 """What a stage's command gets to see: few variables of the environment, and the results of the stages it depends on."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from shipway.config.pipeline_checks import variable_part
 from shipway.core.errors import UsageError
-from shipway.pipeline.model import StageResult, StageSpec
+from shipway.pipeline.model import StageResult
+from shipway.pipeline.spec import StageSpec
 
 ALWAYS_VISIBLE = ("PATH", "HOME", "LANG", "TMPDIR")
 # Linux refuses a single variable of 128 KiB; whatever is longer than this is read from the results file.
 LONGEST_VALUE = 32_768
 LARGEST_OUTPUT_BYTES = 1_000_000
-_NOT_IN_A_NAME = re.compile(r"[^A-Z0-9]")
-
-
-def variable_part(name: str) -> str:
-    """Return a name as a part of a variable's name: `unit-tests` is `UNIT_TESTS`."""
-    return _NOT_IN_A_NAME.sub("_", name.upper())
 
 
 def visible_environment(
@@ -71,7 +66,7 @@ def results_document(results: Mapping[str, StageResult]) -> str:
         }
         for name, result in results.items()
     }
-    return json.dumps(document, ensure_ascii=False, indent=1)
+    return json.dumps(document, ensure_ascii=False)
 
 
 def parse_outputs(data: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from shipway.core.canonical import digest_json
 from shipway.core.errors import IntegrityError, NotFoundError, UsageError
 from shipway.core.ids import ReleaseId
-from shipway.core.ports import DocumentStore
+from shipway.core.ports import DocumentStore, Fence
 from shipway.registry.model import Release, release_id
 
 _LEAST_PREFIX = 4
@@ -91,17 +91,24 @@ class ReleaseRegistry:
         found = await self.documents.get("label", environment)
         return [LabelEntry(**entry) for entry in found[0]["history"]] if found else []
 
-    async def set_label(self, environment: str, release: ReleaseId, *, at_s: float, actor: str) -> None:
+    async def set_label(
+        self, environment: str, release: ReleaseId, *, at_s: float, actor: str, fence: Fence | None = None
+    ) -> None:
         """Point an environment at a release; the previous one is kept in the label's history.
 
-        Setting what is already set changes nothing, so that a controller may repeat itself after a crash.
+        Setting what is already set changes nothing, so that a controller may repeat itself after a crash. A leader
+        gives its `fence`, a command of a user none.
+
+        Raises:
+            FencedError: the lease of `fence` has a higher epoch.
         """
         found = await self.documents.get("label", environment)
         if found is not None and found[0]["release"] == release:
             return
         history = found[0]["history"] if found else []
         body = {"release": release, "history": [*history, {"release": release, "at_s": at_s, "actor": actor}]}
-        await self.documents.put("label", environment, body, expected_version=found[1] if found else 0)
+        version = found[1] if found else 0
+        await self.documents.put("label", environment, body, expected_version=version, fence=fence)
 
     async def list(self) -> list[Release]:
         """Return all releases, oldest first."""

@@ -18,6 +18,7 @@ class Observed:
     `workers` are those that may still serve the candidate: silent for less than the dead man's time.
     `candidate_problem` says why one of them cannot load it. `in_use` holds the releases that other rollouts of the
     environment need. `checks` are the results of the checks that the rollout wants now; one that runs has none.
+    `silent_s` is how long nobody led before this leader's present look.
     """
 
     snapshot: Snapshot
@@ -29,6 +30,12 @@ class Observed:
     in_use: frozenset[ReleaseId] = frozenset()
     stable_healthy: bool = True
     checks: Mapping[str, CheckResult] = field(default_factory=dict)
+    silent_s: float = 0.0
+
+    def gone_back(self, dead_man_s: float) -> tuple[str, ...]:
+        """Return the workers that serve stable alone, or did until they heard of this leader."""
+        was_silent = self.silent_s > dead_man_s
+        return tuple(sorted(worker.worker for worker in self.workers if worker.dead_man_tripped or was_silent))
 
 
 @dataclass(frozen=True, slots=True)

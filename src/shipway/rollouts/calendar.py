@@ -38,13 +38,26 @@ def is_open(windows: Sequence[str], timezone: str, now_s: float) -> bool:
 
 def next_opening(windows: Sequence[str], timezone: str, now_s: float) -> str:
     """Return when the next window opens, to the quarter of an hour, as local time; "" when none does within a week."""
+    moment = _opening(windows, timezone, now_s)
+    return "" if moment is None else moment.strftime("%a %Y-%m-%d %H:%M %Z")
+
+
+def opens_in_s(windows: Sequence[str], timezone: str, now_s: float) -> float | None:
+    """Return the seconds until one of the windows is open, 0 when one is; None when none opens within a week."""
+    if is_open(windows, timezone, now_s):
+        return 0.0
+    moment = _opening(windows, timezone, now_s)
+    return None if moment is None else max(0.0, moment.timestamp() - now_s)
+
+
+def _opening(windows: Sequence[str], timezone: str, now_s: float) -> datetime | None:
     local = datetime.fromtimestamp(now_s, ZoneInfo(timezone)).replace(second=0, microsecond=0)
     moment = local - timedelta(minutes=local.minute % 15)
     for _ in range(_QUARTERS_A_WEEK + 1):
         moment += _QUARTER
         if _within(windows, moment):
-            return moment.strftime("%a %Y-%m-%d %H:%M %Z")
-    return ""
+            return moment
+    return None
 
 
 def _within(windows: Sequence[str], local: datetime) -> bool:

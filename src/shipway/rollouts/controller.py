@@ -12,6 +12,7 @@ import anyio
 from shipway.core.clock import Clock
 from shipway.core.errors import ConflictError, FencedError, NotFoundError, ShipwayError
 from shipway.core.ids import ReleaseId, RolloutId
+from shipway.core.ports import Fence
 from shipway.core.snapshot import Snapshot
 from shipway.rollouts import desk
 from shipway.rollouts.actions import (
@@ -73,6 +74,7 @@ class RolloutController:
         self._holder = holder
         self._timing = timing or Timing()
         self._leadership: _Leadership | None = None
+        self._silent_s = 0.0
         self._log = logger("shipway.rollouts").bind(environment=environment, holder=holder)
 
     @property
@@ -109,6 +111,7 @@ class RolloutController:
                 return False
             for rollout_id in await desk.unsettled(self._ports.documents, self._environment):
                 await self._reconcile_or_retry(rollout_id)
+            self._silent_s = 0.0
         except FencedError as error:
             self._leadership = None
             self._log.warning("rollout_leader_fenced", message=error.message)
@@ -160,6 +163,7 @@ class RolloutController:
     async def _lead(self) -> bool:
         asked_s = self._clock.monotonic_s()
         ttl_s = self._timing.lease_ttl_s
+        before = await self._ports.leases.read(self.lease_name)
         lease = await self._ports.leases.acquire(self.lease_name, self._holder, ttl_s=ttl_s, now_s=self._clock.now_s())
         if lease is None:
             self._leadership = None
@@ -167,6 +171,9 @@ class RolloutController:
         if self._leadership is None or self._leadership.epoch != lease.epoch:
             self._log.info("rollout_leader", epoch=lease.epoch)
         self._leadership = _Leadership(lease.epoch, asked_s + ttl_s)
+        if before is not None and before.holder:
+            # The workers hear of this leader at once: by the time that it looks at them, they have forgotten.
+            self._silent_s = max(self._silent_s, self._clock.now_s() - before.renewed_at_s)
         return True
 
     def _epoch(self) -> int:
@@ -176,9 +183,13 @@ class RolloutController:
             raise FencedError(f"{self._holder} no longer holds the lease {self.lease_name}")
         return held.epoch
 
+    def _fence(self) -> Fence:
+        return Fence(self.lease_name, self._epoch())
+
     async def _save(self, rollout: Rollout, version: int) -> int:
-        self._epoch()
-        return await self._ports.documents.put(desk.KIND, rollout.id, rollout.to_dict(), expected_version=version)
+        fence = self._fence()
+        body = rollout.to_dict()
+        return await self._ports.documents.put(desk.KIND, rollout.id, body, expected_version=version, fence=fence)
 
     async def _with_new_records(self, rollout: Rollout) -> Rollout:
         if rollout.watch is not None:
@@ -225,7 +236,8 @@ class RolloutController:
         in_use = await self._in_use(rollout.id) if rollout.finished else frozenset()
         # Only who goes back must know whether there is something to go back to.
         restored = rollout.state is not RolloutState.ROLLING_BACK or await self._ports.target.healthy(rollout.stable)
-        return Observed(snapshot, tuple(workers), self._epoch(), now_s, healthy, problem, in_use, restored)
+        seen = Observed(snapshot, tuple(workers), self._epoch(), now_s, healthy, problem, in_use, restored)
+        return replace(seen, silent_s=self._silent_s)
 
     async def _with_checks(self, rollout: Rollout, judgement: Judgement, observed: Observed) -> Observed:
         wanted = wanted_checks(rollout, judgement, observed)
@@ -264,9 +276,9 @@ class RolloutController:
             case StartServices() | StopServices() | Displace() | Restore():
                 await self._serve(action, rollout, observed)
             case Complete():
-                await ports.labels.set(self._environment, rollout.candidate)
+                await ports.labels.set(self._environment, rollout.candidate, fence=self._fence())
             case FinishRollBack() if rollout.times.promoting_s is not None:
-                await ports.labels.set(self._environment, rollout.stable)
+                await ports.labels.set(self._environment, rollout.stable, fence=self._fence())
             case _:
                 pass
 
@@ -277,26 +289,26 @@ class RolloutController:
         target = self._ports.target
         match action:
             case StartServices():
-                await target.start(rollout.candidate)
+                await target.start(rollout.candidate, fence=self._fence())
             case StopServices(release, needed):
                 winner = rollout.stable if release == rollout.candidate else rollout.candidate
                 # Another rollout says by now what runs: it may have stopped the winner to make room.
                 if not observed.in_use and winner in observed.snapshot.releases():
-                    # No store refuses the stop of a leader that slept before it; the last word is the newest leader's.
-                    await target.start(winner)
+                    # A rollback by hand stops what it left without a lease, and may have slept before it.
+                    await target.start(winner, fence=self._fence())
                 if not needed:
-                    await target.stop(release)
+                    await target.stop(release, fence=self._fence())
             case Displace():
-                await target.stop(rollout.stable)
+                await target.stop(rollout.stable, fence=self._fence())
             case Restore():
                 if rollout.times.displaced_s is not None:
-                    await target.stop(rollout.candidate)
-                await target.start(rollout.stable)
+                    await target.stop(rollout.candidate, fence=self._fence())
+                await target.start(rollout.stable, fence=self._fence())
 
     async def _withdraw(self, rollout: Rollout, observed: Observed, *, parked: bool) -> None:
         """Put the snapshot without the candidate in force; stable is wanted before anybody is sent there."""
         if not parked:
-            await self._ports.target.start(rollout.stable)
+            await self._ports.target.start(rollout.stable, fence=self._fence())
         endpoints = await self._ports.target.endpoints(rollout.stable)
         stamped = replace(observed.snapshot, epoch=self._epoch())
         await self._write(without_candidate(stamped, rollout, endpoints, parked=parked))

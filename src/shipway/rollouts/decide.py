@@ -36,7 +36,7 @@ from shipway.rollouts.actions import (
 )
 from shipway.rollouts.analysis import Judgement
 from shipway.rollouts.entering import makes_room, permission, smoke
-from shipway.rollouts.model import Code, Command, CommandKind, Division, Phase, Rollout, RolloutState
+from shipway.rollouts.model import APPROVABLE, Code, Command, CommandKind, Division, Phase, Rollout, RolloutState
 from shipway.rollouts.progress import harm, progress
 from shipway.rollouts.traffic import fingerprint, is_at, is_foreign, is_parked, serves_candidate
 from shipway.rollouts.watching import watched
@@ -125,7 +125,7 @@ def _obey(rollout: Rollout, command: Command, judgement: Judgement, observed: Ob
             return Pause(Code.USER, reason, actor=command.actor)
         case CommandKind.RESUME if state is RolloutState.PAUSED and rollout.code is not Code.APPROVAL:
             return Resume(command.actor, reason, overwrite=found)
-        case CommandKind.APPROVE if state is RolloutState.PAUSED and rollout.code is Code.APPROVAL:
+        case CommandKind.APPROVE if state is RolloutState.PAUSED and rollout.code in APPROVABLE:
             return Approve(command.actor, reason)
         case CommandKind.PROMOTE if state in _BEFORE_PROMOTION:
             wanted = Promote(reason, actor=command.actor, overwrite=found)
@@ -248,6 +248,8 @@ def _tripped(rollout: Rollout, observed: Observed) -> tuple[str, ...]:
     last_s, wait_s = rollout.times.dead_man_s, rollout.plan.dead_man_s
     if not rollout.applied.has_users or (last_s is not None and observed.now_s - last_s < wait_s):
         return ()
+    if observed.silent_s > wait_s:
+        return observed.gone_back(wait_s)
     return tuple(sorted(worker.worker for worker in observed.workers if _dropped(worker, observed)))
 
 

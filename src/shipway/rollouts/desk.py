@@ -12,7 +12,7 @@ from shipway.core.errors import ConflictError, NotFoundError, UsageError
 from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.ports import DocumentStore
 from shipway.rollouts.evidence import CanaryEvidence
-from shipway.rollouts.model import Code, Command, CommandKind, Division, Phase, Rollout, RolloutState, Times
+from shipway.rollouts.model import APPROVABLE, Code, Command, CommandKind, Division, Phase, Rollout, RolloutState, Times
 from shipway.rollouts.plan import Plan, settle_s
 from shipway.rollouts.plan_check import problems
 from shipway.rollouts.transitions import recorded
@@ -137,7 +137,7 @@ def with_command(rollout: Rollout, command: Command) -> Rollout:
         if is_abort:
             return rollout
         raise ConflictError(
-            f"rollout {rollout.id}: {waiting.actor} aborted it, {command.kind} comes too late", hint=_ANOTHER
+            f"rollout {rollout.id}: {waiting.actor} aborted it, {command.kind} comes too late", hint=_follow(rollout)
         )
     if is_abort and rollout.state in {RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK}:
         return rollout
@@ -156,14 +156,21 @@ def with_command(rollout: Rollout, command: Command) -> Rollout:
 
 def _refuse_other_word(rollout: Rollout, kind: CommandKind) -> None:
     """Check that an approval is given where one is waited for, and nothing less."""
-    waits = rollout.state is RolloutState.PAUSED and rollout.code is Code.APPROVAL and rollout.command is None
-    if kind is CommandKind.RESUME and waits:
+    rests = rollout.state is RolloutState.PAUSED and rollout.command is None
+    if kind is CommandKind.RESUME and rests and rollout.code is Code.APPROVAL:
         raise ConflictError(
             f"rollout {rollout.id}: {rollout.reason}",
             hint=f"`shipway rollout approve {rollout.id}` lets it begin; resuming does not",
         )
+    waits = rests and rollout.code in APPROVABLE
     if kind is CommandKind.APPROVE and not waits and not rollout.finished:
-        raise ConflictError(f"rollout {rollout.id} is {rollout.state} and waits for no approval", hint=_ANOTHER)
+        held = rollout.state is RolloutState.PAUSED
+        hint = f"`shipway rollout resume {rollout.id}` lets it go on" if held else _follow(rollout)
+        raise ConflictError(f"rollout {rollout.id} is {rollout.state} and waits for no approval", hint=hint)
+
+
+def _follow(rollout: Rollout) -> str:
+    return f"`shipway rollout status {rollout.id}` says what it waits for, `shipway rollout watch` follows it"
 
 
 def _expected_state(rollout: Rollout) -> RolloutState:

@@ -24,6 +24,14 @@ def permission(rollout: Rollout, step: int, now_s: float) -> Action | None:
     return _approval(rollout, step, f"step {step + 1}") if plan.steps[step].approval else None
 
 
+def at_its_last_step(rollout: Rollout) -> str:
+    """Return what a rollout waits for that no evidence ends: a person's word."""
+    return (
+        f"it stays at its last step: `shipway rollout promote {rollout.id}` gives it to everybody,"
+        f" `shipway rollout abort {rollout.id}` to nobody"
+    )
+
+
 def makes_room(rollout: Rollout) -> bool:
     """Tell whether stable's users wait, or are about to, because the candidate needs stable's place."""
     parks = rollout.applied.parked or rollout.intent.parked or rollout.times.displaced_s is not None
@@ -53,7 +61,11 @@ def _undone(rollout: Rollout, reason: str, verdict: Verdict) -> Action | None:
     if makes_room(rollout):
         # Users wait; a person may take long.
         return RollBack(Code.SMOKE, reason, verdict)
-    return Pause(Code.SMOKE, f"{reason}; resume goes on without them", verdict)
+    return Pause(
+        Code.SMOKE,
+        f"{reason}; `shipway rollout resume {rollout.id}` does them again, approve goes on without them",
+        verdict,
+    )
 
 
 def wanted_checks(rollout: Rollout, judgement: Judgement, observed: Observed) -> tuple[str, ...]:

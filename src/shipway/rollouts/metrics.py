@@ -155,8 +155,8 @@ def metric_problems(metrics: Sequence[Metric]) -> Iterator[str]:
     total = math.fsum(metric.share for metric in metrics)
     if not total < 1.0:
         yield f"metrics: the shares sum to {total:g}; they must leave a part of alpha to the bad conversations"
-    for number, metric in enumerate(metrics):
-        yield from _one_problem(f"metrics[{number}] ({metric.name})", metric)
+    for metric in metrics:
+        yield from _one_problem(f"metrics.{metric.name}", metric)
 
 
 def _one_problem(key: str, metric: Metric) -> Iterator[str]:

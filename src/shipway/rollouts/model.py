@@ -72,6 +72,10 @@ class Code(StrEnum):
     ENOUGH = "enough"
 
 
+APPROVABLE = frozenset({Code.APPROVAL, Code.SMOKE})
+"""What a person may let a step begin in spite of: nobody agreed yet, or its smoke checks could not be done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A user's request, waiting in the row until the controller obeys it."""
@@ -155,7 +159,8 @@ class Rollout:
     `overwrite` is the fingerprint of foreign traffic that a user allowed us to replace, `min_version` the snapshot
     version below which the intent must be written again, `outbox` what still has to reach the audit log. `approved` are
     the steps that a person let begin; the number of steps is the promotion. `stopped` says that the loser's processes
-    are gone, `watch` is what was seen since the promotion, and `settled` that nothing is left to do.
+    are gone, `watch` is what was seen since the promotion, and `settled` that nothing is left to do. `smoke_again`
+    counts how often a user wanted the smoke checks done again.
     """
 
     id: RolloutId
@@ -179,6 +184,7 @@ class Rollout:
     reason: str = ""
     acknowledged: tuple[Code, ...] = ()
     approved: tuple[int, ...] = ()
+    smoke_again: int = 0
     overwrite: str = ""
     min_version: int = 0
     override: str = ""

@@ -6,11 +6,13 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from shipway.core.observation import PAIR
 from shipway.core.record import ABSTAINED, CLIENT_GONE, ERROR, FALLBACK, TIMEOUT, UNSUPPORTED
 from shipway.core.snapshot import Segment
-from shipway.rollouts.metrics import DEFAULT_METRICS, Metric
+from shipway.rollouts.metrics import DEFAULT_METRICS, PAIRS, Metric
 from shipway.rollouts.rules import Rules
 from shipway.rollouts.watch import WatchPlan
+from shipway.stats.betting import pairs_needed as betting_pairs_needed
 from shipway.stats.harmless import harmless_conversations_needed
 from shipway.stats.sequential import events_needed
 
@@ -156,10 +158,23 @@ def _lists(value: Any) -> Any:
 def proves_no_harm(plan: Plan, number: int) -> bool:
     """Tell whether a step must rule out harm: the last one before everybody is moved, unless it says otherwise."""
     step = plan.steps[number]
+    if step.weights() == {0.0}:
+        # A step without users proves by its pairs.
+        return False
     if step.prove is not None:
         return step.prove
-    # A step without users proves by its pairs, one that needs none by nothing but time and health.
+    # One that needs no users proves by nothing but time and health.
     return number + 2 == len(plan.steps) and step.weight > 0.0 and step.traffic
+
+
+def stays(plan: Plan) -> bool:
+    """Tell whether a rollout stays at its last step until a person promotes it."""
+    return plan.strategy == FLAG or plan.steps[-1].weight < 1.0
+
+
+def proof_share(step: Step) -> float:
+    """Return the candidate's share at which a step's proof is estimated: that of all routes, or of one it begins on."""
+    return step.weight if step.weight > 0.0 else max(step.weights())
 
 
 def settle_s(plan: Plan) -> float:
@@ -173,7 +188,13 @@ def bad_needed(plan: Plan, number: int) -> int:
     With a `harmless_rate` the mean of two e-values must reach 1 / promote_alpha, so one alone needs twice that.
     """
     alpha = plan.promote_alpha if plan.harmless_rate is None else plan.promote_alpha / 2.0
-    return events_needed(plan.harm_ratio, plan.steps[number].weight, alpha)
+    return events_needed(plan.harm_ratio, proof_share(plan.steps[number]), alpha)
+
+
+def pairs_needed(plan: Plan) -> int:
+    """Estimate the shadow pairs until no harm is shown, where both answers are equally good each time."""
+    tolerances = [metric.tolerance for metric in plan.metrics if metric.kind == PAIRS and metric.of == PAIR]
+    return max((betting_pairs_needed(tolerance, plan.promote_alpha) for tolerance in tolerances), default=0)
 
 
 def harmless_needed(plan: Plan, *, bad_rate: float = 0.0) -> int | None:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shipway.core.snapshot import Segment
 from shipway.rollouts.calendar import window_problem
-from shipway.rollouts.metrics import metric_problems
+from shipway.rollouts.metrics import PAIRS, metric_problems
 from shipway.rollouts.plan import (
     EVENTS,
     ON_HARM,
@@ -16,6 +16,7 @@ from shipway.rollouts.plan import (
     Step,
     bad_needed,
     harmless_needed,
+    proof_share,
     proves_no_harm,
 )
 from shipway.rollouts.rules import rule_problems
@@ -24,6 +25,8 @@ from shipway.rollouts.watch import watch_problems
 # The evidence marks each conversation with its step in 5 bits; the rest is for weights of before a foreign change.
 MAX_STEPS = 20
 _TIMES = ("drain_s", "dead_man_s", "start_timeout_s", "deadline_s", "keep_s", "unhealthy_s")
+# One error in a million rollouts; evidence of that strength takes three times as long as usual.
+_SMALLEST_ALPHA = 1e-6
 _MAY_BE_ZERO = frozenset({"drain_s", "keep_s", "unhealthy_s"})
 
 
@@ -47,7 +50,23 @@ def warnings(plan: Plan) -> list[str]:
     """Return what will make a possible plan wait or prove nothing."""
     unknown = [name for name in plan.events if name not in EVENTS]
     told = [f"events: {name!r} is recorded by nothing; known are {', '.join(EVENTS)}" for name in unknown]
-    if len(plan.steps) == 1:
+    told += [
+        f"metrics.{metric.name}.events: {name!r} is recorded by nothing; known are {', '.join(EVENTS)}"
+        for metric in plan.metrics
+        for name in metric.events
+        if name not in EVENTS
+    ]
+    told += [
+        f"{name}: {value!r} asks for evidence of {1.0 / value:.0e}, so hardly anything is ever decided; 0.01 is usual"
+        for name in ("alpha", "promote_alpha")
+        if 0.0 < (value := getattr(plan, name)) < _SMALLEST_ALPHA
+    ]
+    told += [
+        f"step {number + 1}: min_pairs counts only where nobody gets the candidate; with users it is not waited for"
+        for number, step in enumerate(plan.steps)
+        if step.min_pairs and step.weights() != {0.0}
+    ]
+    if len(plan.steps) == 1 and plan.steps[0].weight == 1.0:
         return [*told, "steps: one step of weight 1 switches everybody at once; there is no stable arm to compare with"]
     return [*told, *_evidence_warnings(plan)]
 
@@ -83,8 +102,13 @@ def _steps_problems(plan: Plan) -> Iterator[str]:
         yield from _weight_problems(f"steps[{number}]", step, previous)
         yield from _step_problems(f"steps[{number}]", step)
         previous = step
+        if step.shadow and step.weights() == {0.0} and not any(metric.kind == PAIRS for metric in plan.metrics):
+            yield f"steps[{number}].shadow: no metric of kind pair is on, so the copies would be compared by nothing"
         if plan.exclusive and (step.weights() != {1.0} or step.shadow):
             yield f"steps[{number}]: swap stops stable before the candidate starts, so every step has weight 1"
+        if plan.strategy == "blue-green" and any(0.0 < weight < 1.0 for weight in step.weights()):
+            share = next(weight for weight in sorted(step.weights()) if 0.0 < weight < 1.0)
+            yield f"steps[{number}].weight: blue-green is nobody, then everybody, not {share!r}; use canary for shares"
     last = plan.steps[-1]
     if plan.strategy != "flag" and (last.weight != 1.0 or last.weights() != {1.0}):
         shown = last.weight if last.weight != 1.0 else dict(last.routes)
@@ -129,6 +153,8 @@ def _step_problems(key: str, step: Step) -> Iterator[str]:
         yield f"{key}.min_bake_s: {step.min_bake_s!r} is not a time in seconds"
     if step.max_s is not None and not step.max_s > step.min_bake_s:
         yield f"{key}.max_s: {step.max_s!r} ends the step before min_bake_s = {step.min_bake_s!r}"
+    if step.prove and proof_share(step) >= 1.0:
+        yield f"{key}.prove: with everybody on the candidate nothing is compared with stable; prove it a step before"
     for number, window in enumerate(step.windows):
         problem = window_problem(window)
         if problem:
@@ -173,12 +199,13 @@ def _evidence_warnings(plan: Plan) -> Iterator[str]:
             continue
         events, quiet = bad_needed(plan, number), harmless_needed(plan)
         harmless = f", or about {quiet} conversations of the candidate without a bad one" if quiet else ""
-        if step.min_conversations < events:
+        # Without a number of the user's own the plan says how long it waits.
+        if 0 < step.min_conversations < events:
             yield (
-                f"steps[{number}]: ruling out {plan.harm_ratio:g} times stable's rate takes about {events} bad"
+                f"step {number + 1}: ruling out {plan.harm_ratio:g} times stable's rate takes about {events} bad"
                 f" conversations at {step.weight:.0%}{harmless}; min_conversations = {step.min_conversations} is less,"
                 " so the step will wait for them"
             )
         if step.max_s is None and plan.deadline_s is None:
             wait = f"{events} bad conversations{harmless}"
-            yield f"steps[{number}]: neither max_s nor deadline_s ends the wait for {wait}"
+            yield f"step {number + 1}: neither max_s nor deadline_s ends the wait for {wait}"

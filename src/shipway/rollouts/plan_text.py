@@ -1,10 +1,11 @@
 """A rollout's plan as lines for people, before anything changes. Pure; services print them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from shipway.rollouts.estimate import StepTime, Traffic, promoted_in_s, step_times, too_short
 from shipway.rollouts.metrics import PAIRS
-from shipway.rollouts.plan import Plan, Step, bad_needed, harmless_needed, proves_no_harm
+from shipway.rollouts.plan import Plan, Step, bad_needed, harmless_needed, pairs_needed, proves_no_harm, stays
 from shipway.rollouts.plan_check import warnings
 from shipway.rollouts.rules import PAUSE, ROLLBACK, RULES
 from shipway.rollouts.watch import OFF as WATCH_OFF
@@ -13,24 +14,22 @@ from shipway.rollouts.watch import PROPOSE
 _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86_400.0
 
 
-def printable(plan: Plan, *, conversations_per_s: float = 0.0, bad_rate: float = 0.0) -> list[str]:
-    """Return the plan as lines, with how long it takes at a traffic and a share of bad conversations (0 = unknown)."""
+def printable(
+    plan: Plan, *, conversations_per_s: float = 0.0, bad_rate: float = 0.0, now_s: float | None = None
+) -> list[str]:
+    """Return the plan as lines, with how long it takes at a traffic and a share of bad conversations (0 = unknown).
+
+    `now_s` is the Unix time of the deploy: windows open some time after it.
+    """
+    traffic = Traffic(conversations_per_s, bad_rate, now_s)
+    times = step_times(plan, traffic)
+    short = too_short(plan, times, traffic)
     lines = list(_rules(plan))
-    total_s: float | None = 0.0 if conversations_per_s > 0.0 else None
-    for number in range(len(plan.steps)):
-        duration_s = _duration_s(plan, number, conversations_per_s, bad_rate)
-        total_s = None if duration_s is None or total_s is None else total_s + duration_s
-        eta = "" if duration_s is None else f", about {span(duration_s)}"
-        lines.append(f"step {number + 1}: {_step(plan, number)}{_proof(plan, number)}{eta}")
+    for number, time in enumerate(times):
+        lines.append(f"step {number + 1}: {_step(plan, number)}{_proof(plan, number)}{_eta(plan.steps[number], time)}")
     lines.extend(_end(plan))
-    if total_s is not None:
-        lines.append(f"healthy candidate promoted in about {span(total_s)}")
-        if plan.deadline_s is not None and total_s > plan.deadline_s:
-            lines.append(f"warning: deadline_s: {plan.deadline_s:g} will come before that")
-    else:
-        missing = "traffic" if conversations_per_s <= 0.0 else "stable's rate of bad conversations"
-        lines.append(f"no ETA: {missing} is not known")
-    return lines + [f"warning: {warning}" for warning in warnings(plan)]
+    lines.extend(_outlook(plan, times, traffic, is_cut=bool(short)))
+    return lines + [f"warning: {warning}" for warning in (*short, *warnings(plan))]
 
 
 def span(seconds: float) -> str:
@@ -79,14 +78,45 @@ def _shares(step: Step) -> str:
 
 def _waits(step: Step) -> str:
     waits = [f"at least {step.min_conversations} of them"] if step.traffic and step.weight else []
-    if step.shadow:
+    if step.shadow and step.weights() == {0.0}:
         waits.append(f"at least {step.min_pairs} compared pairs")
     waits.append(f"{step.min_bake_s:g} s" if step.min_bake_s < 2 * _MINUTE_S else span(step.min_bake_s))
     return " and ".join(waits)
 
 
+def _eta(step: Step, time: StepTime) -> str:
+    waits = f", not before {span(time.wait_s)} from now on" if time.wait_s else ""
+    if time.lasts_s is None:
+        return waits
+    ends = f", but it ends after max_s = {step.max_s:g}" if step.max_s is not None and step.max_s < time.lasts_s else ""
+    return f"{waits}, about {span(time.lasts_s)}{ends}"
+
+
+def _outlook(plan: Plan, times: Sequence[StepTime], traffic: Traffic, *, is_cut: bool) -> Iterator[str]:
+    """Yield when a healthy candidate has what it can get by itself, or why that is not known."""
+    if plan.segments:
+        yield "no ETA: how much of the traffic comes from these callers is not known"
+        return
+    total_s = promoted_in_s(times)
+    if total_s is None:
+        known = traffic.conversations_per_s > 0.0
+        closed = any(time.wait_s is None for time in times)
+        what = "when the windows open" if closed else "stable's rate of bad conversations" if known else "traffic"
+        yield f"no ETA: {what} is not known"
+        return
+    if is_cut:
+        yield "no ETA: a time limit comes before the evidence, see the warnings"
+        return
+    asked = plan.ask_to_promote or any(step.approval for step in plan.steps)
+    people = ", and what people take to approve" if asked else ""
+    waits_s = math.fsum(time.wait_s or 0.0 for time in times)
+    closed_for = f", of which {span(waits_s)} are waits for a window" if waits_s else ""
+    where = "at its last step" if stays(plan) else "promoted"
+    yield f"healthy candidate {where} in about {span(total_s)}{closed_for}{people}"
+
+
 def _end(plan: Plan) -> Iterator[str]:
-    if plan.steps[-1].weight < 1.0 or plan.segments:
+    if stays(plan):
         yield "it stays at the last step until `shipway rollout promote` or `shipway rollout abort`"
     elif plan.ask_to_promote:
         yield "then everybody, once a person has approved it"
@@ -97,29 +127,10 @@ def _end(plan: Plan) -> Iterator[str]:
         yield f"stable's processes are kept for {span(plan.keep_s)} after that, so that going back is instant"
 
 
-def _duration_s(plan: Plan, number: int, conversations_per_s: float, bad_rate: float) -> float | None:
-    """Estimate how long a step takes; None while that cannot be known."""
-    step = plan.steps[number]
-    conversations = _step_conversations(plan, number, bad_rate)
-    if conversations_per_s <= 0.0 or conversations is None:
-        return None
-    # What proves by itself counts a conversation when it is as old as the step's bake time.
-    settling_s = step.min_bake_s if proves_no_harm(plan, number) and harmless_needed(plan, bad_rate=bad_rate) else 0.0
-    return max(step.min_bake_s, conversations / conversations_per_s + settling_s)
-
-
-def _step_conversations(plan: Plan, number: int, bad_rate: float) -> int | None:
-    step = plan.steps[number]
-    if not proves_no_harm(plan, number):
-        return step.min_conversations
-    ways = [math.ceil(bad_needed(plan, number) / bad_rate)] if bad_rate > 0.0 else []
-    harmless = harmless_needed(plan, bad_rate=bad_rate)
-    if harmless is not None:
-        ways.append(math.ceil(harmless / step.weight))
-    return max(step.min_conversations, min(ways)) if ways else None
-
-
 def _proof(plan: Plan, number: int) -> str:
+    step = plan.steps[number]
+    if step.shadow and step.weights() == {0.0} and step.prove is not False:
+        return f", until they show no harm (about {pairs_needed(plan)} pairs of equally good answers)"
     if not proves_no_harm(plan, number):
         return ""
     relative = (

@@ -3,7 +3,7 @@
 Above: `controller` alone calls these. Below: `core.ports.SnapshotStore` is a `Traffic`, `core.ports.RecordStore` an
 `Evidence`, `core.ports.ObservationStore` are `Observations`; `Target` is the supervisor of processes (or a cluster),
 `Labels` the registry, `Checks` the evaluations. Every method is idempotent: after a crash the next controller calls it
-again.
+again. Every write carries the leader's epoch, in the snapshot or as a `Fence`, so that a former leader is refused.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from shipway.core.ids import ReleaseId
 from shipway.core.observation import StoredObservation
-from shipway.core.ports import AuditLog, DocumentStore, LeaseStore, StoredRecord, WorkerState
+from shipway.core.ports import AuditLog, DocumentStore, Fence, LeaseStore, StoredRecord, WorkerState
 from shipway.core.snapshot import Snapshot
 from shipway.rollouts.checks import CheckResult
 from shipway.rollouts.model import Rollout
@@ -42,12 +42,20 @@ class Traffic(Protocol):
 class Target(Protocol):
     """What serves a release; releases without a process of their own are always healthy."""
 
-    async def start(self, release: ReleaseId) -> None:
-        """Start what serves a release; nothing happens when it runs."""
+    async def start(self, release: ReleaseId, *, fence: Fence) -> None:
+        """Start what serves a release; nothing happens when it runs.
+
+        Raises:
+            FencedError: a leader with a higher epoch has the lease.
+        """
         ...
 
-    async def stop(self, release: ReleaseId) -> None:
-        """Stop what serves a release; nothing happens when it does not run."""
+    async def stop(self, release: ReleaseId, *, fence: Fence) -> None:
+        """Stop what serves a release; nothing happens when it does not run.
+
+        Raises:
+            FencedError: a leader with a higher epoch has the lease.
+        """
         ...
 
     async def healthy(self, release: ReleaseId) -> bool:
@@ -94,8 +102,12 @@ class Observations(Protocol):
 class Labels(Protocol):
     """The names that point at releases."""
 
-    async def set(self, environment: str, release: ReleaseId) -> None:
-        """Make `release` the stable release of an environment."""
+    async def set(self, environment: str, release: ReleaseId, *, fence: Fence) -> None:
+        """Make `release` the stable release of an environment.
+
+        Raises:
+            FencedError: a leader with a higher epoch has the lease.
+        """
         ...
 
 

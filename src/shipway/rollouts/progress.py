@@ -4,11 +4,12 @@ from shipway.core.verdicts import Verdict
 from shipway.rollouts.actions import Action, Advance, Hold, Observed, Pause, Promote, RollBack
 from shipway.rollouts.analysis import Judgement
 from shipway.rollouts.checks import REPLAY
-from shipway.rollouts.entering import permission, smoke
+from shipway.rollouts.entering import at_its_last_step, permission, smoke
 from shipway.rollouts.expiry import expired
 from shipway.rollouts.model import Code, Rollout
-from shipway.rollouts.plan import FLAG
+from shipway.rollouts.plan import stays
 
+_WAYS_ON = "resume, promote or abort it"
 _PAUSING = frozenset({Code.SAMPLE_RATIO, Code.BOTH_ARMS_FAIL, Code.RULE})
 
 
@@ -23,10 +24,10 @@ def progress(rollout: Rollout, judgement: Judgement, observed: Observed) -> Acti
     over = expired(rollout, observed.now_s)
     if not over:
         return Hold(_text(judgement))
-    reason = f"{over} without a verdict: {_text(judgement)}; resume, promote or abort it"
+    reason = f"{over} without a verdict: {_text(judgement)}"
     if judgement.verdict is Verdict.NO_DATA:
         return _without_data(rollout, reason, observed)
-    return Pause(Code.EXPIRED, reason, judgement.verdict)
+    return Pause(Code.EXPIRED, f"{reason}; {_WAYS_ON}", judgement.verdict)
 
 
 def harm(rollout: Rollout, judgement: Judgement) -> Action:
@@ -46,8 +47,8 @@ def _forward(rollout: Rollout, judgement: Judgement, observed: Observed) -> Acti
         return Pause(Code.EXPIRED, f"{over}: {reason}", judgement.verdict) if over else Hold(reason)
     if step < len(rollout.plan.steps):
         return permission(rollout, step, observed.now_s) or smoke(rollout, step, observed) or Advance(step)
-    if rollout.plan.strategy == FLAG or rollout.plan.steps[-1].weight < 1.0:
-        return Hold(f"{_text(judgement)}; it stays at its last step: promote it for everybody, or abort it")
+    if stays(rollout.plan):
+        return Hold(f"{_text(judgement)}; {at_its_last_step(rollout)}")
     return permission(rollout, step, observed.now_s) or Promote(_text(judgement), Verdict.PASS)
 
 
@@ -55,14 +56,15 @@ def _without_data(rollout: Rollout, reason: str, observed: Observed) -> Action:
     if rollout.plan.on_no_data == "abort":
         return RollBack(Code.NO_DATA, reason, Verdict.NO_DATA)
     if rollout.plan.on_no_data != REPLAY:
-        return Pause(Code.EXPIRED, reason, Verdict.NO_DATA)
+        return Pause(Code.EXPIRED, f"{reason}; {_WAYS_ON}", Verdict.NO_DATA)
     found = observed.checks.get(REPLAY)
     if found is None:
         return Hold(f"{reason}; the gate's cases are asked of both releases meanwhile")
     if found.verdict is Verdict.FAIL:
         return RollBack(Code.REPLAY, f"{reason}; asked the gate's cases instead: {found.text}", Verdict.FAIL)
     # Cases are not users: whatever they say, a person decides.
-    return Pause(Code.EXPIRED, f"{reason}; asked the gate's cases instead: {found.text}", Verdict.NO_DATA)
+    asked = f"{reason}; asked the gate's cases instead: {found.text}"
+    return Pause(Code.EXPIRED, f"{asked}; {_WAYS_ON}", Verdict.NO_DATA)
 
 
 def _text(judgement: Judgement) -> str:

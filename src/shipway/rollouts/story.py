@@ -7,9 +7,9 @@ from shipway.core.verdicts import Verdict
 from shipway.rollouts.actions import Hold
 from shipway.rollouts.analysis import Judgement
 from shipway.rollouts.curve import Curve
-from shipway.rollouts.entering import permission
+from shipway.rollouts.entering import at_its_last_step, permission
 from shipway.rollouts.model import Phase, Rollout, RolloutState
-from shipway.rollouts.plan import Plan
+from shipway.rollouts.plan import Plan, proves_no_harm, stays
 from shipway.rollouts.plan_text import span
 from shipway.rollouts.readings import combined_e
 
@@ -52,12 +52,22 @@ def waiting(rollout: Rollout, judgement: Judgement, now_s: float) -> str:
     if isinstance(held, Hold):
         return held.reason
     if rollout.state is RolloutState.PROGRESSING:
-        frozen = judgement.verdict is Verdict.FAIL and rollout.plan.on_harm == "freeze"
-        return f"{'frozen: ' if frozen else ''}{'; '.join(judgement.reasons)}"
+        return _at_step(rollout, judgement)
     if rollout.times.services_s is None:
         return f"{rollout.candidate} is about to be started"
     since = span(now_s - rollout.times.services_s)
-    return f"{rollout.candidate} has to be healthy, and its smoke checks to pass, {since} so far; see `shipway status`"
+    asked = ", and its smoke checks to pass" if rollout.plan.steps[0].smoke else ""
+    return f"{rollout.candidate} has to be healthy{asked}, {since} so far; see `shipway status`"
+
+
+def _at_step(rollout: Rollout, judgement: Judgement) -> str:
+    """Return what a step in force waits for."""
+    reasons = "; ".join(judgement.reasons)
+    is_last = rollout.step + 1 == len(rollout.plan.steps)
+    if is_last and judgement.verdict is Verdict.PASS and stays(rollout.plan):
+        return f"{reasons}; {at_its_last_step(rollout)}"
+    frozen = judgement.verdict is Verdict.FAIL and rollout.plan.on_harm == "freeze"
+    return f"frozen: {reasons}" if frozen else reasons
 
 
 def plot(curve: Curve, plan: Plan) -> list[str]:
@@ -142,8 +152,10 @@ def _together(plan: Plan, judgement: Judgement) -> Iterator[str]:
 
 def _promotion(rollout: Rollout, judgement: Judgement) -> Iterator[str]:
     plan = rollout.plan
+    required = any(proves_no_harm(plan, number) for number in range(len(plan.steps)))
+    name = "evidence of no harm" if required else "evidence of no harm (no step waits for it)"
     yield (
-        f"evidence of no harm: {judgement.no_harm_e:.3g} of {1.0 / plan.promote_alpha:.3g}"
+        f"{name}: {judgement.no_harm_e:.3g} of {1.0 / plan.promote_alpha:.3g}"
         f" (ruling out {plan.harm_ratio:g} times stable's rate of bad conversations"
         + (f", or a rate of {plan.harmless_rate:.2%})" if plan.harmless_rate is not None else ")")
     )

@@ -36,7 +36,7 @@ from shipway.rollouts.actions import (
     TakeOver,
 )
 from shipway.rollouts.analysis import Judgement
-from shipway.rollouts.model import CONTROLLER, Code, Division, Entry, Phase, Rollout, RolloutState
+from shipway.rollouts.model import CONTROLLER, Code, Division, Entry, Phase, Rollout, RolloutState, Times
 from shipway.rollouts.watch import start_watch
 
 _HISTORY = 200
@@ -112,8 +112,8 @@ def _held(
         case Approve():
             return _approved(rollout, action, now_s)
         case ReturnFromDeadMan(workers):
-            times = replace(rollout.times, dead_man_s=now_s)
-            again = _rewritten(replace(rollout, times=times), observed.snapshot.version + 1)
+            led = replace(rollout, times=_times_after_silence(rollout, observed))
+            again = _rewritten(led, observed.snapshot.version + 1)
             return recorded(again, now_s, "returned_from_dead_man", details={"workers": list(workers)})
         case Ignore(reason):
             return recorded(replace(rollout, command=None), now_s, "command_ignored", details={"reason": reason})
@@ -164,27 +164,39 @@ def _made_room(rollout: Rollout, action: Park | Displace | Restore | NoteHealth,
 
 def _approved(rollout: Rollout, action: Approve, now_s: float) -> Rollout:
     step = rollout.step + 1
+    details: dict[str, Any] = {"step": step, "reason": action.reason}
+    if rollout.code is Code.SMOKE:
+        allowed = replace(rollout, acknowledged=(*rollout.acknowledged, Code.SMOKE))
+        details["without"] = "smoke checks"
+    else:
+        allowed = replace(rollout, approved=(*rollout.approved, step))
     approved = replace(
-        rollout,
+        allowed,
         state=rollout.resume_to,
         command=None,
-        approved=(*rollout.approved, step),
         code=Code.NONE,
         reason="",
         verdict=None,
         # Waiting for a person takes nothing off the deadline; what has baked has baked.
         times=replace(rollout.times, clock_s=now_s if rollout.times.clock_s is not None else None),
     )
-    return recorded(approved, now_s, "approved", actor=action.actor, details={"step": step, "reason": action.reason})
+    return recorded(approved, now_s, "approved", actor=action.actor, details=details)
 
 
 def _taken_over(rollout: Rollout, observed: Observed) -> Rollout:
-    tripped = sorted(worker.worker for worker in observed.workers if worker.dead_man_tripped)
+    tripped = observed.gone_back(rollout.plan.dead_man_s)
     led = replace(rollout, epoch=observed.epoch)
     if tripped and rollout.applied.has_users:
-        # Nobody served the candidate meanwhile: the confirmed step bakes afresh.
-        led = replace(led, times=replace(led.times, step_s=observed.now_s, dead_man_s=observed.now_s))
-    return recorded(led, observed.now_s, "taken_over", details={"epoch": observed.epoch, "dead_man": tripped})
+        led = replace(led, times=_times_after_silence(rollout, observed))
+    return recorded(led, observed.now_s, "taken_over", details={"epoch": observed.epoch, "dead_man": list(tripped)})
+
+
+def _times_after_silence(rollout: Rollout, observed: Observed) -> Times:
+    """Return the times after nobody served the candidate: step and deadline begin anew."""
+    times, now_s = rollout.times, observed.now_s
+    step_s = None if times.step_s is None else now_s
+    clock_s = None if times.clock_s is None else now_s
+    return replace(times, step_s=step_s, clock_s=clock_s, dead_man_s=now_s)
 
 
 def _advanced(rollout: Rollout, step: int, judgement: Judgement, now_s: float) -> Rollout:
@@ -280,16 +292,19 @@ def _paused(rollout: Rollout, code: Code, reason: str, verdict: Verdict | None) 
 
 
 def _resumed(rollout: Rollout, action: Resume, now_s: float) -> Rollout:
-    foreign = rollout.code is Code.FOREIGN
+    foreign, again = rollout.code is Code.FOREIGN, rollout.code is Code.SMOKE
+    acknowledged = rollout.acknowledged if again else (*rollout.acknowledged, rollout.code)
     resumed = replace(
         rollout,
         state=rollout.resume_to,
         command=None,
-        acknowledged=tuple(dict.fromkeys((*rollout.acknowledged, rollout.code))),
+        acknowledged=tuple(dict.fromkeys(acknowledged)),
+        smoke_again=rollout.smoke_again + again,
         code=Code.NONE,
         reason="",
         verdict=None,
-        times=replace(rollout.times, clock_s=now_s, step_s=now_s),
+        # What has baked before the smoke checks has baked.
+        times=replace(rollout.times, clock_s=now_s, step_s=rollout.times.step_s if again else now_s),
     )
     if foreign:
         resumed = replace(_rewritten(resumed, 0), overwrite=action.overwrite)

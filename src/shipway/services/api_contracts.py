@@ -15,11 +15,11 @@ import orjson
 
 from shipway import __version__
 from shipway.core.errors import DeadlineError, UnavailableError, UsageError
+from shipway.core.findings import Finding, FindingReport
 from shipway.evals.contracts.check import SUITE, check_reply, no_reply
 from shipway.evals.contracts.model import JSON_TYPE, Contract, FromEnvironment, parse_contracts
 from shipway.evals.contracts.openapi import OpenApiContracts, OpenApiPlan, read_openapi
 from shipway.evals.contracts.source import Source, read_source
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.ports import HttpCall, JsonCaller
 
 _MS_PER_S = 1000.0

@@ -14,13 +14,13 @@ import numpy as np
 from shipway.config.loading import LoadedProject
 from shipway.config.sections.datasets import DatasetChecks, DatasetEntry
 from shipway.core.errors import DatasetError, IntegrityError, NotFoundError, UsageError
+from shipway.core.findings import FindingReport
 from shipway.evals.data_checks import CheckParts, Previous, check_dataset
 from shipway.evals.data_languages import load_language_of
 from shipway.evals.data_leakage import CheckSources
 from shipway.evals.data_shift import FEWEST_CASES, Look
 from shipway.evals.data_words import asked
 from shipway.evals.dataset import DatasetFile, parse_dataset, written_jsonl
-from shipway.evals.findings import FindingReport
 from shipway.evals.model import Dataset
 from shipway.evals.ports import PiiFinder
 from shipway.evals.rows import FileForm

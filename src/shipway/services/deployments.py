@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import anyio
+from anyio import to_thread
 
 from shipway.core.errors import (
     ConflictError,
@@ -26,10 +27,12 @@ from shipway.rollouts.plan import Plan
 from shipway.rollouts.plan_text import printable
 from shipway.services.application import Application, Installation
 from shipway.services.baselines import read_baseline
+from shipway.services.deployment_rows import note_confirmed, note_moved
 from shipway.services.evaluations import latest_evaluation
 from shipway.services.gates import judge_since
 from shipway.services.judges.building import JudgeParts
-from shipway.services.rollout_plans import PlanChoice, chosen_section, plan_of, require_possible, smoke_notes
+from shipway.services.rollout_faults import plan_notes, require_possible, segment_notes
+from shipway.services.rollout_plans import PlanChoice, chosen_plan, plan_of, project_plan
 from shipway.services.rollouts import is_at_rest, list_rollouts
 
 _WRITE_ATTEMPTS = 20
@@ -61,7 +64,10 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeployPlan:
-    """What a deploy will do; nothing has been changed yet. `baseline` is what is known of stable's last day."""
+    """What a deploy will do; nothing has been changed yet.
+
+    `baseline` is what is known of stable's last day, `refused` why the deploy cannot begin now but may later.
+    """
 
     release: Release
     kind: Literal["first", "rollout", "unchanged"]
@@ -71,6 +77,7 @@ class DeployPlan:
     override: str
     lines: tuple[str, ...]
     baseline: Baseline | None = None
+    refused: ConflictError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,37 +101,40 @@ async def plan_deploy(
 ) -> DeployPlan:
     """Ask the gate and say what a deploy would do; `at_once` does not wait out the cooldown.
 
+    A rollout in progress, or a release that was rolled back a moment ago, hides no plan: `apply_deploy` refuses it.
+
     Raises:
         NotFoundError: no such release.
         GateRefusedError: it was not evaluated against what is stable now or by another judge than the project's, or its
             verdict is not PASS.
-        ConflictError: a rollout is in progress, or the release was rolled back a moment ago.
-        UsageError: the plan cannot run, with every problem.
-        ConfigError: the plan file is wrong.
+        ConfigError: the plan or its file is wrong, or the plan cannot run: every problem with file and line.
     """
-    section = chosen_section(app.project.rollout, choice or PlanChoice())
+    chosen = await to_thread.run_sync(chosen_plan, project_plan(app.loaded), choice or PlanChoice())
     release = await app.releases.get(name)
-    await _refuse_second_rollout(app)
+    refused = await _rollout_in_progress(app)
     stable = await app.releases.label(app.environment)
-    plan = plan_of(section)
-    require_possible(plan, release, app.loaded.root)
+    plan = plan_of(chosen.section)
+    await to_thread.run_sync(require_possible, chosen, plan, release, app.loaded)
     if stable == release.id:
-        return DeployPlan(
-            release, "unchanged", stable, plan, "", "", (f"{release.id} is stable in {app.environment} already",)
-        )
+        known = (f"{release.id} is stable in {app.environment} already", *_refusal_lines(refused))
+        return DeployPlan(release, "unchanged", stable, plan, "", "", known, refused=refused)
     gate = await _gate(app, release, stable, judge, override_reason)
     if stable is None:
         first = (gate, f"first release of {app.environment}: {release.id} gets all traffic of {_routes(release)}")
-        return DeployPlan(release, "first", None, plan, gate, override_reason, first)
+        return DeployPlan(release, "first", None, plan, gate, override_reason, first, refused=refused)
     _refuse_route_changes(release, await app.releases.get(stable))
-    if not at_once:
-        await _refuse_in_cooldown(app, release.id, section.cooldown_s)
+    if refused is None and not at_once:
+        refused = await _in_cooldown(app, release.id, chosen.section.cooldown_s)
     now_s = app.clock.now_s()
     baseline = await read_baseline(app.state, app.environment, stable, bad_events=plan.events, now_s=now_s)
-    known = baseline.total
-    printed = printable(plan, conversations_per_s=known.conversations_per_s or 0.0, bad_rate=known.bad_rate or 0.0)
-    lines = (gate, f"{stable} -> {release.id} on {_routes(release)}", *printed, *smoke_notes(plan, release))
-    return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines, baseline)
+    day = baseline.total
+    printed = printable(
+        plan, conversations_per_s=day.conversations_per_s or 0.0, bad_rate=day.bad_rate or 0.0, now_s=now_s
+    )
+    notes = [*plan_notes(chosen, plan, release), *await segment_notes(app.loaded, plan, app.state.keys)]
+    what = f"{stable} -> {release.id} on {_routes(release)}"
+    lines = (gate, what, *printed, *notes, *_refusal_lines(refused))
+    return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines, baseline, refused)
 
 
 async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> Deployed:
@@ -132,8 +142,10 @@ async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> De
 
     Raises:
         UnavailableError: the release's process does not get healthy.
-        ConflictError: a rollout was started meanwhile.
+        ConflictError: a rollout is in progress or was started meanwhile, or the release was rolled back a moment ago.
     """
+    if plan.refused is not None:
+        raise plan.refused
     release = plan.release
     if plan.override:
         statement = {
@@ -195,10 +207,11 @@ async def switch(
     endpoints = await target.endpoints(release.id)
     decided_s = app.clock.now_s()
     snapshot = await _write_stable(app, release, endpoints, dead_man_s)
-    await app.releases.set_label(app.environment, release.id, at_s=app.clock.now_s(), actor=app.actor)
+    # Before anybody has confirmed it, and before the label: whoever repeats this finds what was done so far.
+    row = await note_moved(app, release.id, kind, at_s=app.clock.now_s())
+    await app.releases.set_label(app.environment, release.id, at_s=row.at_s, actor=app.actor)
     confirmed_s = await _wait_applied(app, snapshot.version, decided_s)
-    deployment = {"release": release.id, "at_s": app.clock.now_s(), "actor": app.actor, "kind": kind}
-    await app.state.documents.put("deployment", f"{app.environment}/{ulid(app.clock.now_s())}", deployment)
+    await note_confirmed(app, row, confirmed_s=confirmed_s)
     action = "deployment.completed" if kind == "first" else "rollback.completed"
     await app.audit(action, release.id, environment=app.environment, snapshot=snapshot.version, confirmed_s=confirmed_s)
     return Deployed(release.id, kind, None, confirmed_s)
@@ -271,7 +284,7 @@ async def _wait_applied(app: Installation, version: int, decided_s: float) -> fl
             await anyio.sleep(_POLL_S)
     raise UnavailableError(
         f"not every gateway worker obeys snapshot {version} after {_CONFIRM_TIMEOUT_S:g} s",
-        hint="`shipway logs gateway` says why",
+        hint="`shipway logs gateway` says why; `shipway rollback` again goes on with a rollback that nobody confirmed",
     )
 
 
@@ -301,7 +314,7 @@ def _refusal(release: Release, stable: ReleaseId | None, found: dict[str, Any] |
         return GateRefusedError(
             verdict,
             f"the gate says {verdict.value} for release {release.id}",
-            hint="change the release, or deploy with --override-gate REASON, which is audited",
+            hint=f"{_mended(verdict, again)}, or deploy with --override-gate REASON, which is audited",
         )
     # While nothing is stable, whatever it was compared with says no less than no comparison.
     if stable is not None and found["baseline"] != stable:
@@ -314,6 +327,15 @@ def _refusal(release: Release, stable: ReleaseId | None, found: dict[str, Any] |
     return None
 
 
+def _mended(verdict: Verdict, again: str) -> str:
+    """Return what can make a gate's verdict another one."""
+    if verdict is Verdict.FAIL:
+        return "change the release"
+    if verdict is Verdict.ERROR:
+        return f"something went wrong in the run and says nothing of the release: read it, then {again} once more"
+    return f"what more it takes is in the run's report; then {again} once more"
+
+
 def _refused_judge(release: Release, differs: str) -> GateRefusedError | None:
     if not differs:
         return None
@@ -324,17 +346,23 @@ def _refused_judge(release: Release, differs: str) -> GateRefusedError | None:
     )
 
 
-async def _refuse_second_rollout(app: Application) -> None:
+def _refusal_lines(refused: ConflictError | None) -> tuple[str, ...]:
+    return () if refused is None else (f"deploying now would be refused: {refused.message}", f"  {refused.hint}")
+
+
+async def _rollout_in_progress(app: Application) -> ConflictError | None:
+    """Return why no other rollout can begin; None when one can."""
     for rollout in await list_rollouts(app):
         if not rollout.finished:
-            raise ConflictError(
+            return ConflictError(
                 f"rollout {rollout.id} of {rollout.candidate} is {rollout.state.value} in {app.environment}",
                 hint=f"wait for it, or `shipway rollout abort {rollout.id}`",
             )
+    return None
 
 
-async def _refuse_in_cooldown(app: Application, release: ReleaseId, cooldown_s: float) -> None:
-    """Check that evidence did not speak against this very release a moment ago; a person's abort does not count."""
+async def _in_cooldown(app: Application, release: ReleaseId, cooldown_s: float) -> ConflictError | None:
+    """Return the refusal when evidence spoke against this very release a moment ago, not when a person aborted it."""
     for rollout in await list_rollouts(app):
         ended_s = rollout.times.decided_s
         withdrawn = rollout.state is RolloutState.ROLLED_BACK and rollout.verdict is Verdict.FAIL
@@ -342,10 +370,11 @@ async def _refuse_in_cooldown(app: Application, release: ReleaseId, cooldown_s: 
             continue
         left_s = ended_s + cooldown_s - app.clock.now_s()
         if left_s > 0:
-            raise ConflictError(
+            return ConflictError(
                 f"{release} was rolled back {app.clock.now_s() - ended_s:.0f} s ago ({rollout.id}): {rollout.reason}",
                 hint=f"wait {left_s:.0f} s more (rollout.cooldown_s), deploy another release, or add --at-once",
             )
+    return None
 
 
 def _refuse_route_changes(release: Release, stable: Release) -> None:

@@ -1,9 +1,9 @@
 """A release as the target of an evaluation: the runtime that the gateway serves, asked without the gateway's limits."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import orjson
@@ -20,7 +20,8 @@ from shipway.rag.compose import Message
 from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.corpora import BuiltCorpora
-from shipway.services.http_processes import ProcessTarget, needs_processes
+from shipway.services.http_processes import ProcessTarget, http_routes, needs_processes
+from shipway.services.process_starts import ProcessStarts
 from shipway.services.runtimes import ReleaseRuntimes
 from shipway.services.targets.answers import NoAnswerError
 from shipway.services.targets.json_path import JsonPath
@@ -43,6 +44,7 @@ class ReleaseTargets:
     caller: JsonCaller
     tell: Callable[[str], None] = lambda _line: None
     supervised: Callable[[], bool] = lambda: True
+    processes: Callable[[], Sequence[Mapping[str, Any]]] = tuple
 
     @asynccontextmanager
     async def opened(self, release: Release) -> AsyncIterator[Target]:
@@ -113,19 +115,22 @@ class ReleaseTargets:
             )
 
     async def _wait_healthy(self, target: ProcessTarget, release: Release) -> None:
+        names = [f"{name}-{release.id}" for name, route in http_routes(release).items() if route["command"]]
+        starts = ProcessStarts(names, self.processes)
         with anyio.move_on_after(_START_TIMEOUT_S):
             said = False
             while not await target.healthy(release.id):
                 if not said:
                     self.tell(f"waiting until the process of {release.id} is healthy, {_START_TIMEOUT_S:g} s at most")
                     said = True
+                starts.require_hope()
                 await anyio.sleep(_POLL_S)
                 # An `up` meanwhile takes what it does not know the purpose of for left over.
                 await target.start(release.id)
             return
         raise UnavailableError(
             f"the process of {release.id} did not get healthy within {_START_TIMEOUT_S:g} s",
-            hint="is `shipway up` running? `shipway status` and `shipway logs` say more",
+            hint=starts.hint,
         )
 
 
@@ -183,11 +188,11 @@ class ChatTarget:
         return self.name
 
     async def ask(self, case: Case, *, repeat: int) -> Output:
-        """Put a case's question to the model; repeats differ by their seed where the release samples."""
+        """Put a case to the model, its earlier turns first; repeats differ by their seed where the release samples."""
         seed = self.decoding["seed"]
         started_s = self.monotonic_s()
         made = await self.generator.generate(
-            [*self.prefix, {"role": "user", "content": case.question}],
+            [*self.prefix, *_turns(case), {"role": "user", "content": case.question}],
             max_tokens=self.max_tokens,
             temperature=self.decoding["temperature"],
             seed=None if seed is None else seed + repeat,
@@ -200,6 +205,11 @@ class ChatTarget:
             tokens_in=made.tokens_in,
             tokens_out=made.tokens_out,
         )
+
+
+def _turns(case: Case) -> list[Message]:
+    # Whatever an OpenAI message may hold, tool calls among it, is the engine's to read.
+    return [cast("Message", turn) for turn in case.messages]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from shipway.core.errors import NotFoundError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.model import Dataset
 from shipway.evals.tools.ports import ExpectationTool
 from shipway.services.datasets import NamedDataset

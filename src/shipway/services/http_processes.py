@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from shipway.core.errors import ConflictError
 from shipway.core.ids import ReleaseId
-from shipway.core.ports import DocumentStore
+from shipway.core.ports import DocumentStore, Fence
 from shipway.operations.supervision import ProcessSpec
 from shipway.registry.model import Release
 from shipway.registry.store import ReleaseRegistry
@@ -89,19 +89,19 @@ class ProcessTarget:
     documents: DocumentStore
     environment: str
 
-    async def start(self, release: ReleaseId) -> None:
-        """Want the release's processes."""
+    async def start(self, release: ReleaseId, *, fence: Fence | None = None) -> None:
+        """Want the release's processes; a command of a user leads nothing and has no `fence`."""
         for name, route in (await self._routes(release)).items():
             if route["command"]:
                 row = ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"])
-                await self._change(row, wanted=True)
+                await self._change(row, wanted=True, fence=fence)
 
-    async def stop(self, release: ReleaseId) -> None:
+    async def stop(self, release: ReleaseId, *, fence: Fence | None = None) -> None:
         """No longer want them."""
         for name, route in (await self._routes(release)).items():
             if route["command"]:
                 row = ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"])
-                await self._change(row, wanted=False)
+                await self._change(row, wanted=False, fence=fence)
 
     async def healthy(self, release: ReleaseId) -> bool:
         """Tell whether every process answers its health path."""
@@ -131,16 +131,16 @@ class ProcessTarget:
     async def _routes(self, release: ReleaseId) -> dict[str, dict[str, Any]]:
         return http_routes(await ReleaseRegistry(self.documents).get(release))
 
-    async def _change(self, row: ProcessRow, *, wanted: bool) -> None:
+    async def _change(self, row: ProcessRow, *, wanted: bool, fence: Fence | None) -> None:
         found = await self.documents.get(_KIND, row.key)
         if found is None:
             if wanted:
-                await self.documents.put(_KIND, row.key, asdict(row), expected_version=0)
+                await self.documents.put(_KIND, row.key, asdict(row), expected_version=0, fence=fence)
             return
         known = ProcessRow.from_dict(found[0])
         if known.wanted != wanted:
             body = asdict(replace(known, wanted=wanted, healthy=False, problem=""))
-            await self.documents.put(_KIND, row.key, body, expected_version=found[1])
+            await self.documents.put(_KIND, row.key, body, expected_version=found[1], fence=fence)
 
 
 @dataclass(frozen=True, slots=True)

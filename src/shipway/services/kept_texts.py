@@ -32,7 +32,10 @@ _LONGEST_LINE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class KeptText:
-    """A question, and the answer that the user got where it was kept; `route` is empty where nobody knows it."""
+    """A question, and the answer that the user got where it was kept; `route` is empty where nobody knows it.
+
+    `conversation` is what a line said; a text whose request has a record belongs to the record's.
+    """
 
     request_id: str
     question: str
@@ -40,6 +43,7 @@ class KeptText:
     route: str = ""
     release: str = ""
     at_s: float = 0.0
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +107,14 @@ def line_text(line: bytes) -> KeptText | None:
     if not isinstance(question, str) or not question.strip() or _HASH.fullmatch(question):
         return None
     named = row.get("request_id", row.get("id"))
-    answer, route, release = (row.get(name) for name in ("answer", "route", "release"))
+    answer, route, release, conversation = (row.get(name) for name in ("answer", "route", "release", "conversation"))
     return KeptText(
         named if isinstance(named, str) else "",
         mask_text(question),
         mask_text(answer) if isinstance(answer, str) else "",
         route if isinstance(route, str) else "",
         release if isinstance(release, str) else "",
+        conversation=conversation if isinstance(conversation, str) else "",
     )
 
 

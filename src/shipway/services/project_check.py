@@ -26,7 +26,7 @@ from shipway.services.models import WITHOUT_MODEL, ModelKind
 from shipway.services.project_dataset import named_dataset_problems, project_dataset
 from shipway.services.project_lines import error_lines, tried
 from shipway.services.releases import PromptReader, code_files, prompt_file
-from shipway.services.rollout_plans import plan_problems
+from shipway.services.rollout_faults import plan_problems
 
 
 class InstalledModels(Protocol):

@@ -16,13 +16,12 @@ from shipway.registry.store import LabelEntry
 from shipway.rollouts import desk
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
 from shipway.services.application import Installation
+from shipway.services.deployment_rows import deployment_rows, unconfirmed_row
 from shipway.services.deployments import Deployed, Target, switch
 from shipway.services.http_processes import needs_processes, stop_unneeded
 from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts, require_controller
 
-_DEPLOYMENTS = "deployment"
 _UNDER_WAY = "rollback_under_way"
-_MOST_DEPLOYMENTS = 1_000_000
 _MOST_OFFERED = 5
 
 
@@ -38,7 +37,7 @@ class RollbackPlan:
 
 
 async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
-    """Say which release a rollback leaves and which one it returns to.
+    """Say which release a rollback leaves and which one it returns to; one that nobody confirmed is repeated.
 
     Raises:
         NotFoundError: there is no release before, or no such release.
@@ -58,12 +57,24 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
         return RollbackPlan("abort", rollout.candidate, release, rollout.id, (line,))
     history = await app.releases.label_history(app.environment)
     stable = history[-1].release if history else None
-    release = await (app.releases.get(to) if to else _before(app, history, rollouts))
+    named = await app.releases.get(to) if to else None
+    is_repeated = named is None or named.id == stable
+    if is_repeated and await unconfirmed_row(app, stable, "rollback") is not None:
+        return await _again(app, history)
+    release = named or await _before(app, history, rollouts)
     if release.id == stable:
         hint = "`shipway status` shows what is served; `shipway release list` shows the releases"
         raise UsageError(f"{release.id} is stable in {app.environment} already", hint=hint)
     _require_was_stable(app, release.id, history)
     return RollbackPlan("switch", stable, release, None, (f"rollback: {stable or 'nothing'} -> {release.id}",))
+
+
+async def _again(app: Installation, history: list[LabelEntry]) -> RollbackPlan:
+    """Return the plan that repeats the last rollback, which not every worker has confirmed."""
+    release = await app.releases.get(history[-1].release)
+    left = _others(history, {release.id})
+    line = f"rollback to {release.id} again: not every gateway worker has confirmed it"
+    return RollbackPlan("switch", left[0] if left else None, release, None, (line,))
 
 
 async def apply_roll_back(app: Installation, plan: RollbackPlan, target: Target, *, reason: str = "") -> Deployed:
@@ -169,18 +180,34 @@ async def _before(app: Installation, history: list[LabelEntry], rollouts: list[R
 
 async def _was_rolled_back(app: Installation, current: LabelEntry, target: LabelEntry, rollouts: list[Rollout]) -> bool:
     """Tell whether `current` became stable by leaving `target`, by hand or because a rollout took itself back."""
-    prefix = f"{app.environment}/"
-    found = await app.state.documents.list(_DEPLOYMENTS, prefix=prefix, limit=_MOST_DEPLOYMENTS)
     by_user = any(
-        body["kind"] == "rollback" and body["release"] == current.release and body["at_s"] >= current.at_s
-        for _, body, _ in found
+        row.kind == "rollback" and row.release == current.release and row.at_s >= current.at_s
+        for row in await deployment_rows(app)
     )
-    by_controller = current.actor == CONTROLLER_ACTOR and any(
-        rollout.state is RolloutState.ROLLED_BACK
-        and (rollout.stable, rollout.candidate) == (current.release, target.release)
-        for rollout in rollouts
-    )
+    made = _made_stable(current, rollouts)
+    by_controller = made is not None and made.state is RolloutState.ROLLED_BACK and made.candidate == target.release
     return by_user or by_controller
+
+
+def _made_stable(current: LabelEntry, rollouts: list[Rollout]) -> Rollout | None:
+    """Return the rollout whose end gave an entry its release; None when a person did.
+
+    One that was rolled back did so only when it had begun to promote: before that stable never changed.
+    """
+    if current.actor != CONTROLLER_ACTOR:
+        return None
+    ended = [
+        (rollout.times.decided_s, rollout)
+        for rollout in rollouts
+        if (rollout.state is RolloutState.COMPLETED and rollout.candidate == current.release)
+        or (
+            rollout.state is RolloutState.ROLLED_BACK
+            and rollout.stable == current.release
+            and rollout.times.promoting_s is not None
+        )
+    ]
+    before = [(at_s, rollout) for at_s, rollout in ended if at_s is not None and at_s <= current.at_s]
+    return max(before, key=lambda item: item[0])[1] if before else None
 
 
 async def _forward(app: Installation, current: LabelEntry, target: LabelEntry, history: list[LabelEntry]) -> UsageError:

@@ -2,32 +2,48 @@
 
 The rollout controller asks for a result again and again; the first question starts the command. What it said is kept as
 a document, so that the next controller need not ask the candidate again; one that dies with its command has kept
-nothing, and the next controller starts it afresh.
+nothing, and the next controller starts it afresh. All that the commands printed is a blob that the document names.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from shipway.core.clock import Clock
-from shipway.core.errors import ShipwayError
-from shipway.core.ports import DocumentStore
+from shipway.core.errors import IntegrityError, NotFoundError, ShipwayError
+from shipway.core.ids import Digest
+from shipway.core.ports import BlobStore, DocumentStore, State
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.checks import SMOKE, CheckResult
 from shipway.rollouts.model import Rollout
 from shipway.rollouts.ports import Target
 from shipway.telemetry.logs import logger
+from shipway.telemetry.masking import mask_text
 
 KIND = "rollout_check"
 _VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
 _LONGEST_TEXT = 600
 _CUT = " ..."
+_VERDICT = "verdict: "
 _FAILED = re.compile(r"(?:[^:]+(?::\d+)?: )?(?:FAIL|ERROR)\b")
 """A line that tells of a failure: commands put the suite or `file:line` of the check in front."""
 
-RunCommand = Callable[[Sequence[str]], Awaitable[tuple[int | None, str]]]
-"""Runs this program with arguments; returns its exit code (None: it was stopped) and the end of what it printed."""
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended: `code` is None when it was stopped, `end` the end of what it printed, `whole` all of it."""
+
+    code: int | None
+    end: str
+    whole: str = ""
+
+
+RunCommand = Callable[[Sequence[str]], Awaitable[Ran]]
+"""Runs this program with arguments."""
 
 
 class CommandChecks:
@@ -35,13 +51,14 @@ class CommandChecks:
 
     def __init__(
         self,
-        documents: DocumentStore,
+        state: State,
         clock: Clock,
         target: Target,
         run: RunCommand,
         group: TaskGroup,
     ) -> None:
-        self._documents = documents
+        self._documents = state.documents
+        self._blobs = state.blobs
         self._clock = clock
         self._target = target
         self._run = run
@@ -51,7 +68,7 @@ class CommandChecks:
 
     async def result(self, kind: str, rollout: Rollout) -> CheckResult | None:
         """Return what a check said of the rollout's candidate, None while it runs; the first call starts it."""
-        key = f"{rollout.id}/{kind}"
+        key = check_key(kind, rollout)
         stored = await self._documents.get(KIND, key)
         if stored is not None:
             return CheckResult(Verdict(stored[0]["verdict"]), stored[0]["text"])
@@ -63,10 +80,12 @@ class CommandChecks:
     async def _check(self, key: str, kind: str, rollout: Rollout) -> None:
         try:
             commands = await self._commands(kind, rollout)
-            found = [await self._checked(command) for command in commands]
+            printed: list[str] = []
+            found = [await self._checked(command, printed) for command in commands]
             worst = next((item for item in found if item.verdict is not Verdict.PASS), None)
             said = worst or CheckResult(Verdict.PASS, found[-1].text if found else "its processes are healthy")
-            body = {"verdict": said.verdict.value, "text": said.text, "at_s": self._clock.now_s()}
+            output = await self._kept(printed)
+            body = {"verdict": said.verdict.value, "text": said.text, "at_s": self._clock.now_s(), "output": output}
             await self._documents.put(KIND, key, body)
         except ShipwayError as error:
             # Asked again, it is tried again: a store that is away must not end the control process.
@@ -85,24 +104,72 @@ class CommandChecks:
         # The default suite asks chat and rag routes; what a service of one's own must be able to do, only a file says.
         return [["eval", "smoke", *file, "--url", url] for url in services.values()] if file else []
 
-    async def _checked(self, command: list[str]) -> CheckResult:
+    async def _checked(self, command: list[str], printed: list[str]) -> CheckResult:
+        line = f"shipway {' '.join(command)}"
         try:
-            code, said = await self._run(command)
+            ran = await self._run(command)
         except OSError as error:
-            return CheckResult(Verdict.ERROR, f"cannot run `shipway {' '.join(command)}`: {error}")
-        verdict = Verdict.ERROR if code is None else _VERDICTS.get(code, Verdict.ERROR)
-        named = "" if verdict is Verdict.PASS else f"`shipway {' '.join(command)}`: "
-        return CheckResult(verdict, named + _in_one_line(said, _LONGEST_TEXT - len(named)))
+            return CheckResult(Verdict.ERROR, f"cannot run `{line}`: {error}")
+        printed.append(f"$ {line}\n{ran.whole or ran.end}")
+        verdict = Verdict.ERROR if ran.code is None else _VERDICTS.get(ran.code, Verdict.ERROR)
+        named = "" if verdict is Verdict.PASS else f"`{line}`: "
+        return CheckResult(verdict, named + _in_one_line(ran.end, _LONGEST_TEXT - len(named)))
+
+    async def _kept(self, printed: list[str]) -> Digest | None:
+        """Return where all that commands printed is kept, masked; None where there were none."""
+        if not printed:
+            return None
+        # Regular expressions over a megabyte must not hold up the controller.
+        masked = await to_thread.run_sync(mask_text, "\n\n".join(printed) + "\n")
+        return await self._blobs.put(masked.encode())
+
+
+async def kept_checks(documents: DocumentStore, rollout: Rollout) -> list[dict[str, Any]]:
+    """Return what the checks of a rollout said, oldest first; `output` is the blob of all that they printed, or None.
+
+    Checks of a version before have no output.
+    """
+    found = await documents.list(KIND, prefix=f"{rollout.id}/")
+    return [
+        {
+            "check": key.removeprefix(f"{rollout.id}/"),
+            "verdict": body["verdict"],
+            "text": body["text"],
+            "at_s": body["at_s"],
+            "output": body.get("output"),
+        }
+        for key, body, _ in found
+    ]
+
+
+async def printed_by(blobs: BlobStore, check: dict[str, Any]) -> list[str]:
+    """Return the lines that a kept check's commands printed."""
+    if check["output"] is None:
+        return ["nothing that it printed is kept"]
+    try:
+        return (await blobs.get(Digest(check["output"]))).decode().splitlines()
+    except (IntegrityError, NotFoundError) as error:
+        return [error.message]
+
+
+def check_key(kind: str, rollout: Rollout) -> str:
+    """Return the key of the document that keeps what a check said; checks that are done again have another one."""
+    again = rollout.smoke_again if kind == SMOKE else 0
+    return f"{rollout.id}/{kind}/{again}" if again else f"{rollout.id}/{kind}"
 
 
 def _in_one_line(said: str, longest: int) -> str:
     """Return the failures and the last line of what a command printed, the end of it where no line tells of a failure.
 
+    Of an evaluation the verdict with its gates says it: tables are read in the output that is kept.
     Failures are printed first and the summary last: what is too long is cut between them.
     """
     lines = [shown for line in said.splitlines() if (shown := " ".join(line.split()))]
-    failed = "; ".join(line for line in lines[:-1] if _FAILED.match(line))
     longest = max(longest, 0)
+    judged = next((line for line in lines if line.startswith(_VERDICT)), "")
+    if judged:
+        return judged[:longest]
+    failed = "; ".join(line for line in lines[:-1] if _FAILED.match(line))
     if not failed:
         return "; ".join(lines)[-longest:] if longest else ""
     room = longest - len(lines[-1]) - len("; ")

@@ -1,6 +1,8 @@
-"""The rollout plan of a project: its `rollout` section, a plan file over it, and the options of `shipway deploy`."""
+"""The rollout plan of a project: its `rollout` section, a plan file over it, and the options of `shipway deploy`.
 
-import re
+`rollout_faults` says what is wrong with it, and in which line.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,23 +10,21 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from shipway.config.loading import LoadedProject
+from shipway.config.loading import PROJECT_FILE, LoadedProject
 from shipway.config.problems import key_problems, placed
 from shipway.config.sections.rollout import CanaryStep, RolloutPlan
 from shipway.config.sections.rollout_evidence import MetricSettings, RulesSettings
 from shipway.config.sections.section import Section
-from shipway.config.yaml_source import KeyPath, read_yaml
+from shipway.config.yaml_source import KeyPath, Place, YamlFile, read_yaml
 from shipway.core.errors import ConfigError, NotFoundError, UsageError
 from shipway.core.snapshot import Segment
-from shipway.registry.model import Release
 from shipway.rollouts.metrics import DEFAULT_METRICS, Metric
 from shipway.rollouts.plan import STRATEGIES, Guardrails, Plan, Step
-from shipway.rollouts.plan_check import problems
 from shipway.rollouts.rules import RULES, Rule, Rules
 from shipway.rollouts.strategies import StrategyOptions, with_strategy
 from shipway.rollouts.watch import WatchPlan
 
-_SECTION = "rollout"
+SECTION = "rollout"
 Changed = TypeVar("Changed", Metric, Rule, WatchPlan)
 
 
@@ -42,7 +42,27 @@ class PlanChoice:
     strategy: str = ""
 
 
-def chosen_section(section: RolloutPlan, choice: PlanChoice) -> RolloutPlan:
+@dataclass(frozen=True, slots=True)
+class ChosenPlan:
+    """The section that a deploy goes by, and where each of its keys was written."""
+
+    section: RolloutPlan
+    places: Mapping[KeyPath, Place]
+
+    def place(self, key: KeyPath) -> Place:
+        """Return where a person looks for a key of the section: its line or its mapping's."""
+        path = (SECTION, *key)
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places[path] if path else Place(PROJECT_FILE)
+
+
+def project_plan(loaded: LoadedProject) -> ChosenPlan:
+    """Return what a project says by itself."""
+    return ChosenPlan(loaded.project.rollout, loaded.places)
+
+
+def chosen_plan(project: ChosenPlan, choice: PlanChoice) -> ChosenPlan:
     """Return the section that a deploy goes by.
 
     Raises:
@@ -52,13 +72,18 @@ def chosen_section(section: RolloutPlan, choice: PlanChoice) -> RolloutPlan:
     """
     if choice.strategy and choice.strategy not in STRATEGIES:
         raise UsageError(f"--strategy: {choice.strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
-    if choice.file is not None:
-        section = _over(section, choice.file)
+    chosen = project if choice.file is None else _over(project, choice.file)
+    section = chosen.section
     if not choice.strategy or choice.strategy == section.strategy:
-        return section
+        return chosen
     # Steps that were written for another strategy mean something else in this one.
     kept = {name: getattr(section, name) for name in section.model_fields_set - {"steps", "strategy"}}
-    return RolloutPlan(**kept, strategy=choice.strategy)
+    return ChosenPlan(RolloutPlan(**kept, strategy=choice.strategy), chosen.places)
+
+
+def has_own_steps(section: RolloutPlan) -> bool:
+    """Tell whether a plan walks the section's steps: always where a strategy has none of its own."""
+    return section.strategy in {"canary", "flag"} or "steps" in section.model_fields_set
 
 
 def plan_of(section: RolloutPlan) -> Plan:
@@ -85,9 +110,8 @@ def plan_of(section: RolloutPlan) -> Plan:
         rules=_rules(section.rules),
         watch=_changed(WatchPlan(), section.watch),
     )
-    own = section.strategy in {"canary", "flag"} or "steps" in section.model_fields_set
     options = StrategyOptions(
-        steps=tuple(_step(step) for step in section.steps) if own else (),
+        steps=tuple(_step(step) for step in section.steps) if has_own_steps(section) else (),
         bake_s=section.bake_s,
         keep_s=section.keep_s,
         batches=section.batches,
@@ -98,45 +122,6 @@ def plan_of(section: RolloutPlan) -> Plan:
         windows=section.windows,
     )
     return with_strategy(base, section.strategy, options)
-
-
-def plan_problems(loaded: LoadedProject) -> list[str]:
-    """Return what makes the plan of a project's `rollout` section impossible, as lines of its file."""
-    found = problems(plan_of(loaded.project.rollout), routes=loaded.project.routes)
-    if loaded.project.rollout.smoke_file and not (loaded.root / loaded.project.rollout.smoke_file).is_file():
-        found.append(f"smoke_file: {loaded.project.rollout.smoke_file!r} is not there")
-    return [f"{loaded.nearest_place(_key_path(line))}: {_SECTION}.{line}" for line in found]
-
-
-def smoke_notes(plan: Plan, release: Release) -> list[str]:
-    """Return what smoke checks will not see."""
-    services = [name for name, route in release.manifest["policy"]["routes"].items() if route["kind"] == "http"]
-    if not services or plan.smoke_file or not any(step.smoke for step in plan.steps):
-        return []
-    return [f"warning: smoke: without smoke_file nothing is asked of {', '.join(services)}; only its health counts"]
-
-
-def require_possible(plan: Plan, release: Release, root: Path) -> None:
-    """Check that a plan can run with a release; `root` is where its files lie.
-
-    Raises:
-        UsageError: with every problem, key and value.
-    """
-    routes = release.manifest["policy"]["routes"]
-    faults = problems(plan, routes=routes)
-    if plan.smoke_file and not (root / plan.smoke_file).is_file():
-        faults.append(f"smoke_file: {plan.smoke_file!r} is not there; name a file of the project")
-    if plan.shadows and all(route["kind"] == "http" for route in routes.values()):
-        faults.append("steps: no route of this release can be copied to: a copy of a service's request may act twice")
-    if faults:
-        raise UsageError("\n".join(faults), hint="correct the `rollout` section or the plan file")
-
-
-def _key_path(line: str) -> KeyPath:
-    """Return the key that a problem's line begins with: `steps[1].weight: ...`."""
-    key = line.partition(":")[0].partition(" ")[0]
-    parts = [part for part in re.split(r"[.\[\]]", key) if part]
-    return (_SECTION, *(int(part) if part.isdigit() else part for part in parts))
 
 
 def _metrics(settings: Mapping[str, MetricSettings | None]) -> tuple[Metric, ...]:
@@ -180,20 +165,32 @@ def _step(step: CanaryStep) -> Step:
     )
 
 
-def _over(section: RolloutPlan, file: Path) -> RolloutPlan:
+def _over(project: ChosenPlan, file: Path) -> ChosenPlan:
     """Return the section with the keys of a plan file over its own."""
-    if not file.is_file():
-        raise NotFoundError(f"--plan {file}: no such file", hint="name a YAML file with keys of `rollout`")
-    found = read_yaml(file, str(file))
-    wrapped = set(found.data) == {_SECTION}
-    keys = found.data[_SECTION] if wrapped else found.data
-    places = found.places if wrapped else {(_SECTION, *path): place for path, place in found.places.items()}
-    own: dict[str, Any] = section.model_dump(exclude_unset=True)
-    if isinstance(keys, dict) and keys.get("strategy", section.strategy) != section.strategy:
+    found = _read(file)
+    wrapped = set(found.data) == {SECTION}
+    keys = found.data[SECTION] if wrapped else found.data
+    places = found.places if wrapped else {(SECTION, *path): place for path, place in found.places.items()}
+    if not keys:
+        # The project's own plan would be carried out under the name of a file that says nothing.
+        raise ConfigError([f"{file}: there is no key in it"], hint="a plan file has keys of `rollout` in shipway.yaml")
+    own: dict[str, Any] = project.section.model_dump(exclude_unset=True)
+    if isinstance(keys, dict) and keys.get("strategy", project.section.strategy) != project.section.strategy:
         own.pop("steps", None)
-    data = {_SECTION: {**own, **keys} if isinstance(keys, dict) else keys}
+    data = {SECTION: {**own, **keys} if isinstance(keys, dict) else keys}
     try:
-        return _PlanFile.model_validate(data).rollout
+        section = _PlanFile.model_validate(data).rollout
     except ValidationError as error:
         lines = [placed(problem, places, str(file)) for problem in key_problems(error, data)]
-        raise ConfigError(lines, hint="a plan file has the keys of `rollout` in shipway.yaml") from error
+        raise ConfigError(lines, hint="a plan file has keys of `rollout` in shipway.yaml") from error
+    # A key of the file replaces the project's with all that is below it.
+    replaced = {(SECTION, key) for key in keys}
+    kept = {path: place for path, place in project.places.items() if path[:2] not in replaced}
+    return ChosenPlan(section, {**kept, **places})
+
+
+def _read(file: Path) -> YamlFile:
+    try:
+        return read_yaml(file, str(file))
+    except NotFoundError as error:
+        raise NotFoundError(f"--plan {file}: no such file", hint="name a YAML file with keys of `rollout`") from error

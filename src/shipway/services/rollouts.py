@@ -1,19 +1,25 @@
 """Reading and steering rollouts; starting one is `services/deployments.py`."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from shipway.core.errors import NotFoundError, UnavailableError
 from shipway.core.ids import ReleaseId, RolloutId
+from shipway.core.ports import Fence
 from shipway.core.verdicts import Verdict
 from shipway.registry.store import ReleaseRegistry
 from shipway.rollouts import desk
 from shipway.rollouts.analysis import harmless_e_value, promotion_e_value
 from shipway.rollouts.controller import judged
+from shipway.rollouts.metrics import PAIRS
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
+from shipway.rollouts.plan import proves_no_harm
 from shipway.rollouts.readings import combined_e
 from shipway.rollouts.story import story, waiting
-from shipway.services.application import Application, Installation
+from shipway.services.application import Installation
+from shipway.services.rollout_checks import kept_checks, printed_by
+from shipway.stats.betting import pair_e_no_harm
 from shipway.stats.sequential import e_value_no_harm
 
 CONTROLLER_ACTOR = "rollout-controller"
@@ -25,6 +31,9 @@ STATE_VERDICTS: dict[RolloutState, Verdict] = {
 }
 """What a finished rollout says; one that has not finished is INCONCLUSIVE."""
 
+_REPORTED_S = 10.0
+"""Workers report more often than this."""
+
 
 class RegistryLabels:
     """The rollout controller's `Labels`."""
@@ -33,9 +42,9 @@ class RegistryLabels:
         self._registry = registry
         self._now_s = now_s
 
-    async def set(self, environment: str, release: ReleaseId) -> None:
+    async def set(self, environment: str, release: ReleaseId, *, fence: Fence) -> None:
         """Make a release the stable one of an environment."""
-        await self._registry.set_label(environment, release, at_s=self._now_s(), actor=CONTROLLER_ACTOR)
+        await self._registry.set_label(environment, release, at_s=self._now_s(), actor=CONTROLLER_ACTOR, fence=fence)
 
 
 async def list_rollouts(app: Installation) -> list[Rollout]:
@@ -44,7 +53,7 @@ async def list_rollouts(app: Installation) -> list[Rollout]:
     return [rollout for rollout in found if rollout.environment == app.environment]
 
 
-async def find_rollout(app: Application, name: str = "") -> Rollout:
+async def find_rollout(app: Installation, name: str = "") -> Rollout:
     """Return a rollout by its id, or the newest one.
 
     Raises:
@@ -79,7 +88,7 @@ async def require_controller(app: Installation, kind: CommandKind, rollout: Roll
 
 
 async def command_rollout(
-    app: Application, name: str, kind: CommandKind, *, reason: str = "", actor: str | None = None
+    app: Installation, name: str, kind: CommandKind, *, reason: str = "", actor: str | None = None
 ) -> dict[str, Any]:
     """Leave a command for the controller and return the rollout's view."""
     rollout = await find_rollout(app, name)
@@ -87,12 +96,12 @@ async def command_rollout(
     return view(await find_rollout(app, rollout.id))
 
 
-async def rollout_views(app: Application) -> list[dict[str, Any]]:
+async def rollout_views(app: Installation) -> list[dict[str, Any]]:
     """Return every rollout's view, newest first."""
     return [view(rollout) for rollout in reversed(await list_rollouts(app))]
 
 
-async def described(app: Application, rollout: Rollout) -> dict[str, Any]:
+async def described(app: Installation, rollout: Rollout) -> dict[str, Any]:
     """Return a rollout's view with the candidate's last assignment and last answer as the records have them.
 
     The controller stops reading once a rollout has ended; a request assigned after that, or answered late, is still
@@ -112,16 +121,33 @@ async def described(app: Application, rollout: Rollout) -> dict[str, Any]:
     judgement = judged(rollout, now_s)
     told = {
         "waiting": waiting(rollout, judgement, now_s),
+        "silent_workers": await _silent_workers(app, rollout),
         "harm": {"e": combined_e(judgement.readings), "needed_e": 1.0 / rollout.plan.alpha},
     }
     times = {"last_candidate_assignment_at_s": assigned, "last_candidate_answer_at_s": answered}
     return view(rollout) | told | times | {"decision_to_last_assignment_s": since}
 
 
-async def explained(app: Application, rollout: Rollout) -> tuple[dict[str, Any], list[str]]:
-    """Return why a rollout stands where it stands, as JSON values and as lines for people."""
+async def _silent_workers(app: Installation, rollout: Rollout) -> list[str]:
+    """Return the workers that serve stable alone, because control has been silent for `dead_man_s`."""
+    if not rollout.applied.has_users:
+        return []
+    seen_after_s = app.clock.now_s() - _REPORTED_S
+    workers = await app.state.snapshots.workers(app.environment, seen_after_s=seen_after_s)
+    return sorted(worker.worker for worker in workers if worker.dead_man_tripped)
+
+
+async def explained(
+    app: Installation, rollout: Rollout, *, check_output: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """Return why a rollout stands where it stands, as JSON values and as lines for people.
+
+    With `check_output` also all that its checks printed.
+    """
     now_s = app.clock.now_s()
     judgement = judged(rollout, now_s)
+    checks = await kept_checks(app.state.documents, rollout)
+    printed = [await printed_by(app.state.blobs, check) if check_output else [] for check in checks]
     value = {
         "rollout": rollout.id,
         "state": rollout.state.value,
@@ -136,8 +162,23 @@ async def explained(app: Application, rollout: Rollout) -> tuple[dict[str, Any],
             {"at_s": at_s, "harm_e": harm_e, "no_harm_e": no_harm_e}
             for at_s, harm_e, no_harm_e in rollout.evidence.curve.points
         ],
+        "checks": [
+            check | ({"printed": "\n".join(lines)} if check_output else {})
+            for check, lines in zip(checks, printed, strict=True)
+        ],
     }
-    return value, story(rollout, judgement, now_s)
+    told = [line for check, lines in zip(checks, printed, strict=True) for line in (*_check_lines(check), *lines)]
+    return value, [*story(rollout, judgement, now_s), *(["", "checks:", *told] if told else [])]
+
+
+def _check_lines(check: dict[str, Any]) -> list[str]:
+    """Return the lines that name a check, its result, and where all that it printed is kept."""
+    at = datetime.fromtimestamp(check["at_s"], UTC).isoformat(timespec="seconds")
+    kept = f"all that it printed: blob {check['output']}; `rollout explain --check-output` prints it"
+    return [
+        f"  {check['check']} {at}: {check['verdict']}: {check['text']}",
+        *([f"    {kept}"] if check["output"] else []),
+    ]
 
 
 def verdict_of(rollout: Rollout) -> Verdict:
@@ -193,7 +234,10 @@ def candidate_share(rollout: Rollout) -> float:
 
 
 def _promotion(rollout: Rollout) -> dict[str, Any]:
-    """Return the evidence for promotion: the mean of two e-values, or `relative_e` alone without a harmless rate."""
+    """Return the evidence for promotion: the mean of two e-values, or `relative_e` alone without a harmless rate.
+
+    `required` tells whether some step waits for it; shadow steps wait for that of their `pairs`.
+    """
     plan, evidence = rollout.plan, rollout.evidence
     harmless_e = None if plan.harmless_rate is None else harmless_e_value(evidence, plan)
     return {
@@ -202,6 +246,12 @@ def _promotion(rollout: Rollout) -> dict[str, Any]:
         "relative_e": e_value_no_harm(evidence.process),
         "harmless_e": harmless_e,
         "harmless_rate": plan.harmless_rate,
+        "required": any(proves_no_harm(plan, number) for number in range(len(plan.steps))),
+        "pairs": [
+            {"metric": metric.name, "pairs": state.count, "no_harm_e": pair_e_no_harm(state)}
+            for metric in plan.metrics
+            if metric.kind == PAIRS and (state := evidence.sums(metric.name).pairs) is not None
+        ],
         "good": evidence.outcomes.good,
         "bad": evidence.outcomes.bad,
     }

@@ -16,11 +16,11 @@ import orjson
 from shipway import __version__
 from shipway.core.clock import Clock
 from shipway.core.errors import DeadlineError, UnavailableError, UsageError
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.record import ABSTAINED, ServedRequest
 from shipway.core.verdicts import Verdict
 from shipway.evals.contracts.check import BUSY, Checked, shown, without
 from shipway.evals.contracts.source import read_source
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.model import Case, Dataset
 from shipway.evals.ports import HttpCall, HttpReply, JsonCaller, Target
 from shipway.evals.smoke import (

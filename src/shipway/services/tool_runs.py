@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from shipway.config.project import Project
 from shipway.core.errors import ConfigError, DocumentError, NotFoundError, UsageError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.gate_spec import GateSpec, parse_gates
 from shipway.evals.model import Case
 from shipway.evals.rows import FileForm

@@ -6,6 +6,7 @@ exact for any distribution on [-1, 1]: each bet is fixed before the pair is seen
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -18,6 +19,8 @@ _PRIOR_COUNT = 0.5
 _PRIOR_SQUARES = 0.125
 _MOST = 0.5
 _MAX_LOG = 700.0
+# Pairs that an estimate goes through one by one.
+_MOST_COUNTED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,23 @@ def pair_e_harm(state: PairState) -> float:
 def pair_e_no_harm(state: PairState) -> float:
     """Return the evidence against "mean difference <= -margin"; at 1/alpha or more promotion may be considered."""
     return math.exp(max(-_MAX_LOG, min(_MAX_LOG, state.log_no_harm)))
+
+
+def pairs_needed(margin: float, alpha: float) -> int:
+    """Estimate the pairs until "no harm" is shown at `alpha` when no pair differs; where some do it takes more.
+
+    Raises:
+        ValueError: `margin` or `alpha` outside (0, 1).
+    """
+    check_open_share("alpha", alpha)
+    state, needed = PairState(harm=0.0, margin=margin), math.log(1.0 / alpha)
+    while state.log_no_harm < needed:
+        if state.count >= _MOST_COUNTED:
+            # The bets have stopped growing by then: each pair adds what the last one did.
+            step = math.log1p(bets(state)[1] * margin)
+            return state.count + math.ceil((needed - state.log_no_harm) / step) if step > 0.0 else sys.maxsize
+        state = add_pair(state, 0.0)
+    return state.count
 
 
 def _stake(gain: float, variance: float, worst_loss: float) -> float:

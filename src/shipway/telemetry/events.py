@@ -111,6 +111,19 @@ EVENTS = (
     LogEvent("rollout_never_stored", "debug", "A rollout that was begun and not stored.", ("rollout",)),
     LogEvent("model_not_loaded", "error", "The embedded model cannot be loaded.", ("model",)),
     LogEvent("generation_failed", "error", "The embedded model failed in an answer.", ("model",)),
+    LogEvent("webhooks_ready", "info", "`pipeline serve` takes requests; so many runs waited from before.",
+             ("host", "port", "waiting")),
+    LogEvent("webhook_refused", "warning", "A request was not from whom it named: 401.",
+             ("provider", "reason", "size_bytes")),
+    LogEvent("webhook_queued", "info", "A push queued a run.", ("provider", "run", "ref", "commit")),
+    LogEvent("webhook_queue_full", "warning", "A push was refused with 429: too many runs wait.", ("provider", "ref")),
+    LogEvent("webhook_not_stored", "error", "A push was refused with 503: its run cannot be stored.",
+             ("provider", "error")),
+    LogEvent("webhook_run", "info", "A run of a push changed its state.", ("run", "state", "ref", "reason")),
+    LogEvent("webhook_run_not_stored", "error", "The state of a run cannot be stored; the next receiver takes it up.",
+             ("run", "error")),
+    LogEvent("webhook_status_lost", "warning", "GitHub or GitLab did not take the status of a run.",
+             ("run", "error")),
 )  # fmt: skip
 
 _LEVELS: dict[str, Level] = {event.name: event.level for event in EVENTS}

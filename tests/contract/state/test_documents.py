@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from shipway.core.errors import ConflictError
+from shipway.core.errors import ConflictError, FencedError
+from shipway.core.ports import Fence
 
 pytestmark = pytest.mark.anyio
 
@@ -83,3 +84,36 @@ async def test_a_body_without_a_json_form_is_refused_by_name(store, value):
     with pytest.raises(TypeError, match="label 'a'"):
         await store.documents.put("label", "a", {"value": [value]})
     assert await store.documents.get("label", "a") is None
+
+
+async def led(store, holder, now_s):
+    lease = await store.leases.acquire("rollouts/production", holder, ttl_s=10.0, now_s=now_s)
+    return Fence(lease.name, lease.epoch)
+
+
+@pytest.mark.parametrize("expected", [None, 0])
+async def test_a_document_is_not_created_by_a_former_leader(store, expected):
+    former = await led(store, "a", 100.0)
+    await led(store, "b", 111.0)
+    with pytest.raises(FencedError, match="epoch 2; epoch 1 may not write"):
+        await store.documents.put("process", "p", {"wanted": True}, expected_version=expected, fence=former)
+    assert await store.documents.get("process", "p") is None
+
+
+async def test_a_document_that_nobody_has_changed_since_is_not_changed_by_a_former_leader(store):
+    former = await led(store, "a", 100.0)
+    await store.documents.put("process", "p", {"wanted": True}, fence=former)
+    newer = await led(store, "b", 111.0)
+    with pytest.raises(FencedError):
+        await store.documents.put("process", "p", {"wanted": False}, expected_version=1, fence=former)
+    assert await store.documents.put("process", "p", {"wanted": False}, expected_version=1, fence=newer) == 2
+
+
+async def test_a_leader_whose_lease_ran_out_unnoticed_by_others_still_writes(store):
+    fence = await led(store, "a", 100.0)
+    await store.leases.release("rollouts/production", "a")
+    assert await store.documents.put("process", "p", {}, fence=fence) == 1
+
+
+async def test_a_fence_of_a_lease_that_nobody_holds_refuses_nothing(store):
+    assert await store.documents.put("process", "p", {}, fence=Fence("rollouts/elsewhere", 1)) == 1

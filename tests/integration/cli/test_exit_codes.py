@@ -13,6 +13,16 @@ from typing import Any
 
 import pytest
 import typer
+from tests.integration.cli.commands_in_turn import (
+    FLAG,
+    operate_datasets,
+    operate_evaluations,
+    operate_gates,
+    operate_pipeline,
+    operate_production,
+    operate_rollouts,
+    operate_traffic,
+)
 from typer.main import get_command
 
 from shipway.entrypoints.cli.main import COMMANDS, app
@@ -20,7 +30,6 @@ from shipway.entrypoints.cli.main import COMMANDS, app
 SOURCE = Path(__file__).parents[3] / "src" / "shipway"
 RELEASE = "rel_0000000000000000"
 # Every command with what it cannot do without.
-FLAG = '{"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on"}'
 ARGUMENTS: dict[str, list[str]] = {
     "audit list": [],
     "cache calibrate": [],
@@ -37,6 +46,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "switch list": [],
     "switch set": ["kill-route", "chat"],
     "audit verify": [],
+    "chaos": [],
     "config check": [],
     "config schema": [],
     "config show": [],
@@ -93,13 +103,27 @@ ARGUMENTS: dict[str, list[str]] = {
     "key rotate": ["key_0"],
     "limits reset": ["--key", "key_0"],
     "limits show": [],
+    "load": [],
     "logs": [],
     "models install": [],
     "models list": [],
+    "pipeline changed": ["--since", "HEAD"],
+    "pipeline clean": [],
+    "pipeline compile": ["github"],
+    "pipeline explain": ["release"],
+    "pipeline fix": [],
+    "pipeline graph": [],
     "pipeline list": [],
+    "pipeline logs": ["release"],
+    "pipeline report": [],
+    "pipeline queue": [],
     "pipeline run": [],
+    "pipeline run-stage": ["release"],
+    "pipeline runs": [],
+    "pipeline serve": [],
     "rag ask": ["How?", "--tenant", "default"],
     "rag build": [],
+    "readiness": [],
     "reload": [],
     "replay": [RELEASE],
     "release create": [],
@@ -124,17 +148,8 @@ ARGUMENTS: dict[str, list[str]] = {
     "supervise": [],
     "up": [],
 }
-WITHOUT_PROJECT = {
-    "config schema",
-    "dataset import",
-    "dataset schema",
-    "demo",
-    "eval contract",
-    "eval perf",
-    "init",
-    "models install",
-    "models list",
-}
+WITHOUT_PROJECT = {"config schema", "dataset import", "dataset schema", "demo"}
+WITHOUT_PROJECT |= {"eval contract", "eval perf", "init", "models install", "models list"}
 CASES = [
     ("film", "How long may a film be kept?", "7 days"),
     ("book", "How long may a book be kept?", "28 days"),
@@ -259,89 +274,6 @@ def library(make_app):
     return project
 
 
-def operate_traffic(ok: Any) -> None:
-    """Run the commands that act on a running gateway."""
-    assert len(ok("reload")["workers"]) == 1
-    assert ok("restart")["replaced"] == ["gateway"]
-    ok("switch set", "max-new", "*", "50", "--for", "5m")
-    ok("switch list")
-    ok("switch clear", "all")
-    ok("flag set", "tone", FLAG)
-    ok("flag show", "tone")
-    ok("flag list")
-    ok("flag delete", "tone")
-    ok("feedback list")
-    ok("quality status")
-    ok("cache show", code=2)  # nothing is calibrated
-
-
-def operate_datasets(ok: Any, folder: Path) -> None:
-    """Run the commands of datasets."""
-    assert ok("dataset check")["dataset"] == "cases"
-    assert ok("dataset stats")
-    assert ok("dataset register")
-    assert ok("dataset list")
-    assert ok("dataset diff", "cases@1", "cases@1")
-    assert ok("dataset split", "evals/cases.jsonl", "--out", str(folder / "split.jsonl"))
-
-
-def operate_production(ok: Any, release: str, folder: Path) -> None:
-    """Run the commands that live on what production kept, of which there is nothing here."""
-    assert ok("dataset proposals list")["proposals"] == []
-    ok("dataset proposals show", "prop_0", code=2)
-    ok("dataset proposals accept", "prop_0", "--unanswerable", code=2)
-    ok("dataset proposals reject", "prop_0", code=2)
-    assert ok("dataset proposals export", "--out", str(folder / "proposed.jsonl"))["cases"] == 0
-    ok("replay", release, code=2)
-    assert ok("runbook", "rollback")["markdown"]
-
-
-def operate_gates(ok: Any, release: str) -> None:
-    """Run the commands that look at gates and at what they found."""
-    assert ok("gate check")["refused"] == 0
-    assert ok("gate simulate", "--decisions", "20")["rows"]
-    assert ok("gate run", release)["verdict"] == "PASS"
-    assert ok("gate explain", release)["gates"]
-
-
-def operate_rollouts(ok: Any, first: str, second: str, plan: str) -> None:
-    """Roll a release out, back, and half-way."""
-    started = ok("deploy", second)["rollout"]
-    ok("rollout pause", started)
-    assert ok("rollout watch", started, code=4)["state"] == "paused"
-    ok("rollout resume", started)
-    assert ok("rollout status")["rollout"] == started
-    assert ok("rollout explain")["rollout"] == started
-    assert ok("rollout history")["history"][0]["action"] == "rollout.started"
-    ok("rollout promote", started)
-    assert ok("rollout watch", started)["state"] == "completed"
-    assert [item["rollout"] for item in ok("rollout list")] == [started]
-    assert ok("rollback")["release"] == first
-    ok("eval run", second)
-    again = ok("deploy", second)["rollout"]
-    ok("rollout abort", again)
-    assert ok("rollout watch", again, code=1)["state"] == "rolled_back"
-    asked = ok("deploy", second, "--plan", plan)["rollout"]
-    assert ok("rollout watch", asked, code=4)["code"] == "approval"
-    assert ok("rollout approve", asked)["rollout"] == asked
-    assert ok("rollout watch", asked)["state"] == "completed"
-    assert ok("rollback")["release"] == first
-
-
-def operate_evaluations(ok: Any, release: str, folder: Path) -> None:
-    """Run the commands of runs on disk."""
-    collected = ok("eval run", release, "--no-gates")
-    assert collected["evaluation"] is None
-    assert ok("eval rescore", collected["run"], "--no-gates")["run"] == collected["run"]
-    parts = [str(folder / f"part{number}") for number in (1, 2)]
-    for number, part in enumerate(parts, 1):
-        ok("eval run", release, "--shard", f"{number}/2", "--out", part)
-    assert ok("eval merge", *parts)["verdict"] == "PASS"
-    assert ok("eval report", release)["verdict"] == "PASS"
-    kept = ok("eval cache stats")["answers"]
-    assert ok("eval cache clear")["answers"] == kept == 5
-
-
 def hold_a_judge(project: Any, ok: Any) -> None:
     """Run the commands of judges; `judge label` needs a person."""
     anchors = str(project.root / "evals" / "anchors.jsonl")
@@ -394,7 +326,7 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     ok("eval compare", first, second)
     operate_rollouts(ok, first, second, str(library.root / "plans/approval.yaml"))
     operate_production(ok, second, tmp_path)
-    assert ok("pipeline run")["verdict"] == "PASS"
+    operate_pipeline(ok)
     assert {finding["state"] for finding in ok("doctor")} <= {"ok", "warning"}
     assert ok("audit list")
     assert ok("audit verify")["intact"] is True
@@ -403,11 +335,11 @@ def test_every_command_that_succeeds_prints_one_document(library, shipway, tmp_p
     assert ok("down")["stopped"] is False
     ok("db restore", str(tmp_path / "copy.db"))
 
-    foreground = {"control", "engine", "serve", "supervise"}
+    foreground = {"control", "engine", "pipeline serve", "serve", "supervise"}
     # Calibrating takes 299 judged pairs at least, which two documents do not give; its own tests have them.
     # A gate that failed, variants, a deployed answer with sources, and other people's programs: as well.
     own = {"eval attribute", "eval matrix", "eval smoke", "eval tool install", "eval tool read", "eval tool run"}
-    own |= {"up", "cache calibrate", "judge label"}
+    own |= {"up", "cache calibrate", "judge label", "load", "chaos"}
     assert set(ARGUMENTS) - seen - WITHOUT_PROJECT - foreground - own == set()
 
 

@@ -140,6 +140,29 @@ def were_stable(app, *releases: str) -> None:
     anyio.run(act)
 
 
+def test_a_dry_run_prints_its_plan_while_a_rollout_runs_and_says_that_it_would_be_refused(make_app):
+    app = make_app()
+    first = app.run("release", "create", "--json").json["release"]
+    assert app.run("deploy", first, "--override-gate", "to see").code == 0
+    app.edit("prompts/chat.yaml", "You are helpful.", "You are short.")
+    second = app.run("release", "create", "--json").json["release"]
+    rollout = app.run("deploy", second, "--override-gate", "to see", "--json").json["rollout"]
+    app.edit("prompts/chat.yaml", "You are short.", "You are long.")
+    third = app.run("release", "create", "--json").json["release"]
+
+    asked = ["deploy", third, "--override-gate", "to see"]
+    told, machine, done = app.run(*asked, "--dry-run"), app.run(*asked, "--dry-run", "--json"), app.run(*asked)
+
+    assert told.code == machine.code == 0
+    assert f"{first} -> {third} on chat" in told.out
+    assert f"deploying now would be refused: rollout {rollout} of {second} is pending in local" in told.out
+    assert f"shipway rollout abort {rollout}" in told.out
+    assert machine.json["refused"].startswith(f"rollout {rollout} of {second}")
+    assert (done.code, f"rollout {rollout} of {second} is pending" in done.err) == (2, True)
+    assert "->" not in done.out
+    assert len(app.run("rollout", "list", "--json").json) == 1
+
+
 @pytest.mark.parametrize("command", [["deploy", "{}", "--override-gate", "x"], ["rollback", "--to", "{}"]])
 def test_a_service_is_not_waited_for_while_nothing_would_start_it(make_app, command):
     app = make_app()

@@ -189,3 +189,28 @@ def test_a_wrong_call_is_told_before_anything_is_asked(app, releases, endpoint, 
     assert done.code == 2
     assert said in done.err
     assert not endpoint.asked
+
+
+@pytest.mark.parametrize("history", ["own", "recorded", "none"])
+def test_conversations_are_asked_in_order_with_own_or_recorded_answers_before_a_later_turn(
+    app, releases, endpoint, history
+):
+    first, second = releases
+    keep_samples(app, QUESTIONS)
+    bodies = []
+
+    def answered(body: Any) -> str:
+        bodies.append([(message["role"], message["content"]) for message in body["messages"]])
+        return f"It is {body['messages'][-1]['content']}."
+
+    endpoint.answer_body = answered
+
+    done = replayed(app, second, "--against", first, "--history", history)
+
+    assert done.code == 0, done.out + done.err
+    assert (done.json["cases"], done.json["later_turns"]) == (60, 0 if history == "none" else 30)
+    later = [body for body in bodies if body[-1][1] == QUESTIONS[1]]
+    own = f"It is {QUESTIONS[0]}."
+    before = {"own": own, "recorded": "Yes.", "none": None}[history]
+    expected = [("user", QUESTIONS[0]), ("assistant", before)] if before else []
+    assert [body[1:-1] for body in later] == [expected, expected]

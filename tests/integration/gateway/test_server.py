@@ -91,8 +91,7 @@ async def test_sigterm_flushes_and_ends_the_process_with_status_0(tmp_path: Path
         from shipway.entrypoints.dataplane.server import run, serve
 
         class App:
-            def drain(self): pass
-            def refuse_parked(self): pass
+            def drain(self, **_): pass
             async def __call__(self, scope, receive, send): pass
 
         async def flush():

@@ -84,6 +84,6 @@ def test_when_a_section_takes_effect_is_decided_for_every_section():
     # Their keys take effect at different times.
     divided = {"budgets", "models", "routing", "server", "telemetry"}
     later = {"app", "code", "corpus", "decoding", "logging", "prompts", "redis", "retrieval", "routes", "safety"}
-    of_commands = {"contacts", "datasets", "evals", "gates", "judges", "pipeline", "rollout"}
+    of_commands = {"ci", "contacts", "datasets", "evals", "gates", "judges", "pipeline", "rollout", "webhooks"}
 
     assert set(Project.model_fields) == at_once | divided | later | of_commands

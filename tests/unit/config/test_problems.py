@@ -170,3 +170,18 @@ def test_a_route_to_evaluate_that_does_not_exist_is_named_with_those_that_do(pro
     )
 
     assert found == ["shipway.yaml:5: evals.route: 'answer' is not in routes (it has ask)"]
+
+
+def test_a_list_that_needs_an_entry_is_told_in_words(problems):
+    assert problems(APP + "rollout:\n  steps: []\n") == [
+        "shipway.yaml:9: rollout.steps: the list has no entries; it needs 1 at least"
+    ]
+
+
+def test_entries_that_are_wrong_do_not_make_their_list_too_short(problems):
+    text = APP + "rollout:\n  steps:\n    - {weight: 2}\n    - {weight: x}\n"
+
+    assert problems(text) == [
+        "shipway.yaml:10: rollout.steps[0].weight: must be at most 1, not 2",
+        'shipway.yaml:11: rollout.steps[1].weight: must be a number, not "x"',
+    ]

@@ -1,8 +1,8 @@
 import pytest
 from tests.unit.evals.report_sources import junit_tree, outcomes, source_of_scores
 
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.gate_report import GateReport, GateRow, Needed
 from shipway.evals.report_junit import findings_junit, junit
 from shipway.evals.report_source import Places

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from tests.unit.evals.report_sources import sarif_run, source_of_scores
 
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.gate_report import GateReport, GateRow
 from shipway.evals.report import worse_cases
 from shipway.evals.report_sarif import MOST_RESULTS, findings_sarif, sarif

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.core.errors import UsageError
+from shipway.core.findings import FindingReport, findings_lines
 from shipway.core.verdicts import Verdict
 from shipway.evals.contracts.source import read_source
-from shipway.evals.findings import FindingReport, findings_lines
+from shipway.evals.findings import as_results
 from shipway.evals.smoke import (
     KINDS,
     NO_GUARD,
@@ -157,7 +158,7 @@ def test_an_answer_longer_than_the_limit_is_a_finding_of_its_own():
 
 def test_gates_can_judge_smoke_checks():
     report = FindingReport("smoke", "1", tuple(judge(check("json"), SmokeAnswer("{}"))))
-    assert report.as_results("smoke.pass")[0].scores == {"smoke.pass": 1.0}
+    assert as_results(report, "smoke.pass")[0].scores == {"smoke.pass": 1.0}
 
 
 def test_a_file_of_checks_is_read_with_its_lines():

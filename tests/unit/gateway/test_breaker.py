@@ -202,3 +202,54 @@ def test_no_rest_is_longer_than_the_longest():
     breaker = CircuitBreaker(ManualClock(), failures=1, open_s=0.2, first_s=0.5)
     breaker.failed(breaker.generation, gone=True)
     assert breaker.wait_s() == 0.2
+
+
+def pair(clock: ManualClock) -> tuple[CircuitBreaker, CircuitBreaker]:
+    """Return the breakers of two releases on one engine."""
+    peers: list[CircuitBreaker] = []
+    peers += [CircuitBreaker(clock, failures=3, open_s=10.0, first_s=0.5, peers=peers) for _ in range(2)]
+    return peers[0], peers[1]
+
+
+def told(breaker: CircuitBreaker, outcomes: str) -> None:
+    for outcome in outcomes:
+        settle = breaker.succeeded if outcome == "+" else breaker.failed
+        settle(breaker.generation)
+
+
+def test_a_release_that_is_served_well_does_not_rest_with_one_that_is_not():
+    bad, good = pair(ManualClock())
+    told(good, "++++++++-+++++++")
+    told(bad, "---")
+    assert (bad.state, good.state) == (2, 0)
+
+
+def test_when_the_engine_fails_all_releases_rest_and_return_together():
+    clock = ManualClock()
+    first, second = pair(clock)
+    # Half of everybody's calls fail; one of them is the first to see three in a row.
+    told(second, "+-+-+-+-")
+    told(first, "+-+-+---")
+    assert (first.state, second.state) == (2, 2)
+    clock.advance(10.0)
+    assert (first.wait_s(), second.wait_s()) == (0.0, 0.0)
+    told(second, "-")
+    assert (first.wait_s(), second.wait_s()) == (10.0, 10.0)
+    clock.advance(10.0)
+    assert first.wait_s() == 0.0
+    told(first, "+")
+    assert (first.state, second.state) == (0, 0)
+    assert second.wait_s() == 0.0
+
+
+def test_what_opened_together_opens_apart_the_next_time():
+    clock = ManualClock()
+    first, second = pair(clock)
+    told(second, "--")
+    told(first, "---")
+    clock.advance(10.0)
+    assert first.wait_s() == 0.0
+    told(first, "+")
+    told(second, "+" * 16)
+    told(first, "---")
+    assert (first.state, second.state) == (2, 0)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from shipway.config.sections.pipeline import Stage
 from shipway.core.errors import UsageError
-from shipway.pipeline.graph import build_graph, configured_stages
-from shipway.pipeline.model import StageSpec
+from shipway.pipeline.configured import configured_stages
+from shipway.pipeline.graph import build_graph
+from shipway.pipeline.spec import StageSpec
 
 
 def stage(name: str, *needs: str) -> StageSpec:

@@ -13,9 +13,10 @@ from shipway.adapters.local_stage.runner import LocalStageRunner
 from shipway.core.clock import SystemClock
 from shipway.core.verdicts import Verdict
 from shipway.pipeline.graph import build_graph
-from shipway.pipeline.model import RunReport, StageResult, StageSpec, StageState
+from shipway.pipeline.model import RunReport, StageResult, StageState
 from shipway.pipeline.ports import StageContext
 from shipway.pipeline.runner import PipelineRunner
+from shipway.pipeline.spec import StageSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +109,8 @@ async def test_stages_that_wait_for_each_other_both_pass(tmp_path: Path) -> None
 async def test_a_command_sees_no_variable_that_was_not_declared(tmp_path: Path) -> None:
     code = "import os; print(sorted(name for name in os.environ if not name.startswith('LC_')))"
     found = await only(tmp_path, stage("a", code, env=("DECLARED",)))
-    given = ["SHIPWAY_ATTEMPT", "SHIPWAY_OUTPUT", "SHIPWAY_RESULTS", "SHIPWAY_RUN", "SHIPWAY_STAGE"]
+    own = ("ATTEMPT", "KEEPER", "OUTPUT", "RESULTS", "RUN", "SHARD", "STAGE")
+    given = [f"SHIPWAY_{name}" for name in own]
     assert found.output_tail == f"{['DECLARED', 'PATH', *given]}\n"
 
 

@@ -9,9 +9,10 @@ from shipway.core.clock import ManualClock
 from shipway.core.errors import GateRefusedError, StoreError, UsageError
 from shipway.core.verdicts import Verdict
 from shipway.pipeline.graph import build_graph
-from shipway.pipeline.model import RunReport, StageEvent, StageOutcome, StageSpec, StageState
+from shipway.pipeline.model import RunReport, StageEvent, StageOutcome, StageResult, StageState
 from shipway.pipeline.ports import StageContext
 from shipway.pipeline.runner import PipelineRunner
+from shipway.pipeline.spec import Limit, Resources, StageSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -273,3 +274,112 @@ async def test_a_built_in_stage_that_is_not_there_is_refused_before_anything_run
 async def test_no_parallelism_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match="max_parallel is 0"):
         await run(FakeStages(), stage("a"), max_parallel=0)
+
+
+async def test_stages_run_together_only_as_far_as_the_machine_has_room() -> None:
+    running: list[str] = []
+    most: list[tuple[str, ...]] = []
+
+    def act(name: str) -> Act:
+        async def run(_context: StageContext) -> StageOutcome:
+            running.append(name)
+            most.append(tuple(sorted(running)))
+            await anyio.wait_all_tasks_blocked()
+            running.remove(name)
+            return PASS
+
+        return run
+
+    sizes = {"big": 3.0, "one": 1.0, "two": 1.0}
+    fake = FakeStages(**{name: act(name) for name in sizes})
+    stages = (stage(name, resources=Resources(cpus=cpus)) for name, cpus in sizes.items())
+    report = await run(fake, *stages, capacity=Resources(cpus=2.0))
+    assert report.verdict is Verdict.PASS
+    assert max(most, key=len) == ("one", "two")
+
+
+async def test_each_stage_has_graphics_processors_of_its_own() -> None:
+    given: dict[str, tuple[int, ...]] = {}
+    met = anyio.Event()
+
+    def act(name: str) -> Act:
+        async def run(context: StageContext) -> StageOutcome:
+            given[name] = context.gpus
+            if len(given) == 2:
+                met.set()
+            await met.wait()
+            return PASS
+
+        return run
+
+    stages = (stage(name, resources=Resources(gpus=1)) for name in "ab")
+    await run(FakeStages(a=act("a"), b=act("b")), *stages, capacity=Resources(cpus=4, gpus=2))
+    assert sorted(given.values()) == [(0,), (1,)]
+
+
+async def test_what_the_machine_does_not_have_is_refused_before_anything_runs() -> None:
+    fake = FakeStages()
+    with pytest.raises(UsageError, match=r"pipeline\.b\.resources: needs 1 GPUs, and there are none"):
+        await run(fake, stage("a"), stage("b", "a", resources=Resources(gpus=1)))
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "outcome", "attempts"),
+    [
+        (("timeout",), StageOutcome(Verdict.ERROR, timed_out=True), 2),
+        (("timeout",), StageOutcome(Verdict.ERROR), 1),
+        (("signal",), StageOutcome(Verdict.ERROR, -9), 2),
+        (("signal",), StageOutcome(Verdict.ERROR, 9), 1),
+        ((75,), StageOutcome(Verdict.ERROR, 75), 2),
+        ((75,), StageOutcome(Verdict.ERROR, 74), 1),
+        (("fail",), StageOutcome(Verdict.FAIL, 1), 2),
+        (("error",), StageOutcome(Verdict.FAIL, 1), 1),
+        (("error", "fail"), StageOutcome(Verdict.INCONCLUSIVE, 4), 1),
+    ],
+)
+async def test_only_the_named_failures_are_repeated(
+    retry_on: tuple[str | int, ...], outcome: StageOutcome, attempts: int
+) -> None:
+    fake = FakeStages(a=returning(outcome, PASS))
+    report = await run(fake, stage("a", retries=1, retry_on=retry_on))
+    assert report.results[0].attempts == attempts
+
+
+async def test_why_attempts_were_repeated_is_in_the_result() -> None:
+    fake = FakeStages(a=returning(FAIL, StageOutcome(Verdict.ERROR, problem="ended by SIGKILL"), PASS))
+    report = await run(fake, stage("a", retries=2))
+    assert report.results[0].retried == ("exit code 1", "ended by SIGKILL")
+
+
+async def test_a_gate_on_numbers_is_not_repeated_until_it_passes() -> None:
+    low, high = (StageOutcome(Verdict.PASS, outputs={"f1": value}) for value in (0.1, 0.9))
+    report = await run(FakeStages(a=returning(low, high)), stage("a", retries=3, gate=(Limit("f1", min=0.5),)))
+    assert (report.results[0].attempts, report.verdict) == (1, Verdict.FAIL)
+
+
+async def test_a_stage_that_is_left_out_holds_nobody_back_and_is_not_judged() -> None:
+    fake = FakeStages()
+    runner = PipelineRunner(fake, {}, ManualClock())
+    left_out = StageResult("image", StageState.SKIPPED, allowed=True, problem="runs when code changed")
+    report = await runner.run(build_graph([stage("image"), stage("eval", "image")]), {"image": left_out})
+    assert (fake.calls, states(report), report.verdict) == (
+        ["eval"],
+        {"image": "skipped", "eval": "passed"},
+        Verdict.PASS,
+    )
+
+
+async def test_a_thousand_stages_in_a_wide_graph_are_run_each_once() -> None:
+    names = [f"s{number}" for number in range(1000)]
+    stages = [stage(name, *names[max(0, index - 3) : index : 2]) for index, name in enumerate(names)]
+    fake = FakeStages()
+    report = await run(fake, *stages, max_parallel=8)
+    assert (sorted(fake.calls), report.verdict) == (sorted(names), Verdict.PASS)
+
+
+def test_a_result_is_read_back_from_its_json_form_and_newer_keys_are_passed_over() -> None:
+    result = StageResult(
+        "a", StageState.FAILED, Verdict.FAIL, 1, 1.5, 2, allowed=True, outputs={"x": 1}, retried=("why",), known="cache"
+    )
+    assert StageResult.from_dict({**result.to_dict(), "newer": 1}) == result

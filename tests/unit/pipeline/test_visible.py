@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from shipway.core.errors import UsageError
 from shipway.core.verdicts import Verdict
-from shipway.pipeline.model import StageResult, StageSpec, StageState
+from shipway.pipeline.model import StageResult, StageState
+from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.visible import (
     LARGEST_OUTPUT_BYTES,
     LONGEST_VALUE,

@@ -166,9 +166,9 @@ class Stores:
     async def get(self, kind: str, key: str) -> None:
         return None
 
-    # traffic
-    async def read(self, environment: str) -> Snapshot:
-        return self.state.snapshot
+    # traffic, and leases: who led before is not known
+    async def read(self, name: str) -> Snapshot | None:
+        return self.state.snapshot if name == ENVIRONMENT else None
 
     async def write(self, snapshot: Snapshot, *, expected_version: int) -> Snapshot:
         self.count()
@@ -186,11 +186,11 @@ class Stores:
         return []
 
     # target
-    async def start(self, release: ReleaseId) -> None:
+    async def start(self, release: ReleaseId, **_: object) -> None:
         self.count()
         self.wrote(running=self.state.running | {release})
 
-    async def stop(self, release: ReleaseId) -> None:
+    async def stop(self, release: ReleaseId, **_: object) -> None:
         self.count()
         self.wrote(running=self.state.running - {release})
 
@@ -205,7 +205,7 @@ class Stores:
         return {}
 
     # labels
-    async def set(self, environment: str, release: ReleaseId) -> None:
+    async def set(self, environment: str, release: ReleaseId, **_: object) -> None:
         self.count()
         self.wrote(label=release)
 
@@ -295,6 +295,7 @@ def canonical(state: State) -> State:
         reason="",
         acknowledged=tuple(sorted(_ACKNOWLEDGED & set(row.acknowledged))),
         approved=tuple(sorted(set(row.approved))),
+        smoke_again=0,
         watch=row.watch and WATCH,
         overwrite=row.overwrite if row.phase is Phase.INTENT else "",
         min_version=_VERSION + 1 if row.phase is Phase.INTENT and version < row.min_version else 0,

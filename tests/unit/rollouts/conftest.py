@@ -9,9 +9,10 @@ import pytest
 from tests.served import served_request
 
 from shipway.adapters.memory.store import MemorySnapshots, MemoryStore
+from shipway.adapters.state import refuse_fenced
 from shipway.core.clock import ManualClock
 from shipway.core.ids import ReleaseId, RolloutId, RouteName
-from shipway.core.ports import AuditEvent, StoredRecord, WorkerState
+from shipway.core.ports import AuditEvent, Fence, StoredRecord, WorkerState
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.rollouts import desk
@@ -50,16 +51,26 @@ class Snapshots(MemorySnapshots):
         return self.writes[-1]
 
 
+async def fenced(leases: Any, fence: Fence) -> None:
+    """Refuse a former leader as the stores do."""
+    refuse_fenced("test", await leases.read(fence.lease), fence)
+
+
 @dataclass
 class Target:
+    """What runs, with the fence of the stores: it asks them for the newest epoch."""
+
+    leases: Any = None
     running: set[str] = field(default_factory=lambda: {STABLE})
     healthy_releases: set[str] = field(default_factory=lambda: {STABLE, CANDIDATE})
     problems: dict[str, str] = field(default_factory=dict)
 
-    async def start(self, release):
+    async def start(self, release, *, fence):
+        await fenced(self.leases, fence)
         self.running.add(release)
 
-    async def stop(self, release):
+    async def stop(self, release, *, fence):
+        await fenced(self.leases, fence)
         self.running.discard(release)
 
     async def healthy(self, release):
@@ -74,9 +85,11 @@ class Target:
 
 @dataclass
 class Labels:
+    leases: Any = None
     stable: str = STABLE
 
-    async def set(self, environment, release):
+    async def set(self, environment, release, *, fence):
+        await fenced(self.leases, fence)
         self.stable = release
 
 
@@ -139,7 +152,7 @@ class World:
             store.records,
         )
         self.observations = store.observations
-        self.target, self.labels, self.checks = Target(), Labels(), Checks()
+        self.target, self.labels, self.checks = Target(self.leases), Labels(self.leases), Checks()
         route = RouteTraffic(RouteName("ask"), STABLE)
         other = RouteTraffic(RouteName("other"), ReleaseId("rel_else"))
         self.snapshots = Snapshots(Snapshot(ENVIRONMENT, version=1, routes=(route, other)))

@@ -181,10 +181,10 @@ async def test_a_command_that_arrives_in_the_middle_of_a_tick_is_not_overwritten
     await world.start()
     inner = world.target.start
 
-    async def start(release):
+    async def start(release, *, fence):
         world.target.start = inner
         await world.command(CommandKind.ABORT)
-        await inner(release)
+        await inner(release, fence=fence)
 
     world.target.start = start
     controller = world.controller()

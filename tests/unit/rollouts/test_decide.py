@@ -10,6 +10,7 @@ from shipway.core.verdicts import Verdict
 from shipway.rollouts import actions
 from shipway.rollouts.actions import Observed
 from shipway.rollouts.analysis import Judgement
+from shipway.rollouts.checks import CheckResult
 from shipway.rollouts.decide import decide
 from shipway.rollouts.desk import new_rollout
 from shipway.rollouts.model import Code, Command, CommandKind, Division, Phase, RolloutState, Times
@@ -131,3 +132,22 @@ def test_a_candidate_that_a_worker_cannot_load_is_withdrawn_instead_of_waited_fo
     )
     assert decide(row, QUIET, behind) == actions.RollBack(Code.CANNOT_LOAD, "w1: no model file", Verdict.ERROR)
     assert decide(replace(row, state=RolloutState.ROLLING_BACK), QUIET, behind) == actions.SetWeights(None)
+
+
+NOTHING = Judgement(Verdict.NO_DATA, Code.NO_DATA, ("no conversation at 10% yet",))
+
+
+@pytest.mark.parametrize(("on_no_data", "offers"), [("hold", True), ("abort", False)])
+def test_only_a_rollout_that_can_still_be_steered_offers_to_be(on_no_data, offers):
+    row = replace(ROW, plan=replace(Plan(), on_no_data=on_no_data, deadline_s=1.0))
+    action = decide(row, NOTHING, WORLD)
+    assert isinstance(action, actions.Pause if offers else actions.RollBack)
+    assert ("resume, promote or abort it" in action.reason) is offers
+
+
+def test_a_rollout_that_goes_back_by_the_gates_cases_does_not_offer_to_be_resumed():
+    row = replace(ROW, plan=replace(Plan(), on_no_data="replay", deadline_s=1.0))
+    failed = replace(WORLD, checks={"replay": CheckResult(Verdict.FAIL, "verdict: FAIL (correct)")})
+    assert decide(row, NOTHING, failed).reason.endswith("asked the gate's cases instead: verdict: FAIL (correct)")
+    passed = replace(WORLD, checks={"replay": CheckResult(Verdict.PASS, "verdict: PASS")})
+    assert decide(row, NOTHING, passed).reason.endswith("verdict: PASS; resume, promote or abort it")

@@ -6,7 +6,7 @@ import pytest
 
 from shipway.core.errors import ConflictError, NotFoundError, UsageError
 from shipway.rollouts import desk
-from shipway.rollouts.model import CommandKind, RolloutState
+from shipway.rollouts.model import Command, CommandKind, RolloutState
 from shipway.rollouts.plan import Plan, Step
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +126,28 @@ async def test_a_command_is_judged_by_the_state_that_the_one_before_it_will_brin
     await world.command(CommandKind.PAUSE)
 
     assert (await world.command(CommandKind.RESUME)).command.kind is CommandKind.RESUME
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (RolloutState.PROGRESSING, "`shipway rollout status ro_1` says what it waits for"),
+        (RolloutState.PAUSED, "`shipway rollout resume ro_1` lets it go on"),
+    ],
+)
+async def test_an_approval_that_nobody_waits_for_points_to_what_this_rollout_can_do(make_world, make_plan, state, said):
+    world = make_world(make_plan())
+    row = replace(await world.start(), state=state)
+    with pytest.raises(ConflictError, match="waits for no approval") as refused:
+        desk.with_command(row, Command(CommandKind.APPROVE, "ada", "", 0.0))
+    assert said in refused.value.hint
+    assert "deploy" not in refused.value.hint
+
+
+async def test_who_comes_after_an_abort_is_not_told_to_start_another_rollout(make_world, make_plan):
+    world = make_world(make_plan())
+    await world.start()
+    await world.command(CommandKind.ABORT, "bad feeling")
+    with pytest.raises(ConflictError, match="comes too late") as refused:
+        await world.command(CommandKind.PAUSE, "wait")
+    assert "deploy" not in refused.value.hint

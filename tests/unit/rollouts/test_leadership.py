@@ -7,6 +7,7 @@ import pytest
 
 from shipway.core.errors import ConflictError, FencedError
 from shipway.rollouts.model import Code, CommandKind, RolloutState
+from shipway.rollouts.strategies import StrategyOptions, with_strategy
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +78,24 @@ async def test_workers_on_their_dead_man_get_the_confirmed_step_back(make_world,
     world.tripped = set()
     assert (await world.run(controller, conversations=40)).state is RolloutState.COMPLETED
     assert world.steps() == [0, 1, 2]
+
+
+async def test_a_leader_that_was_stopped_for_too_long_says_so_and_bakes_the_step_afresh(make_world, make_plan):
+    world = make_world(make_plan(), seed=3)
+    await world.start()
+    controller = world.controller()
+    for _ in range(3):
+        await world.round(controller)
+    world.clock.advance(60.0)
+    # The workers went back to stable; with the leader's first beat they forgot, before it could look at them.
+    await world.apply()
+    assert await controller.tick()
+    row = await world.row()
+    returned = next(entry for entry in reversed(row.history) if entry.action == "rollout.returned_from_dead_man")
+    assert returned.details == {"workers": ["w1", "w2"]}
+    assert (row.state, row.step, row.times.step_s) == (RolloutState.PROGRESSING, 0, world.clock.now_s())
+    await world.round(controller)
+    assert world.actions().count("returned_from_dead_man") == 1
 
 
 async def test_a_new_leader_after_a_silence_resumes_from_the_confirmed_step_and_bakes_it_afresh(make_world, make_plan):
@@ -167,3 +186,65 @@ async def test_a_store_that_is_away_does_not_end_the_loop(make_world, make_plan)
     await controller.run(stop)
     assert len(calls) == 2
     assert (await world.leases.read("rollouts/production")).holder == ""
+
+
+async def lead_until_woken(world, port, name, *, command=None):
+    """Let a leader fall asleep before one act and an heir finish the rollout; return what ran before and after."""
+    stalled, heir = world.controller("a"), world.controller("b")
+    reached, wake = anyio.Event(), anyio.Event()
+    inner = getattr(port, name)
+
+    async def stall(*args, **named):
+        if not reached.is_set():
+            reached.set()
+            await wake.wait()
+        return await inner(*args, **named)
+
+    setattr(port, name, stall)
+    refused = []
+
+    async def lead():
+        while not reached.is_set():
+            await world.apply()
+            await world.serve(40)
+            world.clock.advance(1.0)
+            refused.append(not await stalled.tick())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lead)
+        await reached.wait()
+        world.clock.advance(11.0)
+        if command is not None:
+            await world.command(command)
+        for _ in range(80):
+            await world.round(heir, conversations=40)
+        before = (set(world.target.running), world.labels.stable, await world.row())
+        wake.set()
+    assert refused[-1]
+    return before, (set(world.target.running), world.labels.stable, await world.row())
+
+
+async def test_a_former_leader_does_not_start_the_process_of_a_release_that_its_heir_stopped(make_world, make_plan):
+    world = make_world(make_plan())
+    await world.start()
+    before, after = await lead_until_woken(world, world.target, "start", command=CommandKind.ABORT)
+    assert before == after
+    assert after[0] == {"rel_stable"}
+    assert after[2].settled
+
+
+async def test_a_former_leader_does_not_stop_the_process_of_a_release_that_its_heir_needs(make_world, make_plan):
+    world = make_world(with_strategy(make_plan(), "swap", StrategyOptions(bake_s=2.0)))
+    await world.start()
+    before, after = await lead_until_woken(world, world.target, "stop", command=CommandKind.ABORT)
+    assert before == after
+    assert after[0] == {"rel_stable"}
+    assert after[2].state is RolloutState.ROLLED_BACK
+
+
+async def test_a_former_leader_does_not_move_the_label_that_its_heir_moved_back(make_world, make_plan):
+    world = make_world(make_plan(), seed=3)
+    await world.start()
+    before, after = await lead_until_woken(world, world.labels, "set", command=CommandKind.ABORT)
+    assert before == after
+    assert after[1] == "rel_stable"

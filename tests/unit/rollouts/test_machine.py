@@ -44,12 +44,11 @@ def pause() -> Generator[None, None, None]:
 class Turns:
     """A fault of `World.controller` that does not fail: before every write it waits for its turn."""
 
-    def __init__(self, looked: Callable[[], None], stopping: Callable[[], None]) -> None:
+    def __init__(self, looked: Callable[[], None]) -> None:
         self._looked = looked
-        self._stopping = stopping
 
     def wrap(self, port: Any) -> Any:
-        looked, stopping = self._looked, self._stopping
+        looked = self._looked
 
         class Waiting:
             def __getattr__(self, name: str) -> Any:
@@ -61,8 +60,6 @@ class Turns:
 
                 async def call(*args: Any, **kwargs: Any) -> Any:
                     await pause()
-                    if name == "stop":
-                        stopping()
                     return await method(*args, **kwargs)
 
                 return call
@@ -97,8 +94,6 @@ class RolloutMachine(RuleBasedStateMachine):
         self.world = World(plan, seed=3, rates=(0.1, 0.95 if bad else 0.1))
         self.count, self.seen = 0, 0
         self.looks: list[list[set[str]]] = [[], []]
-        # Nothing refuses the stop of a leader that slept between deciding and stopping; the newest one repairs it.
-        self.late = False
         self.controllers = [self.controller(0, "a"), self.controller(1, "b")]
         self.ticks: list[Coroutine[Any, Any, bool] | None] = [None, None]
         self.rollouts: list[RolloutId] = []
@@ -159,12 +154,7 @@ class RolloutMachine(RuleBasedStateMachine):
             # The look that led to a write is the one before the last when the write is checked.
             self.looks[place] = [*self.looks[place][-1:], self.healthy()]
 
-        def stopping() -> None:
-            held = self.controllers[place]._leadership
-            newest = self.world.leases._leases[f"rollouts/{ENVIRONMENT}"].epoch
-            self.late = self.late or held is None or held.epoch < newest
-
-        return self.world.controller(holder, Turns(looked, stopping))
+        return self.world.controller(holder, Turns(looked))
 
     def end_tick(self, place: int) -> None:
         tick = self.ticks[place]
@@ -294,7 +284,7 @@ class RolloutMachine(RuleBasedStateMachine):
     @invariant()
     def what_has_users_runs(self) -> None:
         row = self.row
-        if self.late or STRANGE in {view.route("ask").candidate_weight for view in self.world.worker_views.values()}:
+        if STRANGE in {view.route("ask").candidate_weight for view in self.world.worker_views.values()}:
             return
         for worker, view in self.world.worker_views.items():
             if view.version == self.world.snapshots.now.version and worker not in self.world.tripped:
@@ -319,7 +309,7 @@ class RolloutMachine(RuleBasedStateMachine):
         assert row.settled, row.state
         winner = row.candidate if row.state is RolloutState.COMPLETED else row.stable
         assert (self.route.stable, self.route.candidate, self.route.parked) == (winner, None, False)
-        assert world.target.running == {winner} or self.late
+        assert world.target.running == {winner}
         assert world.labels.stable == winner
         assert row.code is not Code.FOREIGN
         assert now(desk.unsettled(world.documents, ENVIRONMENT)) == []

@@ -5,6 +5,7 @@ import contextlib
 import anyio
 import pytest
 
+from shipway.core.errors import FencedError
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.checks import CheckResult
 from shipway.rollouts.model import Code, CommandKind, RolloutState
@@ -178,13 +179,14 @@ async def test_a_leader_that_sleeps_before_stopping_stable_does_not_leave_it_sto
     await world.start()
     sleeper, heir = world.controller("a"), world.controller("b")
     reached, wake = anyio.Event(), anyio.Event()
-    inner = world.target.stop
+    inner, fences = world.target.stop, []
 
-    async def sleep_first(release):
+    async def sleep_first(release, *, fence):
         if release == STABLE and not reached.is_set():
+            fences.append(fence)
             reached.set()
             await wake.wait()
-        await inner(release)
+        await inner(release, fence=fence)
 
     world.target.stop = sleep_first
 
@@ -199,7 +201,8 @@ async def test_a_leader_that_sleeps_before_stopping_stable_does_not_leave_it_sto
         await world.command(CommandKind.ABORT)
         assert (await world.run(heir)).state is RolloutState.ROLLED_BACK
         group.cancel_scope.cancel()
-    await inner(STABLE)
+    with pytest.raises(FencedError):
+        await inner(STABLE, fence=fences[0])
     for _ in range(6):
         await world.round(heir)
     assert (await world.row()).settled

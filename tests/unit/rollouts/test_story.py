@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from shipway.core.verdicts import Verdict
+from shipway.rollouts.analysis import Judgement
 from shipway.rollouts.controller import judged
 from shipway.rollouts.curve import Curve
-from shipway.rollouts.model import CommandKind, RolloutState
+from shipway.rollouts.model import Code, CommandKind, RolloutState
 from shipway.rollouts.plan import Step
 from shipway.rollouts.story import plot, story, waiting
 
@@ -85,3 +87,23 @@ async def test_what_a_rollout_waits_for_is_named(make_world, make_plan):
     await world.command(CommandKind.PAUSE)
     await world.round(controller)
     assert await waits() == ""
+
+
+ENOUGH = Judgement(Verdict.PASS, Code.ENOUGH, ("139 conversations at 100% are enough and show no harm",))
+
+
+@pytest.mark.parametrize("strategy", ["flag", "canary"])
+async def test_at_the_last_step_a_flag_says_that_it_waits_for_a_person(make_world, make_plan, strategy):
+    world = make_world(make_plan(strategy=strategy))
+    row = await world.start()
+    last = replace(row, state=RolloutState.PROGRESSING, step=len(row.plan.steps) - 1)
+    said = waiting(last, ENOUGH, world.clock.now_s())
+    assert ("`shipway rollout promote ro_1` gives it to everybody" in said) is (strategy == "flag")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_smoke_checks_are_waited_for_only_where_there_are_some(make_world, make_plan, asked):
+    world = make_world(make_plan(steps=(Step(0.5, smoke=asked), Step(1.0))))
+    row = await world.start()
+    started = replace(row, times=replace(row.times, services_s=0.0))
+    assert ("smoke checks" in waiting(started, ENOUGH, world.clock.now_s())) is asked

@@ -76,8 +76,8 @@ async def test_failed_smoke_checks_keep_every_user_on_stable(make_world, planned
     assert world.target.running == {STABLE}
 
 
-async def test_smoke_checks_that_could_not_be_done_ask_a_person(make_world, planned):
-    world = make_world(planned("blue-green", smoke=True))
+async def without_smoke(world):
+    """Let a rollout pause because its smoke checks cannot be done."""
     world.checks.results["smoke"] = CheckResult(Verdict.ERROR, "no engine")
     await world.start()
     controller = world.controller()
@@ -85,9 +85,53 @@ async def test_smoke_checks_that_could_not_be_done_ask_a_person(make_world, plan
         await world.round(controller)
     row = await world.row()
     assert (row.state, row.code) == (RolloutState.PAUSED, Code.SMOKE)
-    assert "no engine" in row.reason
+    assert "no engine; `shipway rollout resume ro_1` does them again" in row.reason
+    return controller
+
+
+async def test_smoke_checks_that_could_not_be_done_ask_a_person_who_may_go_on_without_them(make_world, planned):
+    world = make_world(planned("blue-green", smoke=True))
+    controller = await without_smoke(world)
+    await world.command(CommandKind.APPROVE)
+    done = await world.run(controller, conversations=5)
+    assert (done.state, done.smoke_again) == (RolloutState.COMPLETED, 0)
+    approved = next(event for event in world.events if event.action == "rollout.approved")
+    assert (approved.actor, approved.details["without"]) == ("ada", "smoke checks")
+
+
+async def test_resuming_does_smoke_checks_again_that_could_not_be_done(make_world, planned):
+    world = make_world(planned("blue-green", smoke=True))
+    controller = await without_smoke(world)
+    for number in (1, 2):
+        await world.command(CommandKind.RESUME)
+        await world.round(controller)
+        again = await world.row()
+        assert (again.state, again.code, again.smoke_again) == (RolloutState.PAUSED, Code.SMOKE, number)
+        assert world.weight() == 0.0
+    del world.checks.results["smoke"]
     await world.command(CommandKind.RESUME)
-    assert (await world.run(controller, conversations=5)).state is RolloutState.COMPLETED
+    for _ in range(3):
+        await world.round(controller)
+    assert ((await world.row()).code, world.weight()) == (Code.NONE, 0.0)
+    world.checks.results["smoke"] = CheckResult(Verdict.FAIL, "knows Paris: 'Lyon'")
+    done = await world.run(controller)
+    assert (done.state, done.code) == (RolloutState.ROLLED_BACK, Code.SMOKE)
+
+
+async def test_a_step_that_baked_before_its_smoke_checks_does_not_bake_again_for_them(make_world, make_plan):
+    steps = (Step(0.1, 0, 50.0, traffic=False), Step(1.0, 0, 1.0, traffic=False, smoke=True))
+    world = make_world(make_plan(steps=steps))
+    world.checks.results["smoke"] = CheckResult(Verdict.ERROR, "no engine")
+    await world.start()
+    controller = world.controller()
+    for _ in range(70):
+        await world.round(controller)
+    row = await world.row()
+    assert (row.code, row.step) == (Code.SMOKE, 0)
+    world.checks.results["smoke"] = CheckResult(Verdict.PASS, "9 of 9 checks passed")
+    await world.command(CommandKind.RESUME)
+    await world.round(controller)
+    assert (await world.row()).step == 1
 
 
 async def test_rolling_needs_no_users_but_stops_for_harm(make_world, planned):

@@ -17,7 +17,8 @@ from shipway.evals.gate_spec import parse_gates
 from shipway.evals.gates import check_gates
 from shipway.evals.model import Dataset
 from shipway.evals.smoke import parse_smoke
-from shipway.pipeline.graph import build_graph, configured_stages
+from shipway.pipeline.configured import configured_stages
+from shipway.pipeline.graph import build_graph
 from shipway.rag.sources import rule_for
 from shipway.scaffold.apply import apply_plan
 from shipway.scaffold.model import FilePlan, ProjectKind

@@ -7,9 +7,9 @@ from shipway.core.canonical import digest_bytes
 from shipway.core.errors import UpstreamError, UsageError
 from shipway.evals.model import Case
 from shipway.evals.ports import HttpReply
-from shipway.rag.answer import Answer
+from shipway.rag.answer import Answer, Generation
 from shipway.rag.model import Passage
-from shipway.services.evaluation_targets import HttpTarget, answer_path, output_of
+from shipway.services.evaluation_targets import ChatTarget, HttpTarget, answer_path, output_of
 
 
 class Service:
@@ -42,6 +42,25 @@ async def test_a_case_is_posted_with_release_and_conversation():
     assert json.loads(asked.body) == {"text": 'Q: a "b"', "like": ["{other}", 3]}
     headers = dict(asked.headers)
     assert (headers["x-shipway-release"], headers["x-shipway-conversation"]) == ("rel_1", "eval-%C3%A4 1-1")
+
+
+class Model:
+    """Answers everything alike and notes what it was asked."""
+
+    async def generate(self, messages, **_settings):
+        self.messages = messages
+        return Generation("yes", 1, 0, 1, "stop")
+
+
+async def test_the_turns_of_a_case_stand_between_the_prompt_and_its_question():
+    model, prompt = Model(), {"role": "system", "content": "You are kind."}
+    turns = ({"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"})
+    decoding = {"seed": 1, "temperature": 0.0, "stop": []}
+    chat = ChatTarget("rel_1", model, (prompt,), decoding, 8, lambda: 0.0)
+
+    await chat.ask(Case("a", "And you?", messages=turns), repeat=0)
+
+    assert model.messages == [prompt, *turns, {"role": "user", "content": "And you?"}]
 
 
 @pytest.mark.parametrize(("reply", "answer"), [({"label": 3}, "3"), ({"label": True}, "true"), ({"label": ""}, "")])

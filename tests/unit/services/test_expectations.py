@@ -6,8 +6,8 @@ import pytest
 
 from shipway.config.sections.datasets import DatasetEntry
 from shipway.core.errors import NotFoundError
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.model import Case, Dataset
 from shipway.services.datasets import NamedDataset
 from shipway.services.expectations import suite_of, with_expectations

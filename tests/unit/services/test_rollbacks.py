@@ -8,10 +8,12 @@ from shipway.adapters.memory.store import MemoryStore
 from shipway.core.clock import ManualClock
 from shipway.core.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from shipway.core.ids import ReleaseId, RolloutId
+from shipway.core.ports import WorkerState
 from shipway.registry.model import Provenance, Release, release_id
 from shipway.rollouts import desk
-from shipway.rollouts.model import CommandKind, RolloutState
+from shipway.rollouts.model import TERMINAL, CommandKind, RolloutState
 from shipway.rollouts.plan import Guardrails, Plan, Step
+from shipway.services import deployments
 from shipway.services.application import RunningInstallation, Workspace
 from shipway.services.deployments import Deployed
 from shipway.services.http_processes import ProcessRow
@@ -45,6 +47,7 @@ class World:
         self.clock = ManualClock(1_750_000_000.0)
         self.app = RunningInstallation("local", Workspace(Path("x")), MemoryStore(), self.clock, "user:ada")
         self.target = Target()
+        self.rollouts = 0
 
     async def release(self, message: str) -> ReleaseId:
         manifest = {"app": "a", "policy": {"routes": {"ask": {"kind": "chat"}}}, "note": message}
@@ -74,19 +77,39 @@ class World:
         found = await self.app.state.documents.list("process", prefix="local/")
         return {body["release"] for _, body, _ in found if body["wanted"]}
 
+    async def reports(self, version: int) -> None:
+        """Let a gateway worker say which snapshot it obeys."""
+        at_s = self.clock.now_s() + 60
+        await self.app.state.snapshots.report(WorkerState("w", "local", version, 0, at_s))
+
+    async def deployments(self) -> list[tuple[str, str]]:
+        found = await self.app.state.documents.list("deployment")
+        return [(body["release"], body["state"]) for _, body, _ in found]
+
     async def audited(self) -> list[tuple[str, str]]:
         return [(event.action, event.subject) for event in await self.app.state.audit.entries(after=0, limit=100)]
 
     async def stable(self) -> str:
         return (await self.app.state.snapshots.read("local")).routes[0].stable
 
-    async def rollout(self, stable: ReleaseId, candidate: ReleaseId, state: RolloutState) -> RolloutId:
-        plan = Plan(steps=(Step(1.0, 0, 0.0, 60.0),), guardrails=Guardrails(0.5, 10))
+    async def rollout(
+        self, stable: ReleaseId, candidate: ReleaseId, state: RolloutState, *, had_everybody: bool = False
+    ) -> RolloutId:
+        """Let a rollout be in a state since now; `had_everybody` when it had begun to promote."""
+        plan, now_s = Plan(steps=(Step(1.0, 0, 0.0, 60.0),), guardrails=Guardrails(0.5, 10)), self.clock.now_s()
+        self.rollouts += 1
         row = desk.new_rollout(
-            RolloutId("ro_1"), "local", ("ask",), releases=(stable, candidate), plan=plan, now_s=self.clock.now_s()
+            RolloutId(f"ro_{self.rollouts}"), "local", ("ask",), releases=(stable, candidate), plan=plan, now_s=now_s
         )
-        await desk.start(self.app.state.documents, replace(row, state=state), actor="user:ada")
+        decided_s = now_s if state in TERMINAL else None
+        times = replace(row.times, decided_s=decided_s, promoting_s=now_s if had_everybody else None)
+        await desk.start(self.app.state.documents, replace(row, state=state, times=times), actor="user:ada")
         return row.id
+
+    async def rolled_out(self, stable: ReleaseId, candidate: ReleaseId) -> None:
+        """Let a rollout promote its candidate."""
+        await self.rollout(stable, candidate, RolloutState.COMPLETED, had_everybody=True)
+        await self.promoted(candidate, CONTROLLER_ACTOR)
 
 
 @pytest.fixture
@@ -227,11 +250,33 @@ async def test_a_release_that_a_rollout_took_back_itself_is_not_returned_to(worl
     a, b = await world.release("first"), await world.release("second")
     await world.promoted(a)
     await world.promoted(b, CONTROLLER_ACTOR)
+    await world.rollout(a, b, RolloutState.ROLLED_BACK, had_everybody=True)
     await world.promoted(a, CONTROLLER_ACTOR)
-    await world.rollout(a, b, RolloutState.ROLLED_BACK)
 
     with pytest.raises(UsageError, match=f"left behind  {b}"):
         await world.roll_back()
+
+
+async def test_a_rollout_that_failed_long_before_does_not_stand_in_the_way_of_a_rollback_after_promotions(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.rollout(a, b, RolloutState.ROLLED_BACK)
+    await world.rolled_out(a, b)
+    await world.rolled_out(b, a)
+
+    assert (await world.roll_back()).release == b
+
+
+async def test_a_promotion_that_was_taken_back_once_does_not_stand_in_the_way_after_a_later_promotion(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(a)
+    await world.promoted(b, CONTROLLER_ACTOR)
+    await world.rollout(a, b, RolloutState.ROLLED_BACK, had_everybody=True)
+    await world.promoted(a, CONTROLLER_ACTOR)
+    await world.rolled_out(a, b)
+    await world.rolled_out(b, a)
+
+    assert (await world.roll_back()).release == b
 
 
 async def test_a_rollout_in_progress_is_aborted_and_both_its_releases_are_named(world):
@@ -359,6 +404,73 @@ async def test_processes_of_a_rollout_under_way_are_not_taken_for_left_over(worl
     await clear_left_over(world.app)
 
     assert await world.wanted() == {a, b}
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr(deployments, "_CONFIRM_TIMEOUT_S", 0.0)
+
+
+async def unconfirmed(world, *releases):
+    """Roll back to the first of releases while a worker does not obey."""
+    for release in releases:
+        await world.promoted(release)
+    await world.reports(0)
+    with pytest.raises(UnavailableError, match="not every gateway worker obeys"):
+        await world.roll_back()
+
+
+async def test_a_rollback_that_no_worker_confirms_in_time_is_written_down_as_unconfirmed(world, impatient):
+    a, b = await world.release("first"), await world.release("second")
+
+    await unconfirmed(world, a, b)
+
+    assert await world.deployments() == [(a, "unconfirmed")]
+    assert world.target.stopped == []
+
+
+async def test_a_rollback_that_was_not_confirmed_is_repeated_instead_of_going_forward_and_completes_its_row(
+    world, impatient
+):
+    a, b, c = [await world.release(name) for name in ("first", "second", "third")]
+    await unconfirmed(world, a, b, c)
+
+    plan = await plan_roll_back(world.app)
+    assert (plan.release.id, plan.leaves) == (b, c)
+    assert plan.lines == (f"rollback to {b} again: not every gateway worker has confirmed it",)
+    await world.reports(0)
+    with pytest.raises(UnavailableError):
+        await world.roll_back()
+    await world.reports(99)
+    done = await world.roll_back(to=b)
+
+    assert (done.release, await world.stable()) == (b, b)
+    assert await world.deployments() == [(b, "confirmed")]
+    assert world.target.stopped == [c]
+    with pytest.raises(UsageError, match="rolled back already"):
+        await world.roll_back()
+
+
+async def test_another_rollback_to_the_same_release_later_has_a_row_of_its_own(world, impatient):
+    a, b = await world.release("first"), await world.release("second")
+    await unconfirmed(world, a, b)
+    await world.promoted(b)
+    await world.reports(99)
+
+    await world.roll_back()
+
+    assert await world.deployments() == [(a, "unconfirmed"), (a, "confirmed")]
+
+
+async def test_rollbacks_of_a_version_before_count_as_confirmed(world):
+    a, b = await world.release("first"), await world.release("second")
+    await world.promoted(b)
+    await world.promoted(a)
+    row = {"release": a, "at_s": world.clock.now_s(), "actor": "user:ada", "kind": "rollback"}
+    await world.app.state.documents.put("deployment", "local/1", row)
+
+    with pytest.raises(UsageError, match="rolled back already"):
+        await world.roll_back()
 
 
 def http_release(command: list[str] | None) -> Release:

@@ -12,7 +12,7 @@ from shipway.core.verdicts import Verdict
 from shipway.rollouts.checks import REPLAY, SMOKE, CheckResult
 from shipway.rollouts.desk import new_rollout
 from shipway.rollouts.plan import Plan
-from shipway.services.rollout_checks import CommandChecks
+from shipway.services.rollout_checks import CommandChecks, Ran, kept_checks, printed_by
 
 pytestmark = pytest.mark.anyio
 ROLLOUT = new_rollout("ro_1", "production", ("ask",), releases=("rel_old", "rel_new"), plan=Plan(), now_s=0.0)
@@ -34,14 +34,14 @@ class Target:
 class Program:
     """Answers commands; each waits until `go_on` is set."""
 
-    answers: list[tuple[int | None, str]]
+    answers: list[tuple[int | None, str] | tuple[int | None, str, str]]
     go_on: anyio.Event = field(default_factory=anyio.Event)
     asked: list[list[str]] = field(default_factory=list)
 
     async def __call__(self, arguments):
         self.asked.append(list(arguments))
         await self.go_on.wait()
-        return self.answers[len(self.asked) - 1]
+        return Ran(*self.answers[len(self.asked) - 1])
 
 
 async def settled(checks, kind, rollout=ROLLOUT):
@@ -52,8 +52,7 @@ async def settled(checks, kind, rollout=ROLLOUT):
 
 
 def checks_of(group, program, *, store=None, urls=None):
-    documents = (store or MemoryStore()).documents
-    return CommandChecks(documents, ManualClock(), Target(urls or {}), program, group)
+    return CommandChecks(store or MemoryStore(), ManualClock(), Target(urls or {}), program, group)
 
 
 async def test_a_check_is_started_once_however_often_it_is_asked_for():
@@ -128,6 +127,14 @@ async def test_where_no_line_tells_of_a_failure_the_end_of_what_was_printed_is_t
     assert await said_of(0, "note: a\nPASS: 2 of 2 checks passed\n") == "note: a; PASS: 2 of 2 checks passed"
 
 
+async def test_of_an_evaluation_the_verdict_is_told_and_not_its_tables():
+    table = "ev_1: rel_new against rel_old\n gate  value\n a     0.2"
+
+    told = await said_of(1, f"{table}\nverdict: FAIL (correct min 0.6)\n\nall  0.2 (n=20)\n")
+
+    assert told == "`shipway eval smoke evals/smoke.yaml --release rel_new`: verdict: FAIL (correct min 0.6)"
+
+
 async def test_a_program_that_says_nothing_is_told_by_its_name():
     assert (await said_of(1, " \n")).startswith("`shipway eval smoke evals/smoke.yaml")
 
@@ -192,3 +199,47 @@ async def test_a_program_that_cannot_be_started_is_an_error_with_its_name():
         found = await settled(checks_of(group, missing), SMOKE)
     assert found.verdict is Verdict.ERROR
     assert "cannot run `shipway eval smoke --release rel_new`" in found.text
+
+
+async def test_smoke_checks_that_a_user_wants_again_are_done_again_and_the_first_result_stays():
+    store, program = MemoryStore(), Program([(2, "no such file"), (0, "9 of 9 checks passed")])
+    program.go_on.set()
+    again = replace(ROLLOUT, smoke_again=1)
+    async with anyio.create_task_group() as group:
+        checks = checks_of(group, program, store=store)
+        first = await settled(checks, SMOKE)
+        assert (await settled(checks, SMOKE, again)) == CheckResult(Verdict.PASS, "9 of 9 checks passed")
+        assert (await settled(checks, SMOKE, again)).verdict is Verdict.PASS
+    assert first.verdict is Verdict.ERROR
+    assert len(program.asked) == 2
+    assert [key for key, _, _ in await store.documents.list("rollout_check")] == ["ro_1/smoke", "ro_1/smoke/1"]
+
+
+async def test_all_that_the_commands_printed_is_kept_masked_and_named():
+    urls = {"classify": "http://127.0.0.1:7001", "sort": "http://127.0.0.1:7002"}
+    lines = [f"{number} of 500: asked for ann@example.org" for number in range(500)]
+    store = MemoryStore()
+    program = Program([(0, "ok", "all of the first"), (1, "\n".join(lines[-25:]), "\n".join(lines))])
+    program.go_on.set()
+    async with anyio.create_task_group() as group:
+        await settled(checks_of(group, program, store=store, urls=urls), SMOKE, asking("s.yaml"))
+
+    [check] = await kept_checks(store.documents, ROLLOUT)
+    printed = await printed_by(store.blobs, check)
+
+    assert (check["check"], check["verdict"]) == ("smoke", "FAIL")
+    assert printed[:3] == ["$ shipway eval smoke s.yaml --url http://127.0.0.1:7001", "all of the first", ""]
+    assert printed[4:] == [f"{number} of 500: asked for [email]" for number in range(500)]
+
+
+async def test_checks_of_a_version_before_kept_no_output():
+    store = MemoryStore()
+    await store.documents.put("rollout_check", "ro_1/smoke", {"verdict": "PASS", "text": "ok", "at_s": 1.0})
+    await store.documents.put("rollout_check", "ro_10/smoke", {"verdict": "FAIL", "text": "no", "at_s": 1.0})
+
+    [check] = await kept_checks(store.documents, ROLLOUT)
+
+    assert (check["text"], check["output"]) == ("ok", None)
+    assert await printed_by(store.blobs, check) == ["nothing that it printed is kept"]
+    gone = check | {"output": "sha256:" + "0" * 64}
+    assert "no blob" in (await printed_by(store.blobs, gone))[0]

@@ -1,13 +1,22 @@
 """The `rollout` section, a plan file over it and the options of a deploy become one plan, or lines that say why not."""
 
+import os
+from pathlib import Path
+
 import pytest
+from pydantic import ValidationError
 
 from shipway.config.sections.rollout import RolloutPlan
+from shipway.config.yaml_source import Place
 from shipway.core.errors import ConfigError, NotFoundError, UsageError
 from shipway.rollouts.metrics import DEFAULT_METRICS
 from shipway.rollouts.plan_check import problems
 from shipway.rollouts.plan_text import printable
-from shipway.services.rollout_plans import PlanChoice, chosen_section, plan_of
+from shipway.services.rollout_plans import ChosenPlan, PlanChoice, chosen_plan, plan_of
+
+
+def chosen_section(section, choice):
+    return chosen_plan(ChosenPlan(section, {}), choice).section
 
 
 def test_the_default_section_is_a_canary_of_four_steps():
@@ -81,8 +90,65 @@ def test_metrics_rules_and_watch_are_changed_by_name():
     assert problems(plan) == []
 
 
-def test_a_metric_without_a_kind_and_shares_that_leave_nothing_are_problems():
-    unknown = plan_of(RolloutPlan.model_validate({"metrics": {"vibes": {"share": 0.1}}}))
-    assert any("(vibes).kind: '' is unknown" in line for line in problems(unknown))
+def test_shares_of_metrics_that_leave_nothing_are_a_problem():
     greedy = plan_of(RolloutPlan.model_validate({"metrics": {"latency": {"share": 0.95}}}))
     assert any("the shares sum to" in line for line in problems(greedy))
+
+
+def test_where_a_key_was_written_is_known_over_the_plan_file(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text("# september\nsteps:\n  - { weight: 0.1 }\n  - { weight: 1 }\n")
+    places = {(*path,): Place("shipway.yaml", line) for line, path in enumerate(PROJECT_KEYS, 1)}
+    section = RolloutPlan.model_validate({"steps": [{"weight": 0.2}, {"weight": 0.5}, {"weight": 1}], "alpha": 0.02})
+
+    chosen = chosen_plan(ChosenPlan(section, places), PlanChoice(file))
+
+    assert str(chosen.place(("steps", 1, "weight"))) == f"{file}:4"
+    # The project's third step is gone.
+    assert str(chosen.place(("steps", 2, "weight"))) == f"{file}:2"
+    assert str(chosen.place(("alpha",))) == "shipway.yaml:2"
+
+
+PROJECT_KEYS = (("rollout",), ("rollout", "alpha"), ("rollout", "steps"), ("rollout", "steps", 2, "weight"))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but this\n", "rollout:\n", "rollout: {}\n"])
+def test_a_plan_file_that_says_nothing_is_refused(tmp_path, text):
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="there is no key in it"):
+        chosen_section(RolloutPlan(), PlanChoice(file))
+
+
+def test_what_cannot_be_read_as_a_plan_file_is_told_as_what_it_is(tmp_path):
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        chosen_section(RolloutPlan(), PlanChoice(tmp_path))
+    with pytest.raises(ConfigError, match=r"cannot be read: Too many levels"):
+        chosen_section(RolloutPlan(), PlanChoice(loop))
+
+
+def test_a_plan_file_may_be_a_pipe(tmp_path):
+    read, write = os.pipe()
+    os.write(write, b"alpha: 0.03\n")
+    os.close(write)
+    try:
+        assert chosen_section(RolloutPlan(), PlanChoice(Path(f"/dev/fd/{read}"))).alpha == 0.03
+    finally:
+        os.close(read)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"deadline_s": 1e308},
+        {"dead_man_s": 0.001},
+        {"keep_s": 1e9},
+        {"metrics": {"": None}},
+        {"steps": [{"weight": 1, "max_s": 1e300}]},
+    ],
+)
+def test_times_that_no_rollout_lives_to_see_and_names_that_are_none_are_refused(values):
+    with pytest.raises(ValidationError):
+        RolloutPlan.model_validate(values)

@@ -6,8 +6,8 @@ import pytest
 
 from shipway.config.loading import load_project
 from shipway.core.errors import ConfigError, DocumentError, NotFoundError, UnavailableError, UsageError
+from shipway.core.findings import FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import FindingReport
 from shipway.evals.tools.ports import Endpoint
 from shipway.evals.tools.scored import Place
 from shipway.services.tool_runs import (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipway.stats.betting import PairState, add_pair, bets, pair_e_harm, pair_e_no_harm
+from shipway.stats.betting import PairState, add_pair, bets, pair_e_harm, pair_e_no_harm, pairs_needed
 
 START = PairState(harm=0.02, margin=0.05)
 differences = st.floats(-1.0, 1.0)
@@ -89,3 +89,16 @@ def test_a_drop_of_a_fifth_is_seen_after_some_hundred_pairs_and_equality_after_m
     assert 30 <= sorted(drops)[15] <= 200
     equal = [pairs_until(0.0, seed, value=pair_e_no_harm, threshold=20.0, most=4000) for seed in range(10)]
     assert sum(count is not None for count in equal) >= 8
+
+
+@given(st.floats(0.004, 0.5), st.floats(0.001, 0.5))
+def test_the_estimate_of_pairs_is_where_pairs_without_a_difference_get_to(margin, alpha):
+    state = PairState(harm=0.0, margin=margin)
+    needed = pairs_needed(margin, alpha)
+    before = after([0.0] * (needed - 1), state)
+    assert pair_e_no_harm(before) < 1.0 / alpha <= pair_e_no_harm(add_pair(before, 0.0)) * (1.0 + 1e-9)
+
+
+def test_a_margin_so_small_that_it_takes_millions_of_pairs_is_estimated_without_counting_them():
+    assert pairs_needed(1e-6, 0.05) == pytest.approx(1.9e7, rel=0.1)
+    assert pairs_needed(1e-300, 0.05) > 10**12

@@ -14,7 +14,7 @@ import anyio
 from shipway.adapters.evaluation_tools.environments import Environments
 from shipway.adapters.evaluation_tools.runs import found_report, ran
 from shipway.core.errors import UsageError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.model import Case
 from shipway.evals.tools.ports import Endpoint, ToolName, ToolRequest
 from shipway.evals.tools.scored import completed

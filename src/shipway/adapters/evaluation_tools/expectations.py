@@ -15,7 +15,7 @@ import anyio
 from shipway.adapters.evaluation_tools.environments import Environments
 from shipway.adapters.evaluation_tools.process import environment
 from shipway.core.errors import DocumentError, UnavailableError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.model import Case
 from shipway.evals.tools.expectations_results import SUITE, parse, suite_of
 

@@ -15,7 +15,7 @@ from shipway.adapters.evaluation_tools.lm_eval_driver import MODEL as LIKELIHOOD
 from shipway.adapters.evaluation_tools.process import Ended
 from shipway.adapters.evaluation_tools.runs import found_report, ran
 from shipway.core.errors import UsageError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.tools.ports import ToolRequest
 from shipway.evals.tools.scored import merged, repeated
 

@@ -4,6 +4,7 @@ The environment is made here and nowhere inherited: no keys of the user, no prox
 what honours proxies reaches loopback and the given hosts only; telemetry off, model hubs offline.
 """
 
+import codecs
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ _NOWHERE = "http://127.0.0.1:9"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _TAIL_LINES = 25
 _LONGEST_LINE = 400
+_LONGEST_KEPT_LINE = 20_000
 _GRACE_S = 2.0
 _POLL_S = 0.01
 _OFFLINE: Mapping[str, str] = {
@@ -51,11 +53,15 @@ _OFFLINE: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended: `code` is None when it was stopped after `timeout_s`; `tail` is the end of its output."""
+    """How a program ended: `code` is None when it was stopped after `timeout_s`; `tail` is the end of its output.
+
+    `output` is all of it where that was wanted, without its middle where it was more.
+    """
 
     code: int | None
     tail: str
     timeout_s: float
+    output: str = ""
 
     @property
     def how(self) -> str:
@@ -86,20 +92,58 @@ def environment(
     }
 
 
-async def run_program(argv: Sequence[str], folder: Path, env: Mapping[str, str], timeout_s: float) -> Ended:
-    """Run a program to its end, or end it with all that it has started.
+class _Heard:
+    """What a program says: its last lines, and up to `keep_bytes` of all of them, the first and the last."""
+
+    def __init__(self, keep_bytes: int) -> None:
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._half_bytes = keep_bytes // 2
+        self._first: list[str] = []
+        self._last: deque[tuple[str, int]] = deque()
+        self._first_bytes = self._last_bytes = self._left_out = 0
+
+    def line(self, line: str) -> None:
+        """Take a line."""
+        shown = _shown(line)
+        if shown.strip():
+            self.tail.append(shown[-_LONGEST_LINE:])
+        if self._half_bytes:
+            self._keep(shown)
+
+    def output(self) -> str:
+        """Return all lines, and in their middle how many are not there."""
+        gap = [f"[{self._left_out} lines are left out]"] if self._left_out else []
+        return "\n".join([*self._first, *gap, *(line for line, _ in self._last)]).strip("\n")
+
+    def _keep(self, line: str) -> None:
+        size = len(line.encode()) + 1
+        if not self._last and self._first_bytes + size <= self._half_bytes:
+            self._first.append(line)
+            self._first_bytes += size
+            return
+        self._last.append((line, size))
+        self._last_bytes += size
+        while self._last_bytes > self._half_bytes:
+            self._last_bytes -= self._last.popleft()[1]
+            self._left_out += 1
+
+
+async def run_program(
+    argv: Sequence[str], folder: Path, env: Mapping[str, str], timeout_s: float, *, keep_bytes: int = 0
+) -> Ended:
+    """Run a program to its end, or end it with all that it has started; `keep_bytes` of its output are kept.
 
     Raises:
         OSError: it cannot be started.
     """
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    words = _Heard(keep_bytes)
     async with await _started(argv, folder, env) as process:
         code: int | None = None
         try:
             with anyio.move_on_after(timeout_s):
                 async with anyio.create_task_group() as group:
                     heard = anyio.Event()
-                    group.start_soon(_listen, process, tail, heard)
+                    group.start_soon(_listen, process, words, heard)
                     code = await process.wait()
                     with anyio.CancelScope(shield=True):
                         await _end_group(process)
@@ -110,7 +154,7 @@ async def run_program(argv: Sequence[str], folder: Path, env: Mapping[str, str],
         finally:
             with anyio.CancelScope(shield=True):
                 await _end_group(process)
-    return Ended(code, "\n".join(line for line in tail if line.strip()), timeout_s)
+    return Ended(code, "\n".join(words.tail), timeout_s, words.output())
 
 
 async def _started(argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> anyio.abc.Process:
@@ -128,21 +172,26 @@ async def _started(argv: Sequence[str], folder: Path, env: Mapping[str, str]) ->
     return process  # noqa: RET504 - within the block the type checker sees a way past it
 
 
-async def _listen(process: anyio.abc.Process, tail: deque[str], heard: anyio.Event) -> None:
+async def _listen(process: anyio.abc.Process, words: _Heard, heard: anyio.Event) -> None:
     rest = ""
     if process.stdout is None:
         heard.set()
         return
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     async for data in process.stdout:
-        *lines, rest = (rest + data.decode(errors="replace").replace("\r", "\n")).split("\n")
-        tail.extend(_shown(line) for line in lines if line.strip())
-        rest = rest[-_LONGEST_LINE:]
-    tail.append(_shown(rest))
+        *lines, rest = (rest + decoder.decode(data).replace("\r", "\n")).split("\n")
+        for line in lines:
+            words.line(line)
+        rest = rest[-_LONGEST_KEPT_LINE:]
+    if rest:
+        words.line(rest)
     heard.set()
 
 
 def _shown(line: str) -> str:
-    return repeatable("".join(character for character in line if character.isprintable()).rstrip())[-_LONGEST_LINE:]
+    return repeatable("".join(character for character in line if character.isprintable()).rstrip())[
+        -_LONGEST_KEPT_LINE:
+    ]
 
 
 async def _end_group(process: anyio.abc.Process) -> None:

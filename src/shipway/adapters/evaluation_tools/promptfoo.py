@@ -13,8 +13,8 @@ import yaml
 from shipway.adapters.evaluation_tools.environments import Environments
 from shipway.adapters.evaluation_tools.runs import found_report, ran
 from shipway.core.errors import UsageError
+from shipway.core.findings import FindingReport
 from shipway.core.nesting import TOO_DEEP, too_deep
-from shipway.evals.findings import FindingReport
 from shipway.evals.tools.ports import Endpoint, ToolRequest
 
 _FAILED = 100

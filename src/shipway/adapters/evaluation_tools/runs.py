@@ -9,7 +9,7 @@ import anyio
 from shipway.adapters.evaluation_tools.environments import Environments
 from shipway.adapters.evaluation_tools.process import Ended, environment
 from shipway.core.errors import DocumentError, UnavailableError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.tools.files import SUITES, read_results
 from shipway.evals.tools.ports import ToolName, ToolRequest
 

@@ -7,7 +7,7 @@ from shipway.adapters.evaluation_tools.driven import run_driver
 from shipway.adapters.evaluation_tools.environments import Environments
 from shipway.adapters.evaluation_tools.lm_eval import run_lm_eval
 from shipway.adapters.evaluation_tools.promptfoo import run_promptfoo
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.tools.ports import ToolName, ToolRequest
 
 

@@ -21,7 +21,6 @@ cdef class ReplyReceiver:
     cdef public object _way
     cpdef _unread_of(self, data, sink)
     cpdef Py_ssize_t _known_bytes(self, bytes data, direct) except -1
-    cpdef _onward(self, chunks, way, direct)
     cpdef _stop_pouring(self)
     cpdef close(self)
     cpdef abort(self)

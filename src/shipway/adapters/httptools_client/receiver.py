@@ -169,7 +169,11 @@ class ReplyReceiver:
             if self._way is not None:
                 known = self._known_bytes(data, direct)
                 if known:
-                    self._onward(data if known == len(data) else data[:known], self._way, direct)
+                    # All that came together leaves at once.
+                    self._way.write(data if known == len(data) else data[:known])
+                    if not direct.passed():
+                        self._stop_pouring()
+                        self._tell()
                     return data[known:]
         held = self._reply.chunk_in(data)
         if held is None:
@@ -195,13 +199,6 @@ class ReplyReceiver:
                 break
             at = end + 2
         return at
-
-    def _onward(self, chunks: bytes, way: WayOut, direct: DirectSink) -> None:
-        """Send whole chunks to the client, all that came together at once."""
-        way.write(chunks)
-        if not direct.passed():
-            self._stop_pouring()
-            self._tell()
 
     def _stop_pouring(self) -> None:
         """Give nobody anything any more."""

@@ -1,183 +1,176 @@
 """Runs a stage's command in a process group of its own; implements `pipeline.ports.StageRunner`.
 
-However an attempt ends — by itself, by timeout, by Ctrl-C — no process of its group is left when it returns. A process
-that leaves the group on purpose (`setsid`) is not found again; one that only outlives its parent is.
+However an attempt ends (by itself, by timeout, by Ctrl-C, by SIGKILL to the pipeline) no process of its group is left.
 """
 
-import asyncio
-import ctypes
+import json
 import os
-import signal
+import shutil
 import sys
-from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-import anyio
-
-from shipway.core.errors import ShipwayError
+from shipway.adapters.local_stage import entry_main
+from shipway.adapters.local_stage.keeper import GroupKeeper
+from shipway.adapters.local_stage.processes import Command, how_it_ended, run_group
+from shipway.core.errors import ShipwayError, UsageError
 from shipway.core.verdicts import Verdict
-from shipway.pipeline.model import StageOutcome, StageSpec, exit_verdict
+from shipway.pipeline.limits import numbers_in
+from shipway.pipeline.model import StageOutcome, exit_verdict
 from shipway.pipeline.ports import StageContext
-from shipway.pipeline.tail import OutputTail
+from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.visible import LARGEST_OUTPUT_BYTES, parse_outputs, results_document, visible_environment
 
-_PR_SET_PDEATHSIG = 1
-_READ_BYTES = 65_536
-_POLL_S = 0.01
-# SIGKILL cannot be refused; what is still listed after this is a zombie that its new parent does not collect.
-_KILLED_S = 1.0
+_RESULTS, _OUTPUT, _METRICS = ".results.json", ".output.json", ".metrics-before"
 
 
 class LocalStageRunner:
     """Commands of this machine, with the project's folder as working directory.
 
-    `environ` is where declared variables are taken from. Between SIGTERM and SIGKILL a group has `grace_s`.
+    `environ` is where declared variables are taken from. Between SIGTERM and SIGKILL a group has `grace_s`. Entered as
+    a context it has one keeper for all commands; otherwise each command has one of its own.
     """
 
     def __init__(self, root: Path, environ: Mapping[str, str], *, grace_s: float = 5.0) -> None:
         self._root = root
         self._environ = environ
         self._grace_s = grace_s
+        self._keeper: GroupKeeper | None = None
+        self._folder: Path | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the keeper of all commands."""
+        self._keeper = GroupKeeper()
+        self._folder = Path(tempfile.mkdtemp(prefix="shipway-stages-"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the keeper go."""
+        keeper, self._keeper = self._keeper, None
+        folder, self._folder = self._folder, None
+        if keeper is not None:
+            keeper.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def run(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Run the command once."""
+        # Without a context of commands each has a folder of its own.
+        folder = self._folder or Path(tempfile.mkdtemp(prefix="shipway-stage-"))
+        attempt = _Attempt(self._root, stage, context, f"{folder}/{stage.name}.{context.attempt}")
+        argv = attempt.argv
         environment = visible_environment(stage, self._environ, context.results)
-        async with anyio.TemporaryDirectory(prefix="shipway-stage-", ignore_cleanup_errors=True) as folder:
-            outcome = await self._run_in(anyio.Path(folder), stage, context, environment)
-        return outcome  # noqa: RET504 - within the block the type checker sees a way past it
-
-    async def _run_in(
-        self, folder: anyio.Path, stage: StageSpec, context: StageContext, environment: dict[str, str]
-    ) -> StageOutcome:
-        results, output = folder / "results.json", folder / "output.json"
-        await results.write_text(results_document(context.results), encoding="utf-8")
-        environment |= {
-            "SHIPWAY_RESULTS": str(results),
-            "SHIPWAY_OUTPUT": str(output),
-            "SHIPWAY_RUN": context.run_id,
-            "SHIPWAY_ATTEMPT": str(context.attempt),
-        }
-        argv = stage.run or ()
+        # These are two small files in the folder of temporary ones: less work than a thread that would do it.
+        attempt.prepare()
         try:
-            code = await self._run(argv, environment, context.output)
+            code = await self._run(argv, environment | attempt.variables(), context)
+            return attempt.collect(code)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             return StageOutcome(Verdict.ERROR, problem=f"cannot start {argv[0]!r}: {reason or error}")
-        return await _outcome(code, output)
-
-    async def _run(self, argv: tuple[str, ...], environment: Mapping[str, str], output: OutputTail) -> int:
-        # A pipe of our own: it can be closed while a process that left the group still holds the other end.
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        try:
-            try:
-                process = await self._started(argv, environment, writing)
-            finally:
-                os.close(writing)
-            return await self._watched(process, reading, output)
         finally:
-            os.close(reading)
+            attempt.forget()
+            if self._folder is None:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    async def _started(self, argv: tuple[str, ...], environment: Mapping[str, str], writing: int) -> Process:
-        # Shielded: cut off between fork and return, nobody would know the process.
-        with anyio.CancelScope(shield=True):
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=DEVNULL,
-                stdout=writing,
-                stderr=writing,
-                cwd=self._root,
-                env=environment,
-                start_new_session=True,
-                preexec_fn=_dying_with_parent(),
-            )
-        return process  # noqa: RET504 - within the block the type checker sees a way past it
-
-    async def _watched(self, process: Process, reading: int, output: OutputTail) -> int:
-        # Shielded: what the processes say on their way out is read too, and none of them blocks on a full pipe.
-        draining, drained = anyio.CancelScope(shield=True), anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(_drain, reading, output, draining, drained)
-            try:
-                code = await process.wait()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._end_group(process)
-                    # The group is gone, so the pipe is at its end unless somebody left the group with it.
-                    with anyio.move_on_after(_KILLED_S):
-                        await drained.wait()
-                    draining.cancel()
-        return code
-
-    async def _end_group(self, process: Process) -> None:
-        for number, patience_s in ((signal.SIGTERM, self._grace_s), (signal.SIGKILL, _KILLED_S)):
-            if not _signal_group(process.pid, number):
-                break
-            with anyio.move_on_after(patience_s):
-                # No event tells when the last process of a group has ended.
-                while _signal_group(process.pid, 0):  # noqa: ASYNC110
-                    await anyio.sleep(_POLL_S)
-                break
-        await process.wait()
+    async def _run(self, argv: tuple[str, ...], environment: Mapping[str, str], context: StageContext) -> int:
+        if self._keeper is not None:
+            command = Command(argv, self._root, environment, self._keeper, self._grace_s)
+            return await run_group(command, context.output)
+        with GroupKeeper() as keeper:
+            return await run_group(Command(argv, self._root, environment, keeper, self._grace_s), context.output)
 
 
-async def _outcome(code: int, output: anyio.Path) -> StageOutcome:
-    verdict = exit_verdict(code)
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """The files of one attempt."""
+
+    root: Path
+    stage: StageSpec
+    context: StageContext
+    place: str
+    """What the paths of its files begin with; texts, because this happens for every stage and paths take their time."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        if self.stage.entry is None:
+            return self.stage.run or ("",)
+        # -P keeps the folder of the script itself out of the way of the project's modules.
+        return (sys.executable, "-P", entry_main.__file__, self.stage.entry)
+
+    def prepare(self) -> None:
+        """Write what the stage may read."""
+        _write(self.place + _RESULTS, results_document(self.context.results))
+        # Between attempts so little time may pass that the file system's clock does not tell them apart.
+        if self.stage.metrics and self.context.attempt == 1:
+            _write(self.place + _METRICS, _signature(self.root / self.stage.metrics))
+
+    def forget(self) -> None:
+        """Remove the files of this attempt."""
+        for suffix in (_RESULTS, _OUTPUT, *((_METRICS,) if self.stage.metrics else ())):
+            with suppress(OSError):
+                os.unlink(self.place + suffix)  # noqa: PTH108
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables that name files of this attempt."""
+        found = {
+            "SHIPWAY_RESULTS": self.place + _RESULTS,
+            "SHIPWAY_OUTPUT": self.place + _OUTPUT,
+            "SHIPWAY_RUN": self.context.run_id,
+            "SHIPWAY_ATTEMPT": str(self.context.attempt),
+            "SHIPWAY_SHARD": self.context.shard,
+        }
+        if self.stage.entry is not None:
+            found["SHIPWAY_WITH"] = json.dumps(dict(self.stage.with_))
+        if self.stage.resources.gpus:
+            found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.context.gpus))
+        return found
+
+    def collect(self, code: int) -> StageOutcome:
+        """Return what the attempt came to."""
+        verdict = exit_verdict(code)
+        try:
+            outputs = parse_outputs(_written(self.place + _OUTPUT))
+            if self.stage.metrics and verdict is Verdict.PASS:
+                outputs = {**self._numbers(), **outputs}
+        except (ShipwayError, OSError) as error:
+            ended = f"{how_it_ended(code)}; " if code else ""
+            return StageOutcome(Verdict.ERROR, code, problem=f"{ended}{error}")
+        return StageOutcome(verdict, code, outputs, "" if verdict is Verdict.PASS else how_it_ended(code))
+
+    def _numbers(self) -> dict[str, float]:
+        path = self.root / self.stage.metrics
+        now = _signature(path)
+        if not now:
+            raise UsageError(f"passed, but did not write its metrics file {self.stage.metrics}")
+        if now.encode() == _written(self.place + _METRICS):
+            raise UsageError(f"passed, but left its metrics file {self.stage.metrics} as it was before")
+        return numbers_in(_written(str(path)), self.stage.metrics)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(text)
+
+
+def _written(path: str) -> bytes:
     try:
-        outputs = parse_outputs(await _written(output))
-    except (ShipwayError, OSError) as error:
-        ended = f"{_how_it_ended(code)}; " if code else ""
-        return StageOutcome(Verdict.ERROR, code, problem=f"{ended}{error}")
-    return StageOutcome(verdict, code, outputs, "" if verdict is Verdict.PASS else _how_it_ended(code))
-
-
-async def _written(output: anyio.Path) -> bytes:
-    try:
-        async with await output.open("rb") as file:
-            return await file.read(LARGEST_OUTPUT_BYTES + 1)
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(LARGEST_OUTPUT_BYTES + 1)
     except FileNotFoundError:
         return b""
 
 
-async def _drain(reading: int, output: OutputTail, scope: anyio.CancelScope, drained: anyio.Event) -> None:
-    with scope:
-        while True:
-            await anyio.wait_readable(reading)
-            data = os.read(reading, _READ_BYTES)
-            if not data:
-                drained.set()
-                return
-            output.feed(data)
-
-
-def _signal_group(group: int, number: int) -> bool:
+def _signature(path: Path) -> str:
     try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        # Some member changed its user; it is there, and out of reach.
-        return True
-    return True
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"ended by signal {-code}"
-
-
-def _dying_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def ask() -> None:
-        # Without this a pipeline that is killed -9 would leave its commands running.
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return ask
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"

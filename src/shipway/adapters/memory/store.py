@@ -17,12 +17,13 @@ from shipway.adapters.state import (
     next_lease,
     plain,
     refuse_document,
+    refuse_fenced,
     refuse_snapshot,
 )
 from shipway.core.canonical import digest_bytes
 from shipway.core.errors import ConflictError, IntegrityError, NotFoundError
 from shipway.core.ids import Digest
-from shipway.core.ports import AuditEvent, Lease, StoredRecord, WorkerState
+from shipway.core.ports import AuditEvent, Fence, Lease, StoredRecord, WorkerState
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import KeyEntry, Snapshot
 
@@ -38,7 +39,7 @@ class MemoryStore:
         self.records = MemoryRecords()
         self.observations = MemoryObservations()
         self.keys = MemoryKeys()
-        self.documents = MemoryDocuments()
+        self.documents = MemoryDocuments(self.leases)
 
     async def close(self) -> None:
         """Do nothing; there for symmetry with stores that hold connections."""
@@ -235,7 +236,8 @@ class _Document:
 class MemoryDocuments:
     """Documents by kind and key; bodies are copied on the way in and out."""
 
-    def __init__(self) -> None:
+    def __init__(self, leases: MemoryLeases | None = None) -> None:
+        self._leases = leases or MemoryLeases()
         self._kinds: dict[str, dict[str, _Document]] = {}
 
     async def get(self, kind: str, key: str) -> tuple[dict[str, Any], int] | None:
@@ -243,10 +245,20 @@ class MemoryDocuments:
         found = self._kinds.get(kind, {}).get(key)
         return None if found is None else (plain(found.body, key), found.version)
 
-    async def put(self, kind: str, key: str, body: dict[str, Any], *, expected_version: int | None = None) -> int:
+    async def put(
+        self,
+        kind: str,
+        key: str,
+        body: dict[str, Any],
+        *,
+        expected_version: int | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         """Write a document and return its new version."""
         where = f"{kind} {key!r}"
         own = plain(body, where)
+        if fence is not None:
+            refuse_fenced(where, await self._leases.read(fence.lease), fence)
         documents = self._kinds.setdefault(kind, {})
         version = documents[key].version if key in documents else 0
         refuse_document(where, version, expected_version)

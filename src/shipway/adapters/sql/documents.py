@@ -6,7 +6,9 @@ from typing import Any
 import orjson
 
 from shipway.adapters.sql.engine import Database
-from shipway.adapters.state import plain, refuse_document
+from shipway.adapters.sql.leases import stored_lease
+from shipway.adapters.state import plain, refuse_document, refuse_fenced
+from shipway.core.ports import Fence
 
 _SELECT = 'SELECT body, version FROM documents WHERE kind = ? AND "key" = ?'
 _UPDATE = 'UPDATE documents SET version = ?, body = ? WHERE kind = ? AND "key" = ?'
@@ -29,17 +31,28 @@ class SqlDocuments:
         row = await self._database.read(lambda connection: connection.execute(_SELECT, (kind, key)).fetchone())
         return None if row is None else (orjson.loads(row[0]), row[1])
 
-    async def put(self, kind: str, key: str, body: dict[str, Any], *, expected_version: int | None = None) -> int:
+    async def put(
+        self,
+        kind: str,
+        key: str,
+        body: dict[str, Any],
+        *,
+        expected_version: int | None = None,
+        fence: Fence | None = None,
+    ) -> int:
         """Write a document and return its new version.
 
         Raises:
             ConflictError: the stored version is not `expected_version`.
+            FencedError: the lease of `fence` has a higher epoch.
             TypeError: the body has no exact JSON form.
         """
         where = f"{kind} {key!r}"
         written = orjson.dumps(plain(body, where)).decode()
 
         def put(connection: sqlite3.Connection) -> int:
+            if fence is not None:
+                refuse_fenced(where, stored_lease(connection, fence.lease), fence)
             row = connection.execute(_SELECT, (kind, key)).fetchone()
             version: int = row[1] if row else 0
             refuse_document(where, version, expected_version)

@@ -26,7 +26,7 @@ class SqlLeases:
         wanted = Lease(name=name, holder=holder, epoch=0, renewed_at_s=now_s, ttl_s=ttl_s)
 
         def acquire(connection: sqlite3.Connection) -> Lease | None:
-            lease = next_lease(_stored(connection, name), wanted)
+            lease = next_lease(stored_lease(connection, name), wanted)
             if lease is not None:
                 connection.execute(_WRITE, astuple(lease))
             return lease
@@ -39,9 +39,10 @@ class SqlLeases:
 
     async def read(self, name: str) -> Lease | None:
         """Return the lease as stored."""
-        return await self._database.read(lambda connection: _stored(connection, name))
+        return await self._database.read(lambda connection: stored_lease(connection, name))
 
 
-def _stored(connection: sqlite3.Connection, name: str) -> Lease | None:
+def stored_lease(connection: sqlite3.Connection, name: str) -> Lease | None:
+    """Return a lease as the transaction of `connection` sees it."""
     row = connection.execute(_SELECT, (name,)).fetchone()
     return None if row is None else Lease(*row)

@@ -8,7 +8,11 @@ from shipway.config.sections.rollout_evidence import MetricSettings, RulesSettin
 from shipway.config.sections.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
+# Three years: a time that no rollout lives to see is a slip of the hand.
+LONGEST_S = 100_000_000.0
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_S)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
 class CanaryStep(Section):
@@ -22,7 +26,7 @@ class CanaryStep(Section):
     """Conversations of both arms, first seen at this weight, before the next step."""
     min_bake_s: Seconds = 60.0
     """Seconds that this step lasts at least."""
-    max_s: Annotated[float, Field(gt=0)] | None = None
+    max_s: PositiveSeconds | None = None
     """After this without a verdict the rollout pauses and asks."""
     shadow: Share = 0.0
     """Share of the requests that stable answers of which the candidate gets a copy."""
@@ -108,7 +112,7 @@ class RolloutPlan(Section):
     """What counts against the candidate, at most once a conversation."""
     guardrails: GuardrailLimits = GuardrailLimits()
     """Fixed limits beside the statistics."""
-    metrics: dict[str, MetricSettings | None] = Field(default_factory=dict)
+    metrics: dict[MetricName, MetricSettings | None] = Field(default_factory=dict)
     """What else must not get worse, such as `latency` or `cost`; null switches a built-in metric off."""
     rules: RulesSettings = RulesSettings()
     """Fixed rules over a time."""
@@ -116,7 +120,7 @@ class RolloutPlan(Section):
     """How the release is watched once everybody has it."""
     on_harm: Literal["rollback", "freeze"] = "rollback"
     """`freeze` keeps the weights where they are and asks."""
-    start_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    start_timeout_s: PositiveSeconds = 120.0
     """How long a candidate's processes may take to become healthy."""
     unhealthy_s: Seconds = 10.0
     """How long a candidate with users may be unhealthy before it is withdrawn."""
@@ -124,9 +128,9 @@ class RolloutPlan(Section):
     """How long a release that was rolled back by evidence may not be deployed again."""
     drain_s: Seconds = 30.0
     """How long requests in flight on a withdrawn release may go on."""
-    dead_man_s: Annotated[float, Field(gt=0)] = 60.0
+    dead_man_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
     """Seconds of silence of the control plane after which candidates get no traffic."""
-    deadline_s: Annotated[float, Field(gt=0)] = 86_400.0
+    deadline_s: PositiveSeconds = 86_400.0
     """Seconds after which an undecided rollout pauses and asks."""
     on_no_data: Literal["hold", "abort", "replay"] = "hold"
     """Without requests for the candidate, in the end: pause and ask, go back, or ask the gate's cases first."""

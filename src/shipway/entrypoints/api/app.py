@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 
 from shipway import __version__
-from shipway.core.errors import ShipwayError
-from shipway.core.ids import ulid
+from shipway.core.errors import UsageError
 from shipway.core.principal import Principal
 from shipway.entrypoints.api.incidents import incident_changing, incident_reading
-from shipway.entrypoints.failures import failure_of
+from shipway.entrypoints.api.refusals import handle_errors
+from shipway.entrypoints.api.words import reason_of
 from shipway.rollouts.model import CommandKind
 from shipway.services.access import authenticate, require_role
 from shipway.services.application import Application
@@ -28,7 +27,7 @@ Leading = Callable[[], bool]
 def control_app(application: Application, *, leading: Leading) -> FastAPI:
     """Return the API over an opened application; `leading` tells whether this process holds the lease."""
     api = FastAPI(title="Shipway control", version=__version__, docs_url=None, redoc_url=None)
-    _handle_errors(api, application)
+    handle_errors(api, application.clock)
 
     @api.get("/health")
     async def health() -> dict[str, Any]:
@@ -93,26 +92,14 @@ def _changing(application: Application, admin: Callable[..., Awaitable[Principal
     @router.post("/rollouts/{rollout}/{command}")
     async def steer(
         rollout: str,
-        command: CommandKind,
+        command: str,
         principal: Annotated[Principal, Depends(admin)],
-        reason: Annotated[str, Body(embed=True, max_length=500)] = "",
+        request: Request,
     ) -> dict[str, Any]:
-        actor = f"key:{principal.subject}"
-        return await command_rollout(application, rollout, command, reason=reason, actor=actor)
+        known = [kind.value for kind in CommandKind]
+        if command not in known:
+            raise UsageError(f"there is no command {command!r}", hint=f"use one of {', '.join(known)}")
+        reason, actor = reason_of(await request.body()), f"key:{principal.subject}"
+        return await command_rollout(application, rollout, CommandKind(command), reason=reason, actor=actor)
 
     return router
-
-
-def _handle_errors(api: FastAPI, application: Application) -> None:
-    @api.middleware("http")
-    async def add_request_id(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
-        request.state.request_id = f"req_{ulid(application.clock.now_s())}"
-        response = await call_next(request)
-        response.headers["X-Request-Id"] = request.state.request_id
-        return response
-
-    @api.exception_handler(ShipwayError)
-    async def shipway_error(request: Request, error: ShipwayError) -> JSONResponse:
-        body = {"message": error.message, "type": type(error).__name__, "hint": error.hint}
-        request_id = getattr(request.state, "request_id", "")
-        return JSONResponse({"error": body, "request_id": request_id}, failure_of(error).http_status)

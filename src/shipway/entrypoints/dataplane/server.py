@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -19,6 +20,7 @@ from shipway.gateway.app import Gateway
 
 _BACKLOG = 2048
 _LAST_RECORDS_S = 2.0
+_LAST_ANSWERS_S = 2.0
 _GC_THRESHOLDS = (20_000, 20, 100)
 
 
@@ -28,6 +30,7 @@ class ServerOptions:
 
     `workers` above 1 means that this process is one of several on the port (SO_REUSEPORT). After SIGTERM `/ready` says
     503 for `lame_duck_s` while requests are still taken; then nothing is accepted and running ones have `drain_s`.
+    Those that wait for a parked route are refused with 503, at once or, where a successor serves, before the time ends.
     Connections that wait for a request are closed after `idle_grace_s`. `place` is what a supervisor gave this process.
     """
 
@@ -91,7 +94,11 @@ async def serve_on(
         app.drain()
         await asyncio.sleep(options.lame_duck_s)
         succeeded = options.place is not None and options.place.succeeded.is_set()
+        # Where a successor came, control is there as well and may set the route free while this worker drains.
+        patient_s = max(0.0, options.drain_s - _LAST_ANSWERS_S) if succeeded else 0.0
+        refusing = asyncio.get_running_loop().call_later(patient_s, partial(app.drain, ends=True))
         await server.stop(options.drain_s, _LAST_RECORDS_S, succeeded=succeeded)
+        refusing.cancel()
     if flush is not None:
         await flush()
 

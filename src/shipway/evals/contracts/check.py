@@ -11,9 +11,9 @@ from urllib.parse import quote
 import orjson
 
 from shipway.config.credentials import repeatable
+from shipway.core.findings import Finding
 from shipway.core.verdicts import Verdict
 from shipway.evals.contracts.model import ApiReply, Contract, compiled
-from shipway.evals.findings import Finding
 from shipway.evals.ports import HttpReply
 
 SUITE = "contract"

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from shipway.core.errors import UsageError
+from shipway.core.findings import Finding
 from shipway.core.verdicts import Verdict
 from shipway.evals.contracts.check import SUITE, pointer
 from shipway.evals.contracts.model import JSON_TYPE, METHODS, ApiReply, ApiRequest, Contract, FromEnvironment, compiled
@@ -23,7 +24,6 @@ from shipway.evals.contracts.openapi_schemas import (
     ValueMaker,
 )
 from shipway.evals.contracts.source import Source
-from shipway.evals.findings import Finding
 from shipway.evals.suggestions import did_you_mean
 
 SAFE_METHODS = ("GET", "HEAD", "POST")

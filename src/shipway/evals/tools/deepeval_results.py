@@ -6,8 +6,8 @@ A judge that failed leaves `success: false` without a `score`: that is an ERROR 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.tools.reading import items, json_object, mapping, no_results, number, short, slug, whole
 from shipway.evals.tools.scored import Place, whole_verdict
 

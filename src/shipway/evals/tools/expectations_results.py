@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shipway.core.errors import DocumentError
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.tools.reading import items, json_object, mapping, no_results, other_version, short, whole
 
 SUITE = "dataset"

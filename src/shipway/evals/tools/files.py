@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 from shipway.evals.tools import deepeval_results, inspect_results, lm_eval_results, promptfoo_results, ragas_results
 from shipway.evals.tools.ports import ToolName
 from shipway.evals.tools.scored import THRESHOLD

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from shipway.core.canonical import digest_json
 from shipway.core.errors import GateRefusedError, UsageError
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
 from shipway.evals.baseline import NO_JUDGE
-from shipway.evals.findings import WHOLE, Finding, FindingReport
+from shipway.evals.findings import WHOLE, as_results
 from shipway.evals.gate_report import GateReport
 from shipway.evals.gate_spec import GateSpec
 from shipway.evals.gates import GateOptions, evaluate_gates
@@ -156,7 +157,7 @@ def _run(report: FindingReport, dataset: Dataset, metrics: Sequence[str]) -> Run
         raise UsageError(f"{report.suite}: a finding of repeat {repeats}; at most {MOST_REPEATS} are judged")
     results: dict[tuple[str, int], CaseResult] = {}
     for metric in metrics:
-        for result in report.as_results(metric):
+        for result in as_results(report, metric):
             place = (result.case_id, result.repeat)
             known = results.get(place, CaseResult(*place, {}))
             results[place] = CaseResult(*place, {**known.scores, **result.scores}, {**known.errors, **result.errors})

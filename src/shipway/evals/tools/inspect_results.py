@@ -6,8 +6,8 @@ Inspect ends with exit code 0 whatever the accuracy, and leaves samples with an 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.tools.reading import (
     items,
     json_object,

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shipway.core.findings import Finding, FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import Finding, FindingReport
 from shipway.evals.tools.reading import number, short
 
 THRESHOLD = 0.5

@@ -24,6 +24,7 @@ from shipway.registry.model import Release
 from shipway.services.application import Application
 from shipway.services.evaluation_plan import corpus_digest
 from shipway.services.evaluation_scoring import load_scoring
+from shipway.services.replays.conversations import TargetsInOrder
 from shipway.services.replays.traffic import Recorded
 from shipway.services.variants import AnswerCost, Asking, VariantParts, Variants, run_variants
 
@@ -109,7 +110,8 @@ async def replay(app: Application, request: ReplayRequest, recorded: Recorded, p
         request.asking,
         needed=frozenset({release.id, before.id}),
     )
-    ran = await run_variants(app, asked, parts)
+    in_order = replace(parts, targets=TargetsInOrder(parts.targets, recorded.turns)) if recorded.turns.before else parts
+    ran = await run_variants(app, asked, in_order)
     run, stable = ran.runs[release.id], ran.runs[before.id]
     expected = frozenset({"corpus"}) if corpus_digest(release) != corpus_digest(before) else frozenset()
     report = evaluate_gates(specs, run, stable, GateOptions(metrics=metrics, expected_changes=expected))

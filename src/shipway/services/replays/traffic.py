@@ -1,10 +1,12 @@
-"""From kept texts to the cases of a replay: the newest distinct questions of one route, each with who asked it."""
+"""From kept texts to the cases of a replay: the newest distinct questions of one route, each with who asked it.
+
+How they make conversations is in `conversations`.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from hashlib import blake2b
 from pathlib import Path
 
 import anyio
@@ -12,20 +14,17 @@ import anyio.to_thread
 
 from shipway.core.errors import NotFoundError, UsageError
 from shipway.core.record import ServedRequest
-from shipway.core.snapshot import KeyEntry
-from shipway.evals.data_words import words
-from shipway.evals.model import Case, Dataset
+from shipway.evals.model import Dataset
 from shipway.services.application import Application
 from shipway.services.kept_texts import (
     HOW_TO_KEEP,
-    Asker,
     KeptText,
-    asker_of,
     line_text,
     logged_texts,
     paired_texts,
     sampled_texts,
 )
+from shipway.services.replays.conversations import History, Turns, conversations, turns_to_ask
 
 DATASET = "replay"
 _LARGEST_LOG_BYTES = 1_000_000_000
@@ -41,22 +40,30 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which traffic: the newest `limit` distinct questions of `route` (empty: the only one that has any)."""
+    """Which traffic: the newest `limit` distinct questions of `route` (empty: the only one that has any).
+
+    `history` is what stands before the later questions of a conversation.
+    """
 
     source: Source = Source.RECORDS
     file: Path | None = None
     route: str = ""
     limit: int = 200
+    history: History = History.OWN
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What is replayed; `found` counts the kept texts of the route, `left_out` why others are no cases."""
+    """What is replayed; `found` counts the kept texts of the route, `left_out` why others are no cases.
+
+    `turns` says which case follows which.
+    """
 
     route: str
     dataset: Dataset
     found: int
     left_out: Mapping[str, int] = field(default_factory=dict, hash=False)
+    turns: Turns = field(default_factory=lambda: Turns(()), hash=False)
 
 
 async def recorded_traffic(app: Application, wanted: Wanted) -> Recorded:
@@ -78,9 +85,10 @@ async def recorded_traffic(app: Application, wanted: Wanted) -> Recorded:
     if len(of_route) < len(texts):
         left_out["of other routes"] += len(texts) - len(of_route)
     records = await _records(app, of_route)
-    keys = await app.state.keys.list()
-    cases = _cases(of_route, records, keys, wanted.limit, left_out)
-    return Recorded(route, Dataset(DATASET, tuple(cases)), len(of_route), dict(left_out))
+    found = conversations(of_route, records, await app.state.keys.list(), wanted.history)
+    left_out["asked before"] += len(of_route) - sum(map(len, found))
+    turns = turns_to_ask(found, wanted.limit, wanted.history, left_out)
+    return Recorded(route, Dataset(DATASET, turns.cases), len(of_route), dict(+left_out), turns)
 
 
 async def _texts(app: Application, wanted: Wanted) -> tuple[list[KeptText], Counter[str]]:
@@ -151,42 +159,3 @@ def _counted(counts: Mapping[str, int]) -> str:
 async def _records(app: Application, texts: Iterable[KeptText]) -> dict[str, ServedRequest]:
     found = {text.request_id: await app.state.records.find(text.request_id) for text in texts if text.request_id}
     return {name: record for name, record in found.items() if record is not None}
-
-
-def _cases(
-    texts: Iterable[KeptText],
-    records: Mapping[str, ServedRequest],
-    keys: Iterable[KeyEntry],
-    limit: int,
-    left_out: Counter[str],
-) -> list[Case]:
-    """Return the newest distinct questions; the same words of another asker are another question."""
-    keys = list(keys)
-    chosen: dict[tuple[tuple[str, ...], Asker], tuple[KeptText, Asker]] = {}
-    times: Counter[tuple[tuple[str, ...], Asker]] = Counter()
-    for text in texts:
-        asker = asker_of(records.get(text.request_id), keys)
-        key = (tuple(words(text.question)), asker)
-        if key not in chosen and len(chosen) >= limit:
-            left_out["older than --limit"] += 1
-            continue
-        if key in chosen:
-            left_out["asked before"] += 1
-        chosen.setdefault(key, (text, asker))
-        times[key] += 1
-    return [_case(text, asker, records.get(text.request_id), times[key]) for key, (text, asker) in chosen.items()]
-
-
-def _case(text: KeptText, asker: Asker, record: ServedRequest | None, times: int) -> Case:
-    # Requests of a conversation succeed or fail together.
-    conversation = record.conversation if record is not None else ""
-    cluster = blake2b(conversation.encode(), digest_size=8).hexdigest() if conversation else ""
-    return Case(
-        id=f"replay-{text.request_id}",
-        question=text.question,
-        tenant=asker.tenant,
-        groups=asker.groups,
-        cluster=cluster,
-        tags=("replay",),
-        metadata={"origin": text.request_id, "times": times},
-    )

@@ -12,6 +12,7 @@ from shipway.core.errors import NotFoundError, ShipwayError
 from shipway.core.ports import WorkerState
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import RouteTraffic, Snapshot
+from shipway.core.switches import Switch
 from shipway.registry.model import Release
 from shipway.registry.store import LabelEntry
 from shipway.services.application import Installation
@@ -90,6 +91,11 @@ class Facts:
     def routes(self) -> tuple[RouteTraffic, ...]:
         """Return how the routes divide their traffic."""
         return self.snapshot.routes
+
+    @property
+    def switches(self) -> tuple[Switch, ...]:
+        """Return the switches in force; one that has expired stays in the snapshot until somebody writes a new one."""
+        return tuple(switch for switch in self.snapshot.switches if switch.is_on(self.at_s))
 
     @property
     def left(self) -> str:

@@ -326,7 +326,7 @@ def _checklist(facts: Facts) -> list[str]:
         ),
         _box(bool(facts.workers) and not late, "every worker obeys the newest snapshot"),
         _box(audit is not None and not audit, "the audit chain verifies" + (f": {audit[0]}" if audit else "")),
-        _box(not facts.snapshot.switches, "no switch is left on (`shipway switch list`)"),
+        _box(not facts.switches, "no switch is left on (`shipway switch list`)"),
     ]
     manual = (
         "service health: `/health` and `/ready`",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from shipway.core.snapshot import RouteTraffic
+from shipway.core.switches import Switch
 from shipway.services.runbooks.facts import Facts
 
 REASON = '-m "REASON"'
@@ -59,7 +60,7 @@ def state(facts: Facts) -> list[str]:
             f" {facts.rollout['candidate']}, {facts.rollout['weight']:.0%}; {said}"
         )
     lines.append(f"- controller: {'runs' if facts.controller else 'does not run, so nothing rolls back by itself'}")
-    lines += [f"- switched: {switch.name} {switch.value}".rstrip() for switch in facts.snapshot.switches]
+    lines += [f"- switched: {switch.name} {switch.value}".rstrip() + _until(switch) for switch in facts.switches]
     lines += [f"- not known: {line}" for line in facts.unknown]
     return [*lines, ""]
 
@@ -186,6 +187,10 @@ def _obeyed(facts: Facts) -> str:
     behind = f"of which {', '.join(late)} lag behind" if late else "all obey it"
     said = f"{len(facts.workers)} workers, {behind}"
     return said + (f"; {', '.join(tripped)} serve stable alone because control is silent" if tripped else "")
+
+
+def _until(switch: Switch) -> str:
+    return "" if switch.expires_at_s is None else f", until {at(switch.expires_at_s)}"
 
 
 def _ms(value: float | None) -> str:

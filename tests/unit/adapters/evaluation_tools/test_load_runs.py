@@ -25,7 +25,8 @@ WRITES = f"""
 import os, sys
 out = sys.argv[sys.argv.index("--summary-export") + 1]
 open(out, "w").write({json.dumps(json.dumps(SUMMARY))})
-print("asked", os.environ.get("SHIPWAY_TARGET_URL"), "with", os.environ.get("SHIPWAY_TARGET_KEY"), os.environ.get("HOME_SECRET"))
+env = os.environ.get
+print("asked", env("SHIPWAY_TARGET_URL"), "with", env("SHIPWAY_TARGET_KEY"), env("HOME_SECRET"))
 """
 
 
@@ -89,7 +90,7 @@ async def test_a_missing_tool_names_the_line_that_installs_it(tmp_path):
 async def test_a_missing_script_is_not_found(tool, tmp_path):
     (tmp_path / "script.js").unlink()
 
-    with pytest.raises(NotFoundError, match="script.js"):
+    with pytest.raises(NotFoundError, match=r"script\.js"):
         await tool(WRITES)
 
 

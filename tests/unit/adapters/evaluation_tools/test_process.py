@@ -37,6 +37,36 @@ async def test_only_the_end_of_much_output_is_kept(tmp_path):
     assert len(ended.tail) < 12_000
 
 
+async def kept(code, folder, keep_bytes):
+    return (await run_program([sys.executable, "-c", code], folder, ENV, 30.0, keep_bytes=keep_bytes)).output
+
+
+async def test_all_output_is_kept_where_it_is_wanted(tmp_path):
+    code = "print('a'); print(); [print(n) for n in range(100)]; print('sk-abcdefghijklmnopqrstuvwxyz0123456789')"
+
+    output = await kept(code, tmp_path, 1_000_000)
+
+    assert output.splitlines()[:-1] == ["a", "", *map(str, range(100))]
+    assert "sk-abc" not in output
+    assert (await run(code, tmp_path)).output == ""
+
+
+async def test_of_too_much_output_the_first_and_the_last_lines_are_kept_and_the_others_counted(tmp_path):
+    output = await kept("[print(f'line {n:05}') for n in range(10000)]", tmp_path, 2200)
+
+    lines = output.splitlines()
+    assert (lines[0], lines[-1]) == ("line 00000", "line 09999")
+    assert lines[100] == "[9800 lines are left out]"
+    assert len(lines) == 201
+
+
+async def test_a_line_without_end_takes_no_more_room_than_a_long_one(tmp_path):
+    output = await kept("print('x' * 3000000 + 'end')", tmp_path, 1_000_000)
+
+    assert len(output) == 20_000
+    assert output.endswith("end")
+
+
 async def test_a_program_that_hangs_is_stopped_with_what_it_started(tmp_path):
     # Nobody in this group ends when it is asked to.
     shell = "trap '' TERM; sleep 600 & echo $! > pid; echo waiting; wait"

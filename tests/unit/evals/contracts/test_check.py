@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from shipway.core.findings import FindingReport, findings_lines
 from shipway.core.verdicts import Verdict, combined
 from shipway.evals.contracts.check import check_reply, no_reply, pointer
 from shipway.evals.contracts.model import ApiReply, ApiRequest, Contract
-from shipway.evals.findings import FindingReport, findings_lines
+from shipway.evals.findings import as_results
 from shipway.evals.ports import HttpReply
 
 SCHEMA = {"type": "object", "properties": {"a/b": {"type": "array", "items": {"type": "string"}}}, "required": ["a/b"]}
@@ -132,8 +133,8 @@ def test_no_reply_is_an_error_in_every_point_that_is_said_once():
 
 def test_gates_can_judge_each_point():
     report = FindingReport("contract", "1", tuple(check_reply(contract(), reply({"a/b": 1}))))
-    assert report.as_results("contract.status")[0].scores == {"contract.status": 1.0}
-    assert report.as_results("contract.schema")[0].scores == {"contract.schema": 0.0}
+    assert as_results(report, "contract.status")[0].scores == {"contract.status": 1.0}
+    assert as_results(report, "contract.schema")[0].scores == {"contract.schema": 0.0}
 
 
 @pytest.mark.parametrize("body", [b'{"echo": "Bearer top-secret"}', b" " * 190 + b"top-secret", b'"top-secret"'])

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
 
 _DATA = Path(__file__).parent / "data"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.unit.evals.tools.recorded import recorded
 
 from shipway.core.errors import DocumentError
-from shipway.evals.findings import FindingReport
+from shipway.core.findings import FindingReport
+from shipway.evals.findings import as_results
 from shipway.evals.tools.files import SUITES, read_results
 from shipway.evals.tools.ports import TOOLS
 
@@ -51,7 +52,7 @@ def hold(report):
     """What gates need of a report, whatever the file said."""
     assert isinstance(report, FindingReport)
     for metric in {f"{item.suite}.{item.metric or 'pass'}" for item in report.findings}:
-        for result in report.as_results(metric):
+        for result in as_results(report, metric):
             scores = [score for score in result.scores.values() if score is not None]
             assert all(math.isfinite(score) for score in scores)
             assert len(scores) + len(result.errors) == 1

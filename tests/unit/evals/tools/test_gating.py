@@ -3,8 +3,8 @@ import json
 import pytest
 
 from shipway.core.errors import GateRefusedError, UsageError
+from shipway.core.findings import FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import FindingReport
 from shipway.evals.gate_spec import parse_gates
 from shipway.evals.tools.gating import is_tool_metric, judged, tool_metrics
 from shipway.evals.tools.ragas_results import parse

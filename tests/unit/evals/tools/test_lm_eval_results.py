@@ -5,6 +5,7 @@ from tests.unit.evals.tools.recorded import changed, recorded, verdicts
 
 from shipway.core.errors import DocumentError
 from shipway.core.verdicts import Verdict
+from shipway.evals.findings import as_results
 from shipway.evals.tools.lm_eval_results import parse
 
 RESULTS = "results_2026-11-21T13-33-33.456448.json"
@@ -45,7 +46,7 @@ def test_a_metric_is_named_with_its_filter_where_there_are_several():
 
     report = parse(recorded(RESULTS), RESULTS, {SAMPLES: samples})
     assert {item.metric for item in report.findings} == {"exact_match", "exact_match_strict-match"}
-    assert report.as_results("lm_eval.exact_match")[0].errors == {}
+    assert as_results(report, "lm_eval.exact_match")[0].errors == {}
 
 
 @pytest.mark.parametrize(

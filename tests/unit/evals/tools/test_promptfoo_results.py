@@ -5,6 +5,7 @@ from tests.unit.evals.tools.recorded import changed, recorded, verdicts
 
 from shipway.core.errors import DocumentError
 from shipway.core.verdicts import Verdict
+from shipway.evals.findings import as_results
 from shipway.evals.tools.promptfoo_results import parse
 
 
@@ -99,8 +100,8 @@ def test_several_providers_are_cases_of_their_own_in_one_cluster():
 
     report = parse(changed("promptfoo-half.json", copied))
 
-    assert len(report.as_results("promptfoo.pass")) == 6
-    assert sum("findings for one case" in str(result.errors) for result in report.as_results("promptfoo.pass")) == 0
+    assert len(as_results(report, "promptfoo.pass")) == 6
+    assert sum("findings for one case" in str(result.errors) for result in as_results(report, "promptfoo.pass")) == 0
     assert {item.details["cluster"] for item in report.findings} == {"period", "cost", "trains"}
 
 

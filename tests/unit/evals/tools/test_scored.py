@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from shipway.core.findings import FindingReport
 from shipway.core.verdicts import Verdict
-from shipway.evals.findings import FindingReport
 from shipway.evals.tools.scored import Place, completed, merged, repeated, whole_verdict
 
 PLACE = Place("ragas", "a")

@@ -125,6 +125,23 @@ async def test_after_a_rollback_only_what_holds_is_ticked():
     assert f"shipway release diff {world.stable.id} {world.candidate.id}" in ticked
 
 
+async def test_a_switch_that_has_expired_is_not_said_to_be_set():
+    world = World()
+    await world.begin(RolloutState.ROLLED_BACK)
+    expired = Switch(SwitchKind.KILL_ROUTE, "ask", expires_at_s=NOW_S - 1.0)
+    timed = Switch(SwitchKind.MAX_NEW, "ask", 100, expires_at_s=NOW_S + 60.0)
+    traffic = RouteTraffic("ask", world.stable.id)
+    await world.traffic(traffic, expired, timed)
+
+    facts = await world.facts(audit=True)
+
+    assert [switch.name for switch in facts.switches] == [timed.name]
+    text = written(Runbook.POST_ROLLBACK, facts)
+    assert "- switched: max-new:ask 100, until 20" in text
+    assert "kill-route:ask" not in text
+    assert "- [ ] no switch is left on" in text
+
+
 async def test_harm_of_a_rolled_back_candidate_points_to_its_evidence_and_other_models():
     world = World()
     await world.begin(RolloutState.ROLLED_BACK)

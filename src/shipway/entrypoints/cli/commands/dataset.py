@@ -13,6 +13,7 @@ import typer
 from shipway.core.counting import counted
 from shipway.core.disk import explained, require_writable_file
 from shipway.core.errors import NotFoundError, UsageError
+from shipway.core.findings import FindingReport, findings_lines
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.commands.dataset_proposals import group as proposals
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
@@ -27,7 +28,6 @@ from shipway.evals.data_languages import load_language_of
 from shipway.evals.data_split import split
 from shipway.evals.data_stats import DatasetStats, Spread, stats
 from shipway.evals.dataset import FORMATS, dataset_schema, written_jsonl
-from shipway.evals.findings import FindingReport, findings_lines
 from shipway.evals.model import Dataset
 from shipway.evals.report_sarif import findings_sarif
 from shipway.evals.rows import FileForm

@@ -33,15 +33,20 @@ from shipway.services.running import Running
 
 def deploy(
     release: Annotated[str, typer.Argument(help="A release id or the beginning of one.")],
-    override_gate: Annotated[str, typer.Option(help="Deploy against the gate's verdict; the reason is audited.")] = "",
+    override_gate: Annotated[
+        str | None, typer.Option(help="Deploy against the gate's verdict; the reason is audited.")
+    ] = None,
     strategy: Annotated[str, typer.Option(help="Instead of rollout.strategy: canary, blue-green, shadow, ...")] = "",
     plan_file: Annotated[
-        Path | None, typer.Option("--plan", help="A YAML file with keys of `rollout` that hold for this deploy.")
+        Path | None,
+        typer.Option("--plan", help="A YAML file with keys of `rollout`, or that section; they hold for this deploy."),
     ] = None,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Do not wait out rollout.cooldown_s of a release that was rolled back.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and change nothing, also while a rollout runs.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the rollout has ended or paused.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds at most.")] = 3600.0,
     *,
@@ -55,14 +60,17 @@ def deploy(
     0 promoted, 1 rolled back, 3 failed, 4 paused.
     """
     del debug
-    if override_gate != override_gate.strip():
-        raise UsageError("--override-gate needs a reason in words")
+    if override_gate is not None and not override_gate.strip():
+        raise UsageError("--override-gate: the reason is empty; say why in words, it is audited")
+    reason = (override_gate or "").strip()
 
     async def act() -> tuple[DeployPlan, Deployed | None, dict[str, Any] | None, int]:
         async with opened(project) as app:
             choice = PlanChoice(plan_file, strategy)
             judge = LocalJudgeParts(app)
-            plan = await plan_deploy(app, release, judge, override_reason=override_gate, choice=choice, at_once=at_once)
+            plan = await plan_deploy(app, release, judge, override_reason=reason, choice=choice, at_once=at_once)
+            if plan.refused is not None and not dry_run:
+                raise plan.refused
             if not as_json:
                 emit(None, plan.lines, as_json=False)
             if dry_run:
@@ -78,15 +86,7 @@ def deploy(
             return plan, done, view(rollout), VERDICT_EXIT_CODES[verdict_of(rollout)]
 
     plan, done, rollout, code = anyio.run(act)
-    value = {
-        "release": plan.release.id,
-        "kind": plan.kind,
-        "plan": list(plan.lines),
-        "dry_run": dry_run,
-        "rollout": rollout or (done.rollout if done else None),
-        "confirmed_s": done.confirmed_s if done else None,
-    }
-    emit(value, _deploy_lines(done, rollout), as_json=as_json)
+    emit(_deploy_value(plan, done, rollout), _deploy_lines(done, rollout), as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -102,7 +102,8 @@ def rollback(
 ) -> None:
     """Return to the release before: abort the rollout in progress, or switch all traffic back at once.
 
-    A second rollback in a row would go forward again; it is refused unless --to names the release.
+    A second rollback in a row would go forward again; it is refused unless --to names the release. One that not every
+    gateway worker has confirmed is repeated instead.
     """
     del debug
     where = site(project, warn)
@@ -140,6 +141,18 @@ def _announce_wait(release: Release, *, running: bool, as_json: bool) -> None:
 def _running(app: Application) -> bool:
     drain_s = app.project.server.drain_s
     return Running(app.workspace, LocalHost(), app.clock, drain_s).is_running()
+
+
+def _deploy_value(plan: DeployPlan, done: Deployed | None, rollout: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "release": plan.release.id,
+        "kind": plan.kind,
+        "plan": list(plan.lines),
+        "dry_run": done is None,
+        "refused": plan.refused.message if plan.refused else None,
+        "rollout": rollout or (done.rollout if done else None),
+        "confirmed_s": done.confirmed_s if done else None,
+    }
 
 
 def _deploy_lines(done: Deployed | None, rollout: dict[str, Any] | None) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from shipway.config.environment import process_environment
 from shipway.core.errors import UsageError
+from shipway.core.findings import Finding, FindingReport, findings_lines
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption
 from shipway.entrypoints.cli.output import emit
@@ -16,7 +17,6 @@ from shipway.entrypoints.endpoint_parts import endpoint_caller
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.evals.contracts.model import METHODS, Contract, FromEnvironment
 from shipway.evals.contracts.openapi import OpenApiContracts, OpenApiPlan
-from shipway.evals.findings import Finding, FindingReport, findings_lines
 from shipway.evals.suggestions import did_you_mean
 from shipway.services.api_contracts import ContractPlan, load_contracts, load_openapi, try_contracts
 

@@ -8,13 +8,13 @@ import anyio
 import typer
 
 from shipway.core.errors import UsageError
+from shipway.core.findings import findings_lines
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.entrypoints.tool_parts import address_keys, engine_of, great_expectations, local_tools, tools_folder
 from shipway.entrypoints.wiring import opened
-from shipway.evals.findings import findings_lines
 from shipway.evals.report import gate_lines
 from shipway.evals.report_forms import as_json as report_as_json
 from shipway.evals.suggestions import did_you_mean

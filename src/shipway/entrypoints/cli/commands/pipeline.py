@@ -1,65 +1,72 @@
-"""`shipway pipeline`: run the stages from commit to production."""
+"""`shipway pipeline`: which commands it has; each is imported when it is called, so that a warm run stays short."""
 
-import anyio
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from shipway.adapters.local_stage.runner import LocalStageRunner
-from shipway.config.environment import process_environment
-from shipway.core.clock import SystemClock
-from shipway.core.errors import UsageError
-from shipway.entrypoints.builtin_stages import builtin_stages
-from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
-from shipway.entrypoints.cli.output import emit, table
-from shipway.entrypoints.failures import VERDICT_EXIT_CODES
-from shipway.entrypoints.wiring import load
-from shipway.pipeline.graph import build_graph, configured_stages
-from shipway.pipeline.model import RunReport, StageEvent
-from shipway.pipeline.render import progress_line, summary_lines
-from shipway.pipeline.runner import PipelineRunner
-
-group = command_group("Run the stages from commit to production.")
-
-
-@group.command()
-def run(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Run every stage of the project; independent ones at the same time.
-
-    Exit code: 0 PASS, 1 FAIL, 3 ERROR, 4 INCONCLUSIVE or NO_DATA, as the worst stage that may not fail.
-    """
-    del debug
-    loaded = load(project)
-    if not loaded.project.pipeline:
-        raise UsageError(
-            "the project has no pipeline section", hint="add stages to shipway.yaml: run or uses, and needs"
-        )
-
-    def show(event: StageEvent) -> None:
-        if not as_json:
-            typer.echo(progress_line(event), err=True)
-
-    runner = PipelineRunner(
-        LocalStageRunner(loaded.root, process_environment()), builtin_stages(project), SystemClock(), progress=show
-    )
-
-    async def act() -> RunReport:
-        return await runner.run(build_graph(configured_stages(loaded.project.pipeline)))
-
-    report = anyio.run(act)
-    emit(report.to_dict(), summary_lines(report), as_json=as_json)
-    raise typer.Exit(VERDICT_EXIT_CODES[report.verdict])
+_COMMANDS = "shipway.entrypoints.cli.commands"
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": (f"{_COMMANDS}.pipeline_run:run", "Run the stages; those with a known result not at all."),
+    "list": (f"{_COMMANDS}.pipeline_show:list_stages", "List the stages in an order in which they can run."),
+    "graph": (f"{_COMMANDS}.pipeline_show:graph", "Show what needs what, and the digest of the plan."),
+    "explain": (f"{_COMMANDS}.pipeline_show:explain", "Say whether a stage would run now, and why."),
+    "runs": (f"{_COMMANDS}.pipeline_runs:list_runs", "List the runs that are kept, or compare two."),
+    "logs": (f"{_COMMANDS}.pipeline_runs:logs", "Show what a stage printed in its last run."),
+    "report": (f"{_COMMANDS}.pipeline_report:report", "Fold what the stages found into one report."),
+    "fix": (f"{_COMMANDS}.pipeline_fix:fix", "Mend what the stages for lint and format would find."),
+    "changed": (f"{_COMMANDS}.pipeline_compile:changed_", "Say which parts of the release changed."),
+    "compile": (f"{_COMMANDS}.pipeline_compile:compile_", "Write the pipeline for a CI system."),
+    "run-stage": (f"{_COMMANDS}.pipeline_stage:run_stage", "Run one stage, as a job of a CI system does."),
+    "serve": (f"{_COMMANDS}.pipeline_serve:serve", "Receive webhooks and run the pipeline for them."),
+    "queue": (f"{_COMMANDS}.pipeline_serve:queue", "Show the runs that webhooks queued, or cancel one."),
+    "clean": (f"{_COMMANDS}.pipeline_runs:clean", "Let go of old runs and of what the cache no longer uses."),
+}
 
 
-@group.command("list")
-def list_stages(*, project: ProjectOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List the stages in an order in which they can run."""
-    del debug
-    graph = build_graph(configured_stages(load(project).project.pipeline))
-    rows = [
-        {"stage": name, "does": stage.uses or " ".join(stage.run or ()), "needs": list(stage.needs)}
-        for name, stage in graph.stages.items()
-    ]
-    emit(
-        rows,
-        table(("stage", "does", "needs"), [(r["stage"], r["does"], ",".join(r["needs"])) for r in rows]),
-        as_json=as_json,
-    )
+class _Loaded(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        module_name, attribute = COMMANDS[name][0].split(":")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name=name)(getattr(importlib.import_module(module_name), attribute))
+        command = get_command(single)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class LazyPipeline(TyperGroup):
+    """A group whose commands are imported when they are called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = cast("dict[str, Any]", _Loaded())
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, in the order in which they are needed."""
+        del ctx
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands without importing one."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+
+group = typer.Typer(cls=LazyPipeline, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+@group.callback()
+def pipeline() -> None:
+    """Run the stages from commit to production."""

@@ -20,8 +20,9 @@ from shipway.evals.budget import Caps
 from shipway.evals.report import gate_lines
 from shipway.evals.report_forms import as_json as report_as_json
 from shipway.services.application import Application
+from shipway.services.replays.conversations import History
 from shipway.services.replays.replay import Replay, ReplayRequest, replay, routed
-from shipway.services.replays.traffic import Source, Wanted, recorded_traffic
+from shipway.services.replays.traffic import Recorded, Source, Wanted, recorded_traffic
 from shipway.services.variants import AnswerCost, Asking, VariantParts
 
 _SHOWN_WORSE = 5
@@ -35,6 +36,12 @@ def replay_(
         Path | None, typer.Option(help="JSON lines that hold a question each, such as request logs.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many distinct questions.")] = 200,
+    history: Annotated[
+        History,
+        typer.Option(
+            help="What stands before a later question: each release's own answers, the recorded ones, nothing."
+        ),
+    ] = History.OWN,
     repeats: options.Repeats = None,
     concurrency: options.Concurrency = None,
     budget_usd: options.BudgetUsd = None,
@@ -52,10 +59,12 @@ def replay_(
 ) -> None:
     """Ask a release what users asked, beside what is stable, and judge the pairs; no user sees an answer.
 
+    Conversations are asked whole and in order, as far as their turns were kept.
+
     Exit code: 0 PASS, 1 FAIL, 3 ERROR, 4 INCONCLUSIVE or NO_DATA: too few questions were kept to say anything.
     """
     del debug
-    wanted = Wanted(_source(log, from_records=from_records, pairs=pairs), log, route, limit)
+    wanted = Wanted(_source(log, from_records=from_records, pairs=pairs), log, route, limit, history)
     shown = not as_json
     given = partial(_asking, repeats=repeats, concurrency=concurrency, caps=Caps(budget_usd, budget_tokens))
     found = anyio.run(partial(_replayed, project, wanted, (release, against), partial(given, out=out, yes=yes), shown))
@@ -119,6 +128,7 @@ def _value(found: Replay) -> dict[str, Any]:
         "route": recorded.route,
         "cases": len(recorded.dataset.cases),
         "found": recorded.found,
+        "later_turns": _later_turns(recorded),
         "left_out": dict(recorded.left_out),
         **report_as_json(found.report),
         "verdict": found.verdict.value,
@@ -136,6 +146,8 @@ def _lines(found: Replay) -> list[str]:
         f"{found.release} against {found.against} on {recorded.route}:"
         f" {len(recorded.dataset.cases)} questions of {recorded.found} kept" + (f" ({left})" if left else "")
     ]
+    if later := _later_turns(recorded):
+        lines.append(f"{later} of them follow others of their conversation")
     if found.problem:
         return [*lines, f"NO_DATA: {found.problem}"]
     rows = [(name, *_cost(cost)) for name, cost in found.costs.items()]
@@ -144,6 +156,10 @@ def _lines(found: Replay) -> list[str]:
         shown = ", ".join(found.worse[:_SHOWN_WORSE])
         lines += ["", f"answered by {found.against} alone: {len(found.worse)} ({shown})"]
     return [*lines, f"answers: {found.directory}"]
+
+
+def _later_turns(recorded: Recorded) -> int:
+    return sum("turn" in case.metadata for case in recorded.dataset.cases)
 
 
 def _cost(cost: AnswerCost) -> tuple[str, str, str]:

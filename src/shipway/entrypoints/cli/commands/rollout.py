@@ -9,8 +9,8 @@ from shipway.core.verdicts import Verdict
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.failures import VERDICT_EXIT_CODES
-from shipway.entrypoints.wiring import opened
-from shipway.rollouts.model import TERMINAL, CommandKind
+from shipway.entrypoints.wiring import operated, site
+from shipway.rollouts.model import CONTROLLER, TERMINAL, CommandKind
 from shipway.services.rollouts import (
     command_rollout,
     controller_runs,
@@ -62,6 +62,9 @@ def history(
 @group.command()
 def explain(
     rollout: RolloutArgument = "",
+    check_output: Annotated[
+        bool, typer.Option("--check-output", help="Print all that smoke checks and replayed cases printed.")
+    ] = False,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -71,8 +74,8 @@ def explain(
     del debug
 
     async def read() -> tuple[dict[str, Any], list[str]]:
-        async with opened(project) as app:
-            return await explained(app, await find_rollout(app, rollout))
+        async with operated(site(project, warn)) as app:
+            return await explained(app, await find_rollout(app, rollout), check_output=check_output)
 
     found, lines = anyio.run(read)
     emit(found, lines, as_json=as_json)
@@ -84,7 +87,7 @@ def list_rollouts(*, project: ProjectOption = None, as_json: JsonOption = False,
     del debug
 
     async def read() -> list[dict[str, Any]]:
-        async with opened(project) as app:
+        async with operated(site(project, warn)) as app:
             return await rollout_views(app)
 
     found = anyio.run(read)
@@ -134,7 +137,7 @@ def resume(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Go on from where it was paused."""
+    """Go on from where it was paused; smoke checks that could not be carried out are done again."""
     del debug
     _command(project, rollout, CommandKind.RESUME, reason, as_json=as_json)
 
@@ -162,7 +165,10 @@ def approve(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Let the step, or the promotion, that waits for a person begin; audited."""
+    """Let the step, or the promotion, that waits for a person begin; audited.
+
+    Also a step whose smoke checks could not be carried out: it begins without them.
+    """
     del debug
     _command(project, rollout, CommandKind.APPROVE, reason, as_json=as_json)
 
@@ -188,10 +194,11 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"rollout {found['rollout']}: {found['state']} ({found['verdict']}) {found['reason']}".rstrip(),
         *([f"  waits: {found['waiting']}"] if found.get("waiting") else []),
+        *_silence_lines(found),
         f"  {found['stable']} -> {found['candidate']}",
         f"  {_place(found)}; {'; '.join(arms)}",
         *_harm_lines(found),
-        *_evidence_lines(found["promotion"]),
+        *_evidence_lines(found["promotion"], by_hand=_promoted_by_hand(found)),
     ]
     if found["override"]:
         lines.append(f"  the gate was overridden: {found['override']}")
@@ -199,7 +206,8 @@ def summary_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  first bad event -> decision: {found['first_bad_event_to_decision_s']:.1f} s")
     if found["decision_to_last_assignment_s"] is not None and found["state"] == "rolled_back":
         since = found["decision_to_last_assignment_s"]
-        lines.append(f"  decision -> last request assigned to it: {since:+.3f} s (negative: before the decision)")
+        before = " (before the decision)" if since < 0 else ""
+        lines.append(f"  decision -> last request assigned to it: {since:+.3f} s{before}")
     return lines
 
 
@@ -222,13 +230,29 @@ def _harm_lines(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _evidence_lines(promotion: dict[str, Any]) -> list[str]:
+def _promoted_by_hand(found: dict[str, Any]) -> bool:
+    """Tell whether a person promoted it, whatever the evidence was."""
+    return any(
+        entry["action"] == "rollout.promoted" and entry["actor"] != CONTROLLER for entry in found.get("history", ())
+    )
+
+
+def _evidence_lines(promotion: dict[str, Any], *, by_hand: bool) -> list[str]:
     """Return how strong the evidence of no harm is, and its absolute half in words."""
+    needed = f"{promotion['needed_e']:.3g}"
+    paired = [
+        f"  evidence of no harm by {item['pairs']} shadow pairs ({item['metric']}): {item['no_harm_e']:.3g} of {needed}"
+        for item in promotion["pairs"]
+    ]
+    if not promotion["required"]:
+        return paired or ["  evidence of no harm: not required by this plan: time, health and no sign of harm decide"]
+    wanted = f"{needed} was not waited for: a person promoted it" if by_hand else f"promotion needs {needed}"
     lines = [
+        *paired,
         (
-            f"  evidence of no harm: {promotion['no_harm_e']:.3g} (promotion needs {promotion['needed_e']:.3g});"
+            f"  evidence of no harm: {promotion['no_harm_e']:.3g} ({wanted});"
             f" compared with stable: {promotion['relative_e']:.3g}"
-        )
+        ),
     ]
     if promotion["harmless_rate"] is None:
         return lines
@@ -260,18 +284,34 @@ def told_lines(found: dict[str, Any]) -> list[str]:
             *([f"step {details['step'] + 1}"] if "step" in details else []),
             *([f"{details['weight']:.0%}"] if "weight" in details else []),
             *[str(details[name]) for name in ("release", "found", "reason") if details.get(name)],
+            *_silent_details(details),
         ]
         lines.append(f"{line}  {', '.join(told)}".rstrip())
     return lines
 
 
+def _silent_details(details: dict[str, Any]) -> list[str]:
+    """Return that workers had gone back to stable by themselves, where an entry says so."""
+    silent = details.get("dead_man") or details.get("workers")
+    return [f"control was silent, {', '.join(silent)} had gone back to stable"] if silent else []
+
+
+def _silence_lines(found: dict[str, Any]) -> list[str]:
+    """Return the line that says that users get stable meanwhile, and what makes the rollout go on."""
+    silent = found.get("silent_workers")
+    if not silent:
+        return []
+    who = ", ".join(silent)
+    return [f"  {who}: everybody gets stable, because control is silent; `shipway logs control` says why"]
+
+
 async def _read(project: Any, rollout: str) -> dict[str, Any]:
-    async with opened(project) as app:
+    async with operated(site(project, warn)) as app:
         return await described(app, await find_rollout(app, rollout))
 
 
 async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
-    async with opened(project) as app:
+    async with operated(site(project, warn)) as app:
         name, shown, warned = (await find_rollout(app, rollout)).id, 0, False
         while True:
             found = await find_rollout(app, name)
@@ -295,7 +335,7 @@ def waits_for_controller(environment: str) -> str:
 
 def _command(project: Any, rollout: str, kind: CommandKind, reason: str, *, as_json: bool) -> None:
     async def act() -> dict[str, Any]:
-        async with opened(project) as app:
+        async with operated(site(project, warn)) as app:
             found = await command_rollout(app, rollout, kind, reason=reason)
             if found["state"] not in _ENDED:
                 await require_controller(app, kind, found["rollout"])

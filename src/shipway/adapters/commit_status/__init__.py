@@ -1,0 +1,1 @@
+"""Commit statuses at GitHub and GitLab."""

@@ -1,0 +1,156 @@
+"""Results of stages by key, with the content of their files by digest; implements `pipeline.ports.StageCache`.
+
+    cache/entries/KEY.json      parts of the key, result, digests of its files
+    cache/blobs/ab/cdef…        content of files, by digest
+    cache/latest/STAGE          the key that a stage made or used last
+
+What is read is checked: an entry that is no entry is none, and content that has another digest is never handed out.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from shipway.adapters.pipeline_store.stat_cache import StatCache
+from shipway.adapters.pipeline_store.writing import write_whole
+from shipway.core.errors import IntegrityError
+from shipway.pipeline.keys import stage_key
+from shipway.pipeline.model import StageResult
+from shipway.pipeline.ports import CacheEntry
+
+_COPY_BYTES = 1 << 20
+_SCHEMA = 1
+
+
+class FileStageCache:
+    """A cache in a folder of this machine, for the project in `root`."""
+
+    def __init__(self, folder: Path, root: Path, digests: StatCache) -> None:
+        self._folder = folder
+        self._root = root
+        self._digests = digests
+
+    async def find(self, key: str) -> CacheEntry | None:
+        """Return the entry of a key."""
+        return await anyio.to_thread.run_sync(self._find, key)
+
+    async def latest(self, stage: str) -> CacheEntry | None:
+        """Return the entry that a stage made or used last."""
+        return await anyio.to_thread.run_sync(self._latest, stage)
+
+    async def keep(self, entry: CacheEntry) -> None:
+        """Store an entry and the content of its files; what cannot be stored is run again next time."""
+        with suppress(OSError, IntegrityError):
+            await anyio.to_thread.run_sync(self._keep, entry)
+
+    async def use(self, entry: CacheEntry) -> None:
+        """Put the files of an entry into the project's folder."""
+        await anyio.to_thread.run_sync(self._use, entry)
+
+    def _find(self, key: str) -> CacheEntry | None:
+        try:
+            document = json.loads(self._entry_file(key).read_bytes())
+        except (OSError, ValueError):
+            return None
+        entry = _entry(document)
+        # The key is what the parts say: an entry that was moved or changed by hand answers nothing.
+        return entry if entry is not None and entry.key == key == stage_key(entry.parts) else None
+
+    def _latest(self, stage: str) -> CacheEntry | None:
+        try:
+            key = (self._folder / "latest" / stage).read_text()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return self._find(key)
+
+    def _keep(self, entry: CacheEntry) -> None:
+        for path, digest in entry.result.files.items():
+            self._take(self._root / path, digest)
+        document = {
+            "schema": _SCHEMA,
+            "key": entry.key,
+            "parts": dict(entry.parts),
+            "result": entry.result.to_dict(),
+            "made_at_s": entry.made_at_s,
+            "made": list(entry.made),
+        }
+        write_whole(self._entry_file(entry.key), json.dumps(document).encode())
+        self._note(entry)
+
+    def _use(self, entry: CacheEntry) -> None:
+        try:
+            for path, digest in entry.result.files.items():
+                if self._digests.digest(self._root / path) != digest:
+                    self._put(path, digest)
+        except IntegrityError:
+            with suppress(OSError):
+                self._entry_file(entry.key).unlink()
+            raise
+        self._note(entry)
+
+    def _note(self, entry: CacheEntry) -> None:
+        with suppress(OSError):
+            os.utime(self._entry_file(entry.key))
+            write_whole(self._folder / "latest" / entry.result.name, entry.key.encode())
+
+    def _take(self, path: Path, digest: str) -> None:
+        blob = self._blob(digest)
+        if not blob.exists():
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            _copy(path, blob, digest)
+
+    def _put(self, path: str, digest: str) -> None:
+        target = self._root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(self._root.resolve()):
+            raise IntegrityError(f"{path} would be written outside the project's folder, through a link")
+        _copy(self._blob(digest), target, digest, mode=0o755 if digest.endswith("+x") else 0o644)
+
+    def _entry_file(self, key: str) -> Path:
+        return self._folder / "entries" / f"{key.removeprefix('sha256:')}.json"
+
+    def _blob(self, digest: str) -> Path:
+        name = digest.removeprefix("sha256:").removesuffix("+x")
+        return self._folder / "blobs" / name[:2] / name[2:]
+
+
+def _copy(source: Path, target: Path, digest: str, *, mode: int = 0o644) -> None:
+    """Copy a file that must have a digest; the target is there whole or not at all.
+
+    Raises:
+        IntegrityError: the source is gone or has other content.
+    """
+    wanted = digest.removesuffix("+x")
+    descriptor, name = tempfile.mkstemp(prefix=".shipway-", dir=target.parent)
+    hashed = hashlib.sha256()
+    try:
+        with os.fdopen(descriptor, "wb") as writing, source.open("rb") as reading:
+            while data := reading.read(_COPY_BYTES):
+                hashed.update(data)
+                writing.write(data)
+        if f"sha256:{hashed.hexdigest()}" != wanted:
+            raise IntegrityError(f"{source} does not hold {wanted}")
+        Path(name).chmod(mode)
+        Path(name).replace(target)
+    except OSError as error:
+        raise IntegrityError(f"{source} cannot be copied to {target}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            Path(name).unlink()
+
+
+def _entry(document: Any) -> CacheEntry | None:
+    try:
+        if document["schema"] != _SCHEMA:
+            return None
+        result = StageResult.from_dict(document["result"])
+        made = tuple(path for path in document["made"] if path in result.files)
+        return CacheEntry(document["key"], document["parts"], result, document["made_at_s"], made)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,105 @@
+"""The project's files, found by patterns and told apart by content; implements `pipeline.ports.ProjectFiles`."""
+
+import os
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from shipway.adapters.pipeline_store.stat_cache import StatCache
+from shipway.core.errors import UsageError
+from shipway.pipeline.patterns import SKIPPED_FOLDERS, fixed_part, has_wildcard, matches_any
+
+_GIT_TIMEOUT_S = 60.0
+
+
+class LocalProjectFiles:
+    """Files of this machine below the project's folder."""
+
+    def __init__(self, root: Path, digests: StatCache) -> None:
+        self._root = root
+        self._digests = digests
+
+    async def digests(self, patterns: Sequence[str]) -> dict[str, str]:
+        """Return the digests of all files that match, by path."""
+        return await anyio.to_thread.run_sync(self.digests_now, patterns)
+
+    async def watched(self, patterns: Sequence[str]) -> dict[str, str]:
+        """Return what tells a changed file from an unchanged one."""
+        return await anyio.to_thread.run_sync(self._watched, patterns)
+
+    async def remove(self, paths: Collection[str]) -> None:
+        """Remove files that a stage made."""
+        if paths:
+            await anyio.to_thread.run_sync(self._remove, paths)
+
+    def digests_now(self, patterns: Sequence[str]) -> dict[str, str]:
+        """Return the digests of all files that match, by path; blocks."""
+        found: dict[str, str] = {}
+        for path in self._matching(patterns):
+            digest = self._digests.digest(self._root / path)
+            if digest is not None:
+                found[path] = digest
+        return dict(sorted(found.items()))
+
+    def _matching(self, patterns: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for pattern in patterns:
+            if not pattern.startswith("!"):
+                found.update(path for path in self._below(pattern) if matches_any(path, [pattern]))
+        taken_out = [pattern for pattern in patterns if pattern.startswith("!")]
+        return {path for path in found if matches_any(path, ["**", *taken_out])} if taken_out else found
+
+    def _below(self, pattern: str) -> Iterator[str]:
+        fixed = fixed_part(pattern)
+        start = self._root / fixed
+        if not start.resolve().is_relative_to(self._root.resolve()):
+            raise UsageError(f"{pattern!r} leads out of the project's folder through a link")
+        if start.is_dir():
+            yield from _walk(start, f"{fixed}/" if fixed else "")
+        elif not has_wildcard(pattern) and start.is_file():
+            yield fixed
+
+    def _watched(self, patterns: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for path in self._tracked_and_new():
+            with suppress(OSError):
+                there = os.lstat(self._root / path)
+                found[path] = f"{there.st_size}:{there.st_mtime_ns}:{there.st_ino}"
+        # What the stage reads is told apart by content: writing the same again changes nothing for it.
+        return found | self.digests_now(patterns)
+
+    def _tracked_and_new(self) -> Iterator[str]:
+        argv = ["git", "-C", str(self._root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        try:
+            done = subprocess.run(argv, capture_output=True, check=False, timeout=_GIT_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired):
+            done = None
+        if done is None or done.returncode != 0:
+            yield from _walk(self._root, "")
+            return
+        for name in done.stdout.split(b"\0"):
+            path = os.fsdecode(name)
+            if path and not SKIPPED_FOLDERS.intersection(path.split("/")):
+                yield path
+
+    def _remove(self, paths: Collection[str]) -> None:
+        for path in paths:
+            with suppress(OSError):
+                (self._root / path).unlink()
+
+
+def _walk(start: Path, prefix: str) -> Iterator[str]:
+    """Yield the files below a folder; links to folders are not followed, they could lead in a circle."""
+    try:
+        entries = sorted(os.scandir(start), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name not in SKIPPED_FOLDERS:
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+        elif not entry.name.endswith(".pyc"):
+            yield prefix + entry.name

@@ -1,0 +1,137 @@
+"""`shipway pipeline list|graph|explain`: what the stages are, and what a run would do with them."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import anyio
+import typer
+
+from shipway import __version__
+from shipway.adapters.git.branches import current_branch
+from shipway.core.errors import UsageError
+from shipway.entrypoints.builtin_stages import catalogue
+from shipway.entrypoints.cli import pipeline_options as options
+from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
+from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.pipeline_parts import Pipelines
+from shipway.entrypoints.wiring import load
+from shipway.pipeline.forecast import Forecast, forecast
+from shipway.pipeline.plan import plan_digest, stage_document
+from shipway.pipeline.selection import Asked, select
+from shipway.pipeline.spec import StageSpec
+from shipway.services.pipeline_runs import RunRequest, settled_results
+
+_WORDS = {
+    "runs": "would run",
+    "known": "would not run, its result is in the cache",
+    "open": "may have to run",
+    "left out": "would be left out",
+    "given": "would not run, an earlier result is taken",
+}
+
+
+def list_stages(
+    *,
+    builtins: Annotated[bool, typer.Option("--builtins", help="List the stages that `uses` can name.")] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the stages in an order in which they can run."""
+    del debug
+    if builtins:
+        known = [
+            {"name": item.name, "options": ",".join(item.options.model_fields), "summary": item.summary}
+            for item in catalogue().values()
+        ]
+        cells = [(row["name"], row["options"], row["summary"]) for row in known]
+        emit(known, table(("uses", "options", "what it does"), cells), as_json=as_json)
+        return
+    stages = Pipelines.of(load(project)).graph.stages
+    rows = [{"stage": name, "does": stage.does, "needs": list(stage.needs)} for name, stage in stages.items()]
+    emit(
+        rows,
+        table(("stage", "does", "needs"), [(r["stage"], r["does"], ",".join(r["needs"])) for r in rows]),
+        as_json=as_json,
+    )
+
+
+def graph(
+    *,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid diagram.")] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what needs what, and the digest of the plan."""
+    del debug
+    found = Pipelines.of(load(project)).graph
+    digest = plan_digest(found, __version__)
+    document = {"digest": digest, "stages": [stage_document(stage) for stage in found.stages.values()]}
+    lines = _mermaid(found.stages.values()) if mermaid else [*_tree(found.stages.values()), "", f"plan {digest}"]
+    emit(document, lines, as_json=as_json)
+
+
+def explain(
+    stage: Annotated[str, typer.Argument(help="The stage.")],
+    event: options.EventOption = "manual",
+    branch: options.BranchOption = "",
+    changed: options.ChangedOption = None,
+    tier: options.TierOption = "",
+    *,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say whether a stage would run now, and which input, tool or variable decides it."""
+    del debug
+    found = Pipelines.of(load(project))
+    if stage not in found.graph.stages:
+        raise UsageError(f"there is no stage {stage!r}", hint=f"the pipeline has {', '.join(found.graph.stages)}")
+    around = options.circumstance(event, branch or current_branch(found.loaded.root), changed, tier)
+    forecasts = anyio.run(_forecast, found, RunRequest(Asked(until=stage), around), True)
+    seen = next(item for item in forecasts if item.stage == stage)
+    parts = dict(seen.parts or {})
+    body = {"stage": stage, "state": seen.state, "reasons": list(seen.reasons), "key": seen.key, "parts": parts}
+    lines = [f"{stage}: {_WORDS[seen.state]}", *(f"  {said}" for said in seen.reasons)]
+    if parts:
+        lines += ["", "decided by", *(f"  {name}: {value}" for name, value in parts.items())]
+    emit(body, lines, as_json=as_json)
+
+
+def show_forecast(found: Pipelines, request: RunRequest, *, read_cache: bool, as_json: bool) -> None:
+    """Print what a run would do."""
+    seen = anyio.run(_forecast, found, request, read_cache)
+    body = [{"stage": item.stage, "state": item.state, "reasons": list(item.reasons)} for item in seen]
+    rows = [(item.stage, item.state, "; ".join(item.reasons)) for item in seen]
+    emit(body, table(("stage", "would be", "because"), rows), as_json=as_json)
+
+
+async def _forecast(found: Pipelines, request: RunRequest, read_cache: bool) -> list[Forecast]:
+    digests = found.digests()
+    try:
+        chosen = select(found.graph, request.asked, request.circumstance)
+        memory = found.memory(digests, {}, read_cache=read_cache)
+        return await forecast(found.graph, settled_results(chosen, found.runs), memory)
+    finally:
+        digests.save()
+
+
+def _tree(stages: Iterable[StageSpec]) -> list[str]:
+    """Return the stages, each below the deepest one that it needs."""
+    depths: dict[str, int] = {}
+    lines = []
+    for stage in stages:
+        depths[stage.name] = max((depths[need] + 1 for need in stage.needs), default=0)
+        needs = f"  (needs {', '.join(stage.needs)})" if stage.needs else ""
+        lines.append(f"{'  ' * depths[stage.name]}{stage.name}{needs}")
+    return lines
+
+
+def _mermaid(stages: Iterable[StageSpec]) -> list[str]:
+    known = list(stages)
+    return [
+        "graph LR",
+        *(f"  {stage.name}" for stage in known if not stage.needs),
+        *(f"  {need} --> {stage.name}" for stage in known for need in stage.needs),
+    ]

@@ -1,0 +1,51 @@
+"""The options of the commands of `shipway pipeline`."""
+
+from typing import Annotated, get_args
+
+import typer
+
+from shipway.config.sections.pipeline import Event, Part, Tier
+from shipway.core.errors import UsageError
+from shipway.pipeline.selection import Asked, Circumstance
+
+_EVENTS, _PARTS, _TIERS = get_args(Event), get_args(Part), get_args(Tier)
+
+Only = Annotated[str, typer.Option("--only", metavar="NAME", help="Run this stage alone; others as they last were.")]
+From = Annotated[str, typer.Option("--from", metavar="NAME", help="Run this stage and all that need it.")]
+Until = Annotated[str, typer.Option("--until", metavar="NAME", help="Run this stage and all that it needs.")]
+TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"Stages of one tier: {', '.join(_TIERS)}.")]
+EventOption = Annotated[str, typer.Option("--event", metavar="EVENT", help=f"What started it: {', '.join(_EVENTS)}.")]
+BranchOption = Annotated[str, typer.Option("--branch", metavar="NAME", help="The branch, if not the one checked out.")]
+ChangedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--changed", metavar="PART,...", help=f"Parts of the release that changed: {', '.join(_PARTS)}; '' for none."
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Run stages although their result is known.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processors to use; 0 for all.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End what runs as soon as a stage has failed.")]
+
+
+def asked(only: str, start: str, until: str) -> Asked:
+    """Return the part of a pipeline that was asked for."""
+    return Asked(only=only, start=start, until=until)
+
+
+def circumstance(event: str, branch: str, changed: str | None, tier: str) -> Circumstance:
+    """Return what started a run.
+
+    Raises:
+        UsageError: an event, a part or a tier that there is not.
+    """
+    parts = None if changed is None else tuple(part.strip() for part in changed.split(",") if part.strip())
+    _check("--event", (event,), _EVENTS)
+    _check("--tier", (tier,) if tier else (), _TIERS)
+    _check("--changed", parts or (), _PARTS)
+    return Circumstance(event=event, branch=branch, changed=parts, tier=tier)
+
+
+def _check(option: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for word in given:
+        if word not in known:
+            raise UsageError(f"{option}: there is no {word!r}", hint=f"there are {', '.join(known)}")

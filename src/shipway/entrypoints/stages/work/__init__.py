@@ -1,0 +1,1 @@
+"""What built-in stages do; loaded when one runs."""

@@ -1,0 +1,1 @@
+"""The webhook receiver: its HTTP server and its process."""

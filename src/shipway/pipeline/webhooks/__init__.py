@@ -1,0 +1,1 @@
+"""What GitHub and GitLab say when a repository changed, and whether it is they who say it."""

@@ -1,0 +1,1 @@
+"""The checks by area; `readiness.catalogue` puts them into one list."""

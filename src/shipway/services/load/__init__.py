@@ -1,0 +1,1 @@
+"""Running load tests against an endpoint or the project's own gateway."""

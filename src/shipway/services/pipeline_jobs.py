@@ -1,0 +1,99 @@
+"""One stage as a job of a CI system: is the plan the one that was compiled, and what did the jobs before it leave.
+
+Jobs hand results on as files of a folder, one for each stage, which the CI system carries from job to job.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shipway.core.disk import explained
+from shipway.core.errors import IntegrityError, NotFoundError, UsageError
+from shipway.pipeline.graph import StageGraph
+from shipway.pipeline.model import StageResult, StageState
+from shipway.pipeline.plan import plan_digest
+
+_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class JobResults:
+    """The results that jobs hand on."""
+
+    folder: Path
+
+    def read(self, stage: str) -> StageResult | None:
+        """Return what the job of a stage left, None when nothing.
+
+        Raises:
+            IntegrityError: what is there is no result of this stage.
+        """
+        path = self.folder / f"{stage}.json"
+        try:
+            result = StageResult.from_dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"{path} is no result of a stage: {error}") from error
+        if result.name != stage:
+            raise IntegrityError(f"{path} is the result of stage {result.name!r}")
+        return result
+
+    def write(self, result: StageResult) -> None:
+        """Leave a result for the jobs after this one.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        path = self.folder / f"{result.name}.json"
+        with explained(path, "cannot be written"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(result.to_dict()), encoding="utf-8")
+
+
+def job_plan(graph: StageGraph, name: str, digest: str, results: JobResults, version: str) -> Mapping[str, StageResult]:
+    """Return the results of all other stages, as the stage of a job sees them.
+
+    A stage with conditions whose job left nothing was left out; any other must have left its result.
+
+    Raises:
+        NotFoundError: there is no such stage, or a stage that it builds on left no result.
+        UsageError: the plan is not the one that was compiled.
+        IntegrityError: what a job left is no result.
+    """
+    if name not in graph.stages:
+        raise NotFoundError(f"there is no stage {name!r}", hint=f"the pipeline has {', '.join(graph.stages)}")
+    own = plan_digest(graph, version)
+    if digest and digest != own:
+        raise UsageError(
+            f"the plan of this checkout is {own}, and the job was compiled from {digest}: the pipeline's definition or"
+            " the version of Shipway is another",
+            hint="compile the pipeline again and commit what it writes; `shipway pipeline graph` shows the digest",
+        )
+    found = {other: StageResult(other, StageState.SKIPPED, allowed=True) for other in graph.stages if other != name}
+    for need in graph.ancestors(name):
+        result = results.read(need)
+        if result is not None:
+            found[need] = result
+        elif graph.stages[need].when.always:
+            raise NotFoundError(
+                f"stage {need!r}, which {name!r} builds on, left no result in {results.folder}",
+                hint="let the job of that stage keep this folder, and this job fetch it",
+            )
+    return found
+
+
+def check_shard(graph: StageGraph, name: str, shard: str) -> None:
+    """Check which part of a stage a job is.
+
+    Raises:
+        UsageError: it is not like 2/4, or the stage has another number of parts.
+    """
+    parts = _SHARD.fullmatch(shard)
+    if parts is None or int(parts[1]) > int(parts[2]):
+        raise UsageError(f"--shard: {shard!r} is not a part like 2/4")
+    wanted = graph.stages[name].shards if name in graph.stages else 1
+    if int(parts[2]) not in (1, wanted):
+        raise UsageError(f"--shard: {shard!r}, but pipeline.{name} has {wanted} shards")

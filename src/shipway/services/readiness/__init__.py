@@ -1,0 +1,1 @@
+"""Collecting what `shipway.readiness` judges: repository, git, settings, store, logs, the running service."""
