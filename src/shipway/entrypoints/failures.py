@@ -91,6 +91,8 @@ LEFT_BEHIND: tuple[tuple[tuple[str, ...], str], ...] = (
     (("eval",), "stopped; no verdict was stored"),
     (("judge", "label"), "every label that was given is in the file"),
     (("pipeline", "run"), "stopped; stages that had ended are kept"),
+    (("load",), "stopped; no verdict was made"),
+    (("chaos",), "stopped; what was broken is mended, and what could not be is left to `shipway chaos --undo`"),
 )
 
 

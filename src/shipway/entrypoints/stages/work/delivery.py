@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from shipway.core.errors import UsageError
 from shipway.core.verdicts import Verdict
 from shipway.entrypoints.corpus_parts import corpora
 from shipway.entrypoints.evaluation_parts import evaluation_targets
 from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.rag_parts import build_parts
 from shipway.entrypoints.release_parts import release_parts
+from shipway.entrypoints.stages.work.releases import released
 from shipway.entrypoints.wiring import opened
 from shipway.evals.report import gate_lines
 from shipway.pipeline.model import StageOutcome
@@ -64,8 +64,8 @@ class _Stages:
 
     async def evaluate(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Evaluate the release of this run; the gate's verdict is the stage's."""
-        name = _release_of(stage, context)
         async with opened(self._project) as app, evaluation_targets(app) as targets:
+            name = await released(app, stage, context)
             parts = EvaluationParts(judge=LocalJudgeParts(app))
             done = await evaluate(app, EvaluationRequest(name), targets, parts=parts)
         for line in gate_lines(done.report):
@@ -75,8 +75,8 @@ class _Stages:
 
     async def deploy(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Deploy the release of this run and wait for its rollout."""
-        name = _release_of(stage, context)
         async with opened(self._project) as app:
+            name = await released(app, stage, context)
             target = ProcessTarget(app.state.documents, app.environment)
             done = await apply_deploy(app, await plan_deploy(app, name, LocalJudgeParts(app)), target)
             if done.rollout is None:
@@ -88,12 +88,3 @@ class _Stages:
         return StageOutcome(
             verdict, outputs=outputs, problem="" if verdict is Verdict.PASS else found["reason"] or found["state"]
         )
-
-
-def _release_of(stage: StageSpec, context: StageContext) -> str:
-    for result in context.results.values():
-        if "release" in result.outputs:
-            return str(result.outputs["release"])
-    raise UsageError(
-        f"pipeline.{stage.name}: no stage before it made a release", hint="let it need a stage with `uses: release`"
-    )

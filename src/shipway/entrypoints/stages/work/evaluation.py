@@ -14,7 +14,7 @@ from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.rag_parts import build_parts
 from shipway.entrypoints.stages import evaluation as options
 from shipway.entrypoints.stages.work.checking import finished
-from shipway.entrypoints.stages.work.releases import release_of
+from shipway.entrypoints.stages.work.releases import release_of, released
 from shipway.entrypoints.wiring import opened
 from shipway.evals.gate_report import GateReport, GateRow
 from shipway.evals.model import Case, CaseResult, RunReport
@@ -56,8 +56,8 @@ def rag_integration(project: Path | None) -> BuiltinStage:
 
     async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
         wanted = options.Retrieval.model_validate(dict(stage.with_))
-        name = release_of(stage, context)
         async with opened(root) as app, evaluation_targets(app) as targets:
+            name = await released(app, stage, context)
             found = await read_named(app.loaded, wanted.dataset)
             built = await corpora().build(app, build_parts(app), lambda _done, _total: None)
             request = EvaluationRequest(name, dataset=wanted.dataset, repeats=1, gates=False, alone=True)
@@ -101,14 +101,14 @@ def cost(project: Path | None) -> BuiltinStage:
 
     async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
         wanted = options.Cost.model_validate(dict(stage.with_))
-        request = EvaluationRequest(
-            wanted.release or release_of(stage, context),
-            dataset=wanted.dataset,
-            repeats=wanted.repeats,
-            budget_usd=wanted.budget_usd,
-            budget_tokens=wanted.budget_tokens,
-        )
         async with opened(root) as app, evaluation_targets(app) as targets:
+            request = EvaluationRequest(
+                wanted.release or await released(app, stage, context),
+                dataset=wanted.dataset,
+                repeats=wanted.repeats,
+                budget_usd=wanted.budget_usd,
+                budget_tokens=wanted.budget_tokens,
+            )
             found = await estimated(app, request, targets)
             usd = _first(wanted.budget_usd, app.project.evals.budget.max_cost_usd)
             tokens = _first(wanted.budget_tokens, app.project.evals.budget.max_tokens)
