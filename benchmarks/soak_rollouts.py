@@ -49,8 +49,13 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """Whether a good one was promoted, a bad one rolled back."""
-        return self.state == ("rolled_back" if self.fault else "completed")
+        """Whether a good one was promoted, a bad one rolled back, or refused because it never got well enough."""
+        return self.never_started or self.state == ("rolled_back" if self.fault else "completed")
+
+    @property
+    def never_started(self) -> bool:
+        """Whether it was a bad one that never was healthy and never had a user: there was nothing to take back."""
+        return bool(self.fault) and self.state == "failed" and not self.spoilt
 
 
 def main() -> None:
@@ -66,7 +71,7 @@ def main() -> None:
     told.rows.parent.mkdir(parents=True, exist_ok=True)
     for strategy in told.strategy or (ON_ENGINE if told.real else STRATEGIES):
         each = 1 if told.real else QUICK if told.quick else EACH
-        left = [item for item in wanted(strategy, each) if item not in done(told.rows, strategy, real=told.real)]
+        left = [item for item in wanted(strategy, each) if item[0] not in done(told.rows, strategy, real=told.real)]
         if left and time.monotonic() < end_s:
             soak(strategy, left, told.rows, end_s, real=told.real)
     rows = read(told.rows)
@@ -91,9 +96,9 @@ def wanted(strategy: str, each: int) -> list[tuple[int, str]]:
     return found
 
 
-def done(path: Path, strategy: str, *, real: bool) -> set[tuple[int, str]]:
-    """Return what has been walked already."""
-    return {(row.number, row.fault) for row in read(path) if (row.strategy, row.real) == (strategy, real)}
+def done(path: Path, strategy: str, *, real: bool) -> set[int]:
+    """Return the numbers of what has been walked already."""
+    return {row.number for row in read(path) if (row.strategy, row.real) == (strategy, real)}
 
 
 def read(path: Path) -> list[Row]:
@@ -210,7 +215,8 @@ def summarised(rows: list[Row]) -> dict[str, float]:
     summary = {
         "rollouts": len(rows),
         "bad": len(bad),
-        "bad_rolled_back": sum(row.is_right for row in bad),
+        "bad_rolled_back": sum(row.is_right and not row.never_started for row in bad),
+        "bad_never_started": sum(row.never_started for row in bad),
         "good": len(good),
         "good_promoted": sum(row.is_right for row in good),
         "requests": sum(row.answered + row.spoilt + len(row.lost) for row in rows),
@@ -231,7 +237,7 @@ def summarised(rows: list[Row]) -> dict[str, float]:
 def table(rows: list[Row]) -> list[str]:
     """Return the table of the documentation: a line for each strategy."""
     head = (
-        "| Strategy | Good promoted | Bad rolled back | Requests | Failed otherwise | Last assigned | All confirmed |"
+        "| Strategy | Good promoted | Bad stopped | Requests | Failed otherwise | Last assigned | All confirmed |"
     )
     lines = [head, "| --- " * 7 + "|"]
     for strategy in STRATEGIES:
