@@ -236,9 +236,7 @@ def summarised(rows: list[Row]) -> dict[str, float]:
 
 def table(rows: list[Row]) -> list[str]:
     """Return the table of the documentation: a line for each strategy."""
-    head = (
-        "| Strategy | Good promoted | Bad stopped | Requests | Failed otherwise | Last assigned | All confirmed |"
-    )
+    head = "| Strategy | Good promoted | Bad stopped | Requests | Failed otherwise | Last assigned | All confirmed |"
     lines = [head, "| --- " * 7 + "|"]
     for strategy in STRATEGIES:
         own = [row for row in rows if row.strategy == strategy]

@@ -18,6 +18,7 @@ from shipway.adapters.pipeline_store.runs import RunFolders
 from shipway.adapters.pipeline_store.stat_cache import StatCache
 from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject
+from shipway.core.canonical import digest_json
 from shipway.core.clock import SystemClock
 from shipway.entrypoints.builtin_stages import builtin_stages, catalogue
 from shipway.pipeline.graph import StageGraph
@@ -26,11 +27,13 @@ from shipway.pipeline.model import StageResult
 from shipway.pipeline.ports import Progress
 from shipway.pipeline.runner import OnFailure, PipelineRunner
 from shipway.pipeline.spec import Resources
+from shipway.pipeline.standard.derive import Derived
 from shipway.services.pipeline_runs import RunParts
-from shipway.services.pipelines import project_pipeline
+from shipway.services.pipelines import completed, project_pipeline
 
 _GPU_TIMEOUT_S = 10.0
 _BYTES_PER_MB = 1_000_000
+_FROM_OUTSIDE = "environment variable "
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Pipelines:
 
     loaded: LoadedProject
     graph: StageGraph
+    derived: Derived | None = None
+    """What the pipeline is from where the project file has none."""
 
     @classmethod
     def of(cls, loaded: LoadedProject) -> "Pipelines":
@@ -47,7 +52,8 @@ class Pipelines:
         Raises:
             UsageError: it cannot be run.
         """
-        return cls(loaded, project_pipeline(loaded, catalogue()))
+        whole, derived = completed(loaded)
+        return cls(whole, project_pipeline(whole, catalogue()), derived)
 
     @property
     def folder(self) -> Path:
@@ -70,7 +76,7 @@ class Pipelines:
         root, environ = self.loaded.root, process_environment()
         return PipelineMemory(
             files=LocalProjectFiles(root, digests),
-            tools=LocalToolbox(root, environ, __version__, digests.digest),
+            tools=LocalToolbox(root, environ, version_with(self.loaded), digests.digest),
             cache=FileStageCache(self.folder / "cache", root, digests),
             clock=SystemClock(),
             variables=environ,
@@ -116,6 +122,18 @@ class RunChoices:
 
 
 _MOST_STAGES = 1000
+
+
+def version_with(loaded: LoadedProject) -> str:
+    """Return the version of Shipway, with what of its settings is from no file: built-in stages are decided by both."""
+    given = {path: place.source for path, place in loaded.places.items() if place.source.startswith(_FROM_OUTSIDE)}
+    named = [] if loaded.environment == "local" else [f"in {loaded.environment}"]
+    if given:
+        values = {
+            source: process_environment().get(source.removeprefix(_FROM_OUTSIDE), "") for source in given.values()
+        }
+        named.append(f"with other settings {digest_json(values)}")
+    return " ".join((__version__, *named))
 
 
 def machine(jobs: int, graph: StageGraph) -> Resources:

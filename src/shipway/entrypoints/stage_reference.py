@@ -46,7 +46,8 @@ def stage_reference() -> str:
 def _stage(builtin: Builtin) -> Iterator[str]:
     yield f"## {builtin.name}\n"
     yield f"{builtin.summary}\n"
-    facts = [f"Kept: {'yes' if builtin.cacheable else 'no'}."]
+    kept = "yes" if builtin.inputs else "when the stage has inputs"
+    facts = [f"Kept: {kept if builtin.cacheable else 'no'}."]
     if builtin.inputs:
         facts.append(f"Inputs: {_listed(builtin.inputs)}.")
     if builtin.outputs:

@@ -14,6 +14,16 @@ from shipway.pipeline.patterns import matches_any
 from shipway.pipeline.plan import plan_digest
 
 PARTS = ("code", "prompt", "model", "data", "policy")
+_BUILT_OF = (
+    "**/*.py",
+    "Dockerfile",
+    ".dockerignore",
+    "pyproject.toml",
+    "requirements*.txt",
+    "requirements/**",
+    "*.lock",
+)
+"""What code is run with, checked by and put into images with; the code of a release is what `code.paths` match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ def part_paths(project: Project, part: str) -> tuple[str, ...]:
     The project file is one of each: its models, policy and paths decide them all.
     """
     found = {
-        "code": project.code.paths,
+        "code": (*project.code.paths, *_BUILT_OF),
         "prompt": tuple(project.prompts.values()),
         "model": (),
         "data": tuple(_data(project)),

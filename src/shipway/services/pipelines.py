@@ -1,7 +1,11 @@
-"""The pipeline of a project: its stages with what their built-ins say, checked. Commands, compilers and audits ask."""
+"""The pipeline of a project, its own or the derived one: stages with what their built-ins say, checked.
+
+Commands, compilers and audits ask.
+"""
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +17,8 @@ from shipway.pipeline.builtins import Builtin, with_builtin_defaults
 from shipway.pipeline.configured import configured_stages
 from shipway.pipeline.graph import StageGraph, build_graph
 from shipway.pipeline.spec import StageSpec
+from shipway.pipeline.standard.derive import NIGHTLY, Derived
+from shipway.services.default_pipeline import default_pipeline
 
 
 def project_pipeline(loaded: LoadedProject, catalogue: Mapping[str, Builtin]) -> StageGraph:
@@ -20,7 +26,7 @@ def project_pipeline(loaded: LoadedProject, catalogue: Mapping[str, Builtin]) ->
 
     Raises:
         ConfigError: a stage uses a built-in that is not there, or gives it options that it does not have.
-        UsageError: the project has no pipeline section; `with_default` gives it one.
+        UsageError: the project has no pipeline section; `completed` gives it one.
     """
     if not loaded.project.pipeline:
         raise UsageError(
@@ -29,6 +35,16 @@ def project_pipeline(loaded: LoadedProject, catalogue: Mapping[str, Builtin]) ->
     stages = configured_stages(loaded.project.pipeline)
     check_builtins(stages, catalogue, loaded)
     return build_graph(with_builtin_defaults(stage, catalogue) for stage in stages)
+
+
+def completed(loaded: LoadedProject) -> tuple[LoadedProject, Derived | None]:
+    """Return a project that has a pipeline, and how it was derived; the derived one has a time for its schedule."""
+    if loaded.project.pipeline:
+        return loaded, None
+    found = default_pipeline(loaded)
+    ci = loaded.project.ci
+    update = {"pipeline": dict(found.stages), "ci": ci.model_copy(update={"schedule": ci.schedule or NIGHTLY})}
+    return replace(loaded, project=loaded.project.model_copy(update=update)), found
 
 
 def check_builtins(stages: tuple[StageSpec, ...], catalogue: Mapping[str, Builtin], loaded: LoadedProject) -> None:

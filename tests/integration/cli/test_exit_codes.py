@@ -113,6 +113,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "pipeline explain": ["release"],
     "pipeline fix": [],
     "pipeline graph": [],
+    "pipeline init": [],
     "pipeline list": [],
     "pipeline logs": ["release"],
     "pipeline report": [],

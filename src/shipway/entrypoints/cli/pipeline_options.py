@@ -2,11 +2,15 @@
 
 from typing import Annotated, get_args
 
+import anyio
 import typer
 
+from shipway.adapters.git.changes import changed_files
+from shipway.config.loading import LoadedProject
 from shipway.config.sections.pipeline import Event, Part, Tier
 from shipway.core.errors import UsageError
 from shipway.pipeline.selection import Asked, Circumstance
+from shipway.services.pipeline_compile import changed_parts
 
 _EVENTS, _PARTS, _TIERS = get_args(Event), get_args(Part), get_args(Tier)
 
@@ -21,6 +25,10 @@ ChangedOption = Annotated[
     typer.Option(
         "--changed", metavar="PART,...", help=f"Parts of the release that changed: {', '.join(_PARTS)}; '' for none."
     ),
+]
+SinceOption = Annotated[
+    str,
+    typer.Option("--since", metavar="COMMIT", help="Changed is what differs from this commit, such as origin/main."),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Run stages although their result is known.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processors to use; 0 for all.")]
@@ -43,6 +51,19 @@ def circumstance(event: str, branch: str, changed: str | None, tier: str) -> Cir
     _check("--tier", (tier,) if tier else (), _TIERS)
     _check("--changed", parts or (), _PARTS)
     return Circumstance(event=event, branch=branch, changed=parts, tier=tier)
+
+
+def since(loaded: LoadedProject, commit: str, changed: str | None) -> str | None:
+    """Return what `--changed` says, or the parts that differ from a commit; all of them where git cannot say it.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if not commit:
+        return changed
+    if changed is not None:
+        raise UsageError("--since and --changed contradict each other", hint="give one of them")
+    return ",".join(changed_parts(loaded.project, anyio.run(changed_files, loaded.root, commit)))
 
 
 def _check(option: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:

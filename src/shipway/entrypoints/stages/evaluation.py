@@ -67,7 +67,8 @@ class Cost(Section):
     """The most tokens; by default that of the project's evaluations."""
 
 
-# Never kept: they look into the project's store, which no key covers.
+# Never kept: they look into the project's store, which no key covers. Only retrieval is decided by the release and the
+# cases, and kept with those as inputs.
 STAGES = (
     Builtin("gate", f"{_WORK}:gate", "Judge the answers of the release by the gates; each gate is a finding.", Gate),
     Builtin("regression", f"{_WORK}:regression", "The release is no worse than what is stable.", Judging),
@@ -77,6 +78,7 @@ STAGES = (
         f"{_WORK}:rag_integration",
         "Ingested documents are found and answers hold their terms.",
         Retrieval,
+        cacheable=True,
     ),
     Builtin("data", f"{_WORK}:data", "Duplicates, leakage, personal data and shift of the datasets.", Data),
     Builtin("cost", f"{_WORK}:cost", "What the evaluation will cost, against the budget; nothing is asked.", Cost),

@@ -36,8 +36,14 @@ def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Text.add_representer(str, _string)
 
 
-def yaml_text(document: Mapping[str, Any], header: str) -> str:
-    """Return a document as YAML below the lines of `header` as comments; the same document gives the same text."""
+def yaml_text(document: Mapping[str, Any], header: str, *, compact: bool = False) -> str:
+    """Return a document as YAML below the lines of `header` as comments; the same document gives the same text.
+
+    `compact` puts a list or mapping without others in it on one line.
+    """
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
-    body = yaml.dump(dict(document), Dumper=_Text, sort_keys=False, allow_unicode=True, width=1_000_000)
+    flow = None if compact else False
+    body = yaml.dump(
+        dict(document), Dumper=_Text, sort_keys=False, allow_unicode=True, width=1_000_000, default_flow_style=flow
+    )
     return comment + body

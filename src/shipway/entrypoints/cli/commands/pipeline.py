@@ -12,6 +12,7 @@ _COMMANDS = "shipway.entrypoints.cli.commands"
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": (f"{_COMMANDS}.pipeline_run:run", "Run the stages; those with a known result not at all."),
     "list": (f"{_COMMANDS}.pipeline_show:list_stages", "List the stages in an order in which they can run."),
+    "init": (f"{_COMMANDS}.pipeline_init:init", "Write the derived pipeline into shipway.yaml, to be changed."),
     "graph": (f"{_COMMANDS}.pipeline_show:graph", "Show what needs what, and the digest of the plan."),
     "explain": (f"{_COMMANDS}.pipeline_show:explain", "Say whether a stage would run now, and why."),
     "runs": (f"{_COMMANDS}.pipeline_runs:list_runs", "List the runs that are kept, or compare two."),

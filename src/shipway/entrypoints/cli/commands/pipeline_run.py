@@ -30,6 +30,7 @@ def run(
     event: options.EventOption = "manual",
     branch: options.BranchOption = "",
     changed: options.ChangedOption = None,
+    since: options.SinceOption = "",
     jobs: options.Jobs = 0,
     resumed_run: Annotated[str, typer.Option("--resume-run", metavar="RUN", help="Go on with this run.")] = "",
     *,
@@ -47,6 +48,7 @@ def run(
     """
     del debug
     found = Pipelines.of(load(project))
+    changed = options.since(found.loaded, since, changed)
     request = RunRequest(
         options.asked(only, start, until),
         options.circumstance(event, branch or current_branch(found.loaded.root), changed, tier),
@@ -55,6 +57,8 @@ def run(
     if dry_run:
         show_forecast(found, request, read_cache=not no_cache, as_json=as_json)
         return
+    if found.derived is not None and not as_json:
+        typer.echo("the pipeline is derived from the repository: shipway pipeline list", err=True)
     choices = RunChoices(not no_cache, jobs, "cancel" if fail_fast else "finish")
     try:
         report = anyio.run(_run, found, request, choices, not as_json)

@@ -19,6 +19,7 @@ from shipway.pipeline.forecast import Forecast, forecast
 from shipway.pipeline.plan import plan_digest, stage_document
 from shipway.pipeline.selection import Asked, select
 from shipway.pipeline.spec import StageSpec
+from shipway.pipeline.standard.tell import derived_lines, in_words
 from shipway.services.pipeline_runs import RunRequest, settled_results
 
 _WORDS = {
@@ -47,13 +48,16 @@ def list_stages(
         cells = [(row["name"], row["options"], row["summary"]) for row in known]
         emit(known, table(("uses", "options", "what it does"), cells), as_json=as_json)
         return
-    stages = Pipelines.of(load(project)).graph.stages
-    rows = [{"stage": name, "does": stage.does, "needs": list(stage.needs)} for name, stage in stages.items()]
-    emit(
-        rows,
-        table(("stage", "does", "needs"), [(r["stage"], r["does"], ",".join(r["needs"])) for r in rows]),
-        as_json=as_json,
-    )
+    found = Pipelines.of(load(project))
+    because = found.derived.because if found.derived else {}
+    rows = [
+        {"stage": name, "does": stage.does, "needs": list(stage.needs)}
+        | ({"when": in_words(stage.when), "from": because[name]} if name in because else {})
+        for name, stage in found.graph.stages.items()
+    ]
+    columns = ("stage", "does", "needs", *(("when", "from") if because else ()))
+    shown = [[",".join(row[key]) if key == "needs" else row[key] for key in columns] for row in rows]
+    emit(rows, [*derived_lines(found.derived), *table(columns, shown)], as_json=as_json)
 
 
 def graph(
@@ -65,10 +69,14 @@ def graph(
 ) -> None:
     """Show what needs what, and the digest of the plan."""
     del debug
-    found = Pipelines.of(load(project)).graph
+    pipelines = Pipelines.of(load(project))
+    found = pipelines.graph
     digest = plan_digest(found, __version__)
-    document = {"digest": digest, "stages": [stage_document(stage) for stage in found.stages.values()]}
-    lines = _mermaid(found.stages.values()) if mermaid else [*_tree(found.stages.values()), "", f"plan {digest}"]
+    stages = [stage_document(stage) for stage in found.stages.values()]
+    document = {"digest": digest, "derived": pipelines.derived is not None, "stages": stages}
+    said = derived_lines(pipelines.derived)
+    tree = [*said, *_tree(found.stages.values()), "", f"plan {digest}"]
+    lines = [*(f"%% {line}".rstrip() for line in said), *_mermaid(found.stages.values())] if mermaid else tree
     emit(document, lines, as_json=as_json)
 
 
@@ -77,6 +85,7 @@ def explain(
     event: options.EventOption = "manual",
     branch: options.BranchOption = "",
     changed: options.ChangedOption = None,
+    since: options.SinceOption = "",
     tier: options.TierOption = "",
     *,
     project: ProjectOption = None,
@@ -88,6 +97,7 @@ def explain(
     found = Pipelines.of(load(project))
     if stage not in found.graph.stages:
         raise UsageError(f"there is no stage {stage!r}", hint=f"the pipeline has {', '.join(found.graph.stages)}")
+    changed = options.since(found.loaded, since, changed)
     around = options.circumstance(event, branch or current_branch(found.loaded.root), changed, tier)
     forecasts = anyio.run(_forecast, found, RunRequest(Asked(until=stage), around), True)
     seen = next(item for item in forecasts if item.stage == stage)

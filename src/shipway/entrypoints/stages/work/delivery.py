@@ -48,19 +48,29 @@ class _Stages:
         self._project = project
 
     async def rag_build(self, stage: StageSpec, context: StageContext) -> StageOutcome:
-        """Build the corpus; outputs what was embedded and reused."""
-        del stage, context
+        """Build the corpus; outputs which it is, and prints what was embedded and reused.
+
+        The outputs are the same when nothing changed, so that what builds on them is known.
+        """
+        del stage
         async with opened(self._project) as app:
             report = await corpora().build(app, build_parts(app), lambda _done, _total: None)
-        return StageOutcome(Verdict.PASS, outputs=report_as_dict(report))
+        found = report_as_dict(report)
+        outputs = {name: found.pop(name) for name in ("manifest", "documents", "chunks")}
+        context.output.feed((", ".join(f"{name} {count}" for name, count in found.items()) + "\n").encode())
+        return StageOutcome(Verdict.PASS, outputs=outputs)
 
     async def release(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Create the release; outputs its id for later stages."""
         del stage
         async with opened(self._project) as app:
             await refuse_blind_gates(app.loaded)
+            if app.project.corpus:
+                # The build before this stage may be known from the cache, and what is here of another state.
+                await corpora().build(app, build_parts(app), lambda _done, _total: None)
             made = await create_release(app, release_parts(), message=f"pipeline run {context.run_id}")
-        return StageOutcome(Verdict.PASS, outputs={"release": made.release.id, "is_new": made.is_new})
+        context.output.feed(b"created\n" if made.is_new else b"exists already with this content\n")
+        return StageOutcome(Verdict.PASS, outputs={"release": made.release.id})
 
     async def evaluate(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Evaluate the release of this run; the gate's verdict is the stage's."""
