@@ -6,7 +6,7 @@ light.
 
 import getpass
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,3 +179,22 @@ async def operated(found: Site) -> AsyncIterator[Installation]:
         yield RunningInstallation(found.record.environment, found.workspace, store, SystemClock(), actor())
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def opened_or_why(
+    project: Path | None, loaded: LoadedProject | ShipwayError, where: Site
+) -> AsyncIterator[Installation | ShipwayError | None]:
+    """Open what a command that only looks can: the app, what runs, or why neither; None where nothing was ever kept."""
+    if not where.workspace.state_file.exists():
+        # Opening would make it, and who only looks must leave nothing behind.
+        yield None
+        return
+    opening = opened(project) if isinstance(loaded, LoadedProject) else operated(where)
+    async with AsyncExitStack() as stack:
+        app: Installation | ShipwayError
+        try:
+            app = await stack.enter_async_context(opening)
+        except ShipwayError as error:
+            app = error
+        yield app

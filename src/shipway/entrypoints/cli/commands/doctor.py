@@ -1,7 +1,5 @@
 """`shipway doctor`: find what is wrong."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -11,13 +9,11 @@ from shipway.adapters.http_probe.probe import HttpProbe
 from shipway.adapters.sql import backup as store_backup
 from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject
-from shipway.core.errors import ShipwayError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit, table
 from shipway.entrypoints.corpus_parts import check_corpus
 from shipway.entrypoints.model_files import LocalModelFiles
-from shipway.entrypoints.wiring import Site, examined, opened, operated
-from shipway.services.application import Installation
+from shipway.entrypoints.wiring import examined, opened_or_why
 from shipway.services.doctor import DoctorParts, Finding, diagnose
 from shipway.services.engines import engine_faults
 
@@ -37,7 +33,7 @@ def doctor(*, project: ProjectOption = None, as_json: JsonOption = False, debug:
 
 async def _findings(project: Path | None) -> list[Finding]:
     loaded, where = examined(project)
-    async with _opened_or_why(project, loaded, where) as app:
+    async with opened_or_why(project, loaded, where) as app:
         parts = DoctorParts(
             workspace=where.workspace,
             running=where.running,
@@ -53,21 +49,3 @@ async def _findings(project: Path | None) -> list[Finding]:
             ),
         )
         return await diagnose(parts)
-
-
-@asynccontextmanager
-async def _opened_or_why(
-    project: Path | None, loaded: LoadedProject | ShipwayError, where: Site
-) -> AsyncIterator[Installation | ShipwayError | None]:
-    if not where.workspace.state_file.exists():
-        # Opening would make it, and who only looks must leave nothing behind.
-        yield None
-        return
-    opening = opened(project) if isinstance(loaded, LoadedProject) else operated(where)
-    async with AsyncExitStack() as stack:
-        app: Installation | ShipwayError
-        try:
-            app = await stack.enter_async_context(opening)
-        except ShipwayError as error:
-            app = error
-        yield app

@@ -1,7 +1,5 @@
 """`shipway readiness`: how far the app is from production, with evidence; `attest` states what no program can see."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,18 +15,17 @@ from shipway.config.environment import process_environment
 from shipway.config.loading import LoadedProject
 from shipway.core.clock import SystemClock
 from shipway.core.disk import explained, require_writable_file
-from shipway.core.errors import ShipwayError, UsageError
+from shipway.core.errors import UsageError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit, warn
 from shipway.entrypoints.endpoint_parts import endpoint_caller
-from shipway.entrypoints.wiring import Site, examined, opened, operated, stored
+from shipway.entrypoints.wiring import examined, opened_or_why, operated, stored
 from shipway.readiness.audit import Audit, audit
 from shipway.readiness.catalogue import LEVELS
 from shipway.readiness.facts import Attestation, ServiceFacts
 from shipway.readiness.model import Area, State
 from shipway.readiness.render import as_dict, markdown, text_lines
 from shipway.services.api_contracts import base_url
-from shipway.services.application import Installation
 from shipway.services.readiness.attestations import MOST_DAYS, Statement, attest
 from shipway.services.readiness.collect import CollectParts, collect
 from shipway.services.readiness.probes import ProbePlan, probe_service
@@ -162,29 +159,11 @@ async def _audited(project: Path | None, url: str, key: str) -> Audit:
             plan = ProbePlan(address, key, question) if question else ProbePlan(address, key)
             return await probe_service(caller, plan, settings)
 
-    async with _opened_or_why(project, loaded, where) as app:
+    async with opened_or_why(project, loaded, where) as app:
         parts = CollectParts(
             where.workspace, loaded, GitHistory(), app, probe if address else None, SystemClock().now_s()
         )
         return audit(await collect(parts))
-
-
-@asynccontextmanager
-async def _opened_or_why(
-    project: Path | None, loaded: LoadedProject | ShipwayError, where: Site
-) -> AsyncIterator[Installation | ShipwayError | None]:
-    if not where.workspace.state_file.exists():
-        # Opening would make it, and who only looks must leave nothing behind.
-        yield None
-        return
-    opening = opened(project) if isinstance(loaded, LoadedProject) else operated(where)
-    async with AsyncExitStack() as stack:
-        app: Installation | ShipwayError
-        try:
-            app = await stack.enter_async_context(opening)
-        except ShipwayError as error:
-            app = error
-        yield app
 
 
 def _areas(only: str) -> tuple[Area, ...]:
