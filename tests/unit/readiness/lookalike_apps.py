@@ -56,7 +56,7 @@ LOOKALIKES: list[Case] = [
     ("APP-1", answer("GET /no-such-page", said(200)), FAIL),
     ("APP-2", answer("GET /ready", said(200, "ok")), UNKNOWN),
     ("APP-3", file("src/shop/keys.py", 'DB_PASSWORD = "correct horse"\n'), FAIL),
-    ("APP-4", answer("POST /v1/chat/completions {} +key", said(401)), FAIL),
+    ("APP-4", answer("POST /v1/chat/completions {} +key", said(401)), UNKNOWN),
     ("APP-4", answer("POST /v1/chat/completions {} +key", said(503)), UNKNOWN),
     ("APP-4", answer("POST /rag_answer {} +key", said(200)), FAIL),
     ("APP-4", both(HTTP, file("app.py", LOOSE)), UNKNOWN),

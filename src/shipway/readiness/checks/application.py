@@ -21,7 +21,8 @@ from shipway.readiness.python_code import Call, calls_in, dotted_name, own_modul
 _OK = range(200, 300)
 _CLIENT_ERROR = range(400, 500)
 _SERVER_ERROR = 500
-_NOT_ABOUT_THE_BODY = {401, 403, 404, 429}
+_NOT_ALLOWED = {401, 403}
+_NOT_ABOUT_THE_BODY = {*_NOT_ALLOWED, 404, 429}
 # Ten times the usual 30 and 60 seconds: whoever waits longer has gone.
 _LONGEST_REQUEST_S = 300.0
 _LONGEST_LLM_S = 600.0
@@ -62,9 +63,15 @@ def not_broken(service: ServiceFacts, request: str) -> Answer:
     """Return an answer that says something about the request.
 
     Raises:
-        UndecidedError: the service could not serve at all, as before the first deploy.
+        UndecidedError: the service could not serve at all, as before the first deploy, or does not know the key.
     """
     answer = service.answer(request)
+    if answer.status in _NOT_ALLOWED and request.endswith("+key"):
+        raise UndecidedError(
+            f"{request} answers {answer.status}: the service does not take the key",
+            "give a key with the roles invoke and operate; a new one is known after a moment",
+            (service.evidence(request),),
+        )
     if answer.status >= _SERVER_ERROR:
         raise UndecidedError(
             f"{request} answers {answer.status}: {answer.body[:120]}",
