@@ -28,7 +28,9 @@ INDEX_OPTIONS = ["--" + option for option in ("index-url", "extra-index-url", "f
 def machine_paths() -> list[str]:
     """Return the folders of the machine that runs this: none of them may have been written into a file."""
     folders = {str(ROOT), sys.prefix, sys.base_prefix, str(Path.home())}
-    return sorted(f"{folder}/" for folder in folders if folder.count("/") > 1 and folder != "/usr/local")
+    found = {f"{folder}/" for folder in folders if folder.count("/") > 1 and folder != "/usr/local"}
+    # The home of who builds in a container, whoever runs this.
+    return sorted({*found, "/" + "root/"})
 
 
 def files() -> Iterator[tuple[str, str]]:
