@@ -8,6 +8,7 @@ import anyio
 import pytest
 from tests.unit.pipeline.project_stages import Act, Project, result_of
 
+from shipway.adapters.pipeline_store.writing import STAGED_PREFIX
 from shipway.core.verdicts import Verdict
 from shipway.pipeline.model import StageOutcome, StageResult, StageState
 from shipway.pipeline.ports import StageContext
@@ -75,6 +76,38 @@ async def test_an_output_that_is_gone_or_changed_is_put_back(built: Project, har
     harm(built.root / "dist/out.txt")
     await built.run()
     assert (built.ran, built.read("dist/out.txt")) == ([], "hello")
+
+
+async def test_what_is_put_back_is_never_seen_half_done(built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    await built.run()
+    (built.root / "dist/out.txt").unlink()
+    seen: list[list[str]] = []
+    replace_file = Path.replace
+
+    def looked_at(path: Path, target: Path) -> Path:
+        if path.name.startswith(STAGED_PREFIX):
+            seen.append(sorted(entry.name for entry in (built.root / "dist").iterdir()))
+        return replace_file(path, target)
+
+    monkeypatch.setattr(Path, "replace", looked_at)
+    await built.run()
+    assert (seen, built.read("dist/out.txt"), built.ran) == ([[]], "hello", [])
+
+
+async def test_a_file_left_half_written_is_nobodys_input_or_output(built: Project) -> None:
+    await built.run()
+    built.write(f"src/{STAGED_PREFIX}left", "x")
+    built.write(f"dist/{STAGED_PREFIX}left", "x")
+    await built.run()
+    assert built.ran == []
+
+    async def leaves_one(_context: StageContext) -> None:
+        built.write("dist/out.txt", "new")
+        built.write(f"{STAGED_PREFIX}beside", "x")  # as a stage beside does whose files are just being put back
+
+    built.acts["build"] = leaves_one
+    built.write("src/a.txt", "new")
+    assert (await built.run()).verdict is Verdict.PASS
 
 
 async def test_content_of_the_cache_that_was_changed_is_never_handed_out(built: Project) -> None:

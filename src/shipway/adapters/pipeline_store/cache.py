@@ -3,6 +3,7 @@
     cache/entries/KEY.json      parts of the key, result, digests of its files
     cache/blobs/ab/cdef…        content of files, by digest
     cache/latest/STAGE          the key that a stage made or used last
+    cache/blobs/staged/         files on their way back into the project: nobody who looks there meets half of one
 
 What is read is checked: an entry that is no entry is none, and content that has another digest is never handed out.
 """
@@ -18,7 +19,7 @@ from typing import Any
 import anyio.to_thread
 
 from shipway.adapters.pipeline_store.stat_cache import StatCache
-from shipway.adapters.pipeline_store.writing import write_whole
+from shipway.adapters.pipeline_store.writing import STAGED_PREFIX, write_whole
 from shipway.core.errors import IntegrityError
 from shipway.pipeline.keys import stage_key
 from shipway.pipeline.model import StageResult
@@ -103,14 +104,18 @@ class FileStageCache:
         blob = self._blob(digest)
         if not blob.exists():
             blob.parent.mkdir(parents=True, exist_ok=True)
-            _copy(path, blob, digest)
+            _copy(path, blob, digest, staged_in=blob.parent)
 
     def _put(self, path: str, digest: str) -> None:
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.parent.resolve().is_relative_to(self._root.resolve()):
             raise IntegrityError(f"{path} would be written outside the project's folder, through a link")
-        _copy(self._blob(digest), target, digest, mode=0o755 if digest.endswith("+x") else 0o644)
+        staged_in = self._folder / "blobs" / "staged"
+        staged_in.mkdir(parents=True, exist_ok=True)
+        if staged_in.stat().st_dev != target.parent.stat().st_dev:
+            staged_in = target.parent  # nothing can be moved from one file system to another
+        _copy(self._blob(digest), target, digest, staged_in=staged_in, mode=0o755 if digest.endswith("+x") else 0o644)
 
     def _entry_file(self, key: str) -> Path:
         return self._folder / "entries" / f"{key.removeprefix('sha256:')}.json"
@@ -120,14 +125,14 @@ class FileStageCache:
         return self._folder / "blobs" / name[:2] / name[2:]
 
 
-def _copy(source: Path, target: Path, digest: str, *, mode: int = 0o644) -> None:
+def _copy(source: Path, target: Path, digest: str, *, staged_in: Path, mode: int = 0o644) -> None:
     """Copy a file that must have a digest; the target is there whole or not at all.
 
     Raises:
         IntegrityError: the source is gone or has other content.
     """
     wanted = digest.removesuffix("+x")
-    descriptor, name = tempfile.mkstemp(prefix=".shipway-", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=STAGED_PREFIX, dir=staged_in)
     hashed = hashlib.sha256()
     try:
         with os.fdopen(descriptor, "wb") as writing, source.open("rb") as reading:

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from shipway.adapters.pipeline_store.stat_cache import StatCache
+from shipway.adapters.pipeline_store.writing import STAGED_PREFIX
 from shipway.core.errors import UsageError
 from shipway.pipeline.patterns import SKIPPED_FOLDERS, fixed_part, has_wildcard, matches_any
 
@@ -82,7 +83,8 @@ class LocalProjectFiles:
             return
         for name in done.stdout.split(b"\0"):
             path = os.fsdecode(name)
-            if path and not SKIPPED_FOLDERS.intersection(path.split("/")):
+            *folders, base = path.split("/")
+            if base and not base.startswith(STAGED_PREFIX) and not SKIPPED_FOLDERS.intersection(folders):
                 yield path
 
     def _remove(self, paths: Collection[str]) -> None:
@@ -101,5 +103,5 @@ def _walk(start: Path, prefix: str) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name not in SKIPPED_FOLDERS:
                 yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-        elif not entry.name.endswith(".pyc"):
+        elif not entry.name.endswith(".pyc") and not entry.name.startswith(STAGED_PREFIX):
             yield prefix + entry.name

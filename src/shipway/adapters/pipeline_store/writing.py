@@ -5,6 +5,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+STAGED_PREFIX = ".shipway-"
+"""How the names of files begin that are still being written into a project; they are nobody's input or output."""
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file beside its place and move it there.
