@@ -12,6 +12,8 @@ UNSUPPORTED = "unsupported"
 """The model's own words were not supported by the passages, before the repair to a quoted passage."""
 FALLBACK = "fallback"
 """The answer shown is a quoted passage, because the model's own words could not be."""
+OF_GUARDS = ("guard", "blocked")
+"""What the events of guards begin with."""
 
 
 @dataclass(slots=True)

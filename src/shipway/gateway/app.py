@@ -352,6 +352,7 @@ class Gateway:
             limits=parts.quotas.limits if parts.quotas is not None else None,
             new_id=self._new_id,
             count_request=calls.count_request,
+            calls=calls,
             publish=self._tell,
             ended=self._cut_short,
         )

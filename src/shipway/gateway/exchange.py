@@ -224,6 +224,11 @@ class Exchange:
         self.wire.start(status, (*self.stamp, *headers, *self._ending, ("content-length", str(len(body)))))
         self.finish(body)
 
+    def go_on(self, wire: Wire) -> None:
+        """Go on with a reply that has begun on a wire."""
+        self.wire = wire
+        self.started = True
+
     def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send status and headers, with the exchange's own stamp on top."""
         self.started = True

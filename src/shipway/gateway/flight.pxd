@@ -1,4 +1,7 @@
 from shipway.gateway.lane_route cimport Arm, LaneTools
+from shipway.gateway.passing cimport Passing
+from shipway.gateway.patience cimport Patience
+from shipway.gateway.stream cimport ChatStream
 
 cdef class Flight:
     cdef public LaneTools tools
@@ -22,8 +25,15 @@ cdef class Flight:
     cdef public object usage
     cdef public bint is_handed_over
     cdef public bint is_landing
+    cdef public ChatStream stream
+    cdef public Passing passing
+    cdef public Patience patience
+    cdef public object wire
+    cdef public object ttft_ms
     cpdef answered(self, raw)
     cpdef acknowledged(self, record, reply)
     cpdef unrecorded(self, error)
     cpdef unusual(self)
+    cpdef flows(self, headers)
+    cpdef stopped(self)
     cpdef _recorded(self, usage)

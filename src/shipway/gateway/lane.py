@@ -1,8 +1,9 @@
 """The short way of a plain request: from its bytes to the engine and back without a task.
 
-Most requests are alike: a key, a JSON body, one engine that answers with one JSON object. A `Lane` takes such a request
-in the callback that brought its last byte, applies every policy that the long way applies, with the same code, and
-writes it to a connection that is open already; its `Flight` ends it in the callback that brought the reply. Whatever is
+Most requests are alike: a key, a JSON body, one engine that answers with one JSON object or a stream. A `Lane` takes
+such a request in the callback that brought its last byte, applies every policy that the long way applies, with the same
+code, and writes it to a connection that is open already; its `Flight` ends it in the callback that brought the reply's
+last byte, and passes a stream on in those that bring its pieces. Whatever is
 not plain goes the long way: before anything was counted `take` says so with None, and afterwards a flight hands the
 request over with all that was reserved for it.
 
@@ -19,7 +20,7 @@ from shipway.gateway.exchange import Headers
 from shipway.gateway.flight import Flight, LaneClient
 from shipway.gateway.lane_route import Arm, LaneRoute, LaneTools
 from shipway.gateway.lane_routes import LaneRoutes
-from shipway.gateway.relay import engine_body
+from shipway.gateway.relay import asking_usage, engine_body
 from shipway.gateway.replies import RefusedError
 from shipway.gateway.serving import Applied
 from shipway.gateway.strict_json import strict_body
@@ -102,7 +103,7 @@ class Lane:
         settings = self._settings
         flight = Flight(
             tools, arm, client, connection, tools.new_id(), at_s, started_s,
-            started_s + arm.deadline_s, state, caller, call, conversation,
+            started_s + arm.first_s, state, caller, call, conversation,
             question if settings.keep_question else "", question_hash(settings, question),
             hold, None, arm.breaker.generation,
         )  # fmt: skip
@@ -126,13 +127,10 @@ class Lane:
         Raises:
             RefusedError: nothing, because the request is wrong.
         """
-        # Streams are read on the long way; most are known without being read here as well.
-        if len(raw) > self._settings.max_body_bytes or b'"stream":true' in raw or b'"stream": true' in raw:
+        if len(raw) > self._settings.max_body_bytes:
             return None
         given, canonical = strict_body(raw)
         call = model_call(head.endpoint, given)
-        if call.stream:
-            return None
         route = self._routes.of(caller, call)
         if route is None:
             return None
@@ -141,6 +139,8 @@ class Lane:
         if arm is None or call.input_chars > arm.max_chars:
             return None
         body = arm.splice.of(raw, given) if canonical and arm.splice is not None else None
+        if body is not None and arm.is_stream:
+            body = asking_usage(body, given)
         if body is None:
             body = encoded(engine_body(call, arm.route))
         if arm.route.budget is not None and not surely_fits(body, arm.route.budget):
@@ -160,7 +160,7 @@ class Lane:
         tools.count_request(arm.release)
         tools.watch.add(flight)
         tail = b"x-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (flight.id.encode(), onward, len(body))
-        connection.post(b"".join((arm.head, tail, body)), flight)
+        connection.post(b"".join((arm.head, tail, body)), flight, arm.is_stream)
 
     @staticmethod
     def _trace(tracer: Tracer, flight: Flight, path: str) -> RequestTrace | None:

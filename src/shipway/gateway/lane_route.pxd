@@ -8,6 +8,7 @@ cdef class LaneTools:
     cdef readonly object limits
     cdef readonly object new_id
     cdef readonly object count_request
+    cdef readonly object calls
     cdef readonly object publish
     cdef readonly object ended
     cpdef leave(self, loaded)
@@ -23,6 +24,9 @@ cdef class Arm:
     cdef public object breaker
     cdef public object price
     cdef public double deadline_s
+    cdef public double first_s
+    cdef public double idle_s
+    cdef public bint is_stream
     cdef public Py_ssize_t max_chars
     cdef public bytes head
     cdef public object take

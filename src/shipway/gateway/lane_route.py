@@ -8,6 +8,7 @@ from shipway.core.ids import ReleaseId
 from shipway.core.record import ServedRequest
 from shipway.core.snapshot import KeyEntry, RouteTraffic
 from shipway.gateway.accounting import Account
+from shipway.gateway.attempts import EngineCalls
 from shipway.gateway.breaker import CircuitBreaker
 from shipway.gateway.demand import RouteDemand
 from shipway.gateway.model import GatewaySettings, ModelPrice
@@ -40,6 +41,7 @@ class LaneTools:
     limits: Limits | None
     new_id: Callable[[], str]
     count_request: Callable[[str], None]
+    calls: EngineCalls
     publish: Callable[[ServedRequest, str, RequestTrace | None], None]
     ended: Callable[[Account, bool], None]
 
@@ -55,7 +57,8 @@ class Arm:
 
     `runtime` is the release's side of the route, `route` the model that is asked: another one when a rule says so.
     `head` is the beginning of what the engine is sent, `take` gives a connection that is open already, `deadline_s` is
-    what the engine has for its answer. `stamps` are the reply's headers, `stamped`
+    what the engine has for its answer, `first_s` for its first token and `idle_s` for each pause where it `is_stream`.
+    `stamps` are the reply's headers, `stamped`
     the same as lines with the content's type behind them.
     """
 
@@ -69,6 +72,9 @@ class Arm:
     breaker: CircuitBreaker
     price: ModelPrice | None
     deadline_s: float
+    first_s: float
+    idle_s: float
+    is_stream: bool
     max_chars: int
     head: bytes
     take: Callable[[], ReadyConnection | None]
@@ -93,11 +99,14 @@ class LaneRules:
 
 @dataclass(slots=True, eq=False)
 class LaneRoute:
-    """A route as one key may use it; `arms` by release and alias, None where the long way has to be gone."""
+    """A route as one key may use it.
+
+    `arms` by release, alias and whether they stream, None where the long way has to be gone.
+    """
 
     traffic: RouteTraffic
     key: KeyEntry
     quota: CallerQuota | None
     demand: RouteDemand | None
     rules: dict[ReleaseId, LaneRules | None] = field(default_factory=dict)
-    arms: dict[tuple[ReleaseId, str], Arm | None] = field(default_factory=dict)
+    arms: dict[tuple[ReleaseId, str, bool], Arm | None] = field(default_factory=dict)

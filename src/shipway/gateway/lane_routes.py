@@ -20,7 +20,7 @@ from shipway.gateway.ports import ChatRoute, DirectEngines
 from shipway.gateway.quota import Excess, LimitsLostError
 from shipway.gateway.quota_book import HostLimits, QuotaBook
 from shipway.gateway.relay import engine_address, engine_headers, splice
-from shipway.gateway.replies import JSON_TYPE
+from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE
 from shipway.gateway.routed import MODEL_HEADER, Dispatch, pause_key
 from shipway.gateway.routing import Choice, Facts
 from shipway.gateway.serving import Applied, LoadedRelease, Serving
@@ -98,7 +98,7 @@ class LaneRoutes:
                 if found is None:
                     return None
                 alias = found
-        key = (release, alias)
+        key = (release, alias, call.stream)
         if key not in route.arms:
             route.arms[key] = self._arm(route, release, alias, call)
         arm = route.arms[key]
@@ -184,16 +184,19 @@ class LaneRoutes:
         if not isinstance(target, ChatRoute) or target.replicas:
             return None
         settings = self._settings
-        deadline_s = target.limits.deadline_s or settings.llm_deadline_s
+        limits, is_stream = target.limits, call.stream
+        whole_s = settings.stream_deadline_s if is_stream else settings.llm_deadline_s
+        deadline_s = limits.deadline_s or whole_s
         if alias:
             # All models together have the time that one would have.
-            deadline_s = min(deadline_s, settings.llm_deadline_s)
-        headers = engine_headers(target, release, deadline_s)
+            deadline_s = min(deadline_s, whole_s)
+        headers = engine_headers(target, release, deadline_s, "text/event-stream" if is_stream else JSON_TYPE[1])
         head, take = self._engines.ready(engine_address(target, call.endpoint), headers)
         stamps = [("x-shipway-release", str(release)), ("x-shipway-route", call.route)]
         if alias:
             stamps.append((MODEL_HEADER, alias))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (*stamps, JSON_TYPE))
+        kind = EVENT_STREAM if is_stream else (JSON_TYPE,)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (*stamps, *kind))
         return Arm(
             traffic=route.traffic,
             release=release,
@@ -205,7 +208,10 @@ class LaneRoutes:
             breaker=self._calls.breaker(target.engine_base_url, release),
             price=settings.prices.get(target.upstream_model),
             deadline_s=deadline_s,
-            max_chars=target.limits.max_input_chars or settings.max_input_chars,
+            first_s=min(deadline_s, limits.first_token_s or settings.first_token_s) if is_stream else deadline_s,
+            idle_s=limits.stream_idle_s or settings.stream_idle_s,
+            is_stream=is_stream,
+            max_chars=limits.max_input_chars or settings.max_input_chars,
             head=head,
             take=take,
             stamps=tuple(stamps),

@@ -74,7 +74,10 @@ class ModelApi:
             if flight.failure is not None:
                 raise flight.failure
             try:
-                await self.dispatch.chat(exchange, account, flight.call, admitted)
+                if exchange.started:
+                    await self.dispatch.go_on(exchange, account, flight.call, flight.arm.route)
+                else:
+                    await self.dispatch.chat(exchange, account, flight.call, admitted)
             finally:
                 if account.begun is not None:
                     # Nobody has asked for its reply.

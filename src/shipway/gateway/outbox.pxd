@@ -5,8 +5,10 @@ cdef class Outbox:
     cpdef put(self, transport, data)
     cpdef first(self, work)
     cpdef flush(self)
+    cpdef bint is_empty(self)
 
 cdef class OutboxTransport:
     cdef public object _transport
     cdef public Outbox _outbox
     cpdef write(self, data)
+    cpdef write_now(self, data)

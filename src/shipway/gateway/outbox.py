@@ -37,6 +37,10 @@ class Outbox:
             self._soon()
         self._work.append(work)
 
+    def is_empty(self) -> bool:
+        """Return whether nothing waits."""
+        return not self._letters and not self._work
+
     def _soon(self) -> None:
         loop = self._loop
         if loop is None:
@@ -79,6 +83,14 @@ class OutboxTransport:
     def write(self, data: bytes) -> None:
         """Send bytes at the end of this turn."""
         self._outbox.put(self._transport, data)
+
+    def write_now(self, data: bytes) -> None:
+        """Send bytes after those that wait; nothing has to happen before they leave."""
+        if self._outbox.is_empty():
+            if not self._transport.is_closing():
+                self._transport.write(data)
+        else:
+            self._outbox.put(self._transport, data)
 
     def write_eof(self) -> None:
         """Send nothing more."""

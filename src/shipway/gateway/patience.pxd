@@ -9,6 +9,7 @@ cdef class Patience:
     cdef public object _loop
     cdef public object _reason
     cdef public object _task
+    cdef public object _cut
     cdef public double _end_s
     cdef public double _idle_s
     cdef public double _due_s

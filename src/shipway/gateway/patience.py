@@ -5,6 +5,7 @@ together, and nobody sets these times to a hundredth of a second.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from shipway.core.errors import DeadlineError
@@ -80,6 +81,7 @@ class Patience:
 
     __slots__ = (
         "_client_reads",
+        "_cut",
         "_due_s",
         "_end_s",
         "_expired",
@@ -103,13 +105,29 @@ class Patience:
         self._client_reads = False
         self._expired = False
         self._task: asyncio.Task[object] | None = None
+        self._cut: Callable[[], object] | None = None
         self._due_s = min(self._end_s, now_s + first_s)
         self.wake_s = self._due_s
 
     def begin(self) -> None:
         """Start to mind the call, which the present task makes."""
         self._task = asyncio.current_task(self._loop)
+        self._cut = self._task.cancel if self._task is not None else None
         self._watch.add(self)
+
+    def begin_without_task(self, cut: Callable[[], object]) -> None:
+        """Start to mind a call that no task waits for; `cut` ends it."""
+        self._cut = cut
+        self._watch.add(self)
+
+    def leave(self) -> None:
+        """Stop to mind a call that no task waits for."""
+        self._watch.discard(self)
+        self._cut = None
+
+    def over(self) -> DeadlineError:
+        """Return what it means that the time is over."""
+        return DeadlineError(self._reason)
 
     def end(self, error: BaseException | None) -> None:
         """Stop to mind the call, which ended with `error`.
@@ -125,7 +143,7 @@ class Patience:
         if self._task.uncancel() <= 0 and isinstance(error, asyncio.CancelledError):
             if self._client_reads:
                 raise RefusedError(408, "the client read too slowly", code="client_too_slow") from error
-            raise DeadlineError(self._reason) from error
+            raise self.over() from error
 
     @property
     def client_slow(self) -> bool:
@@ -153,5 +171,5 @@ class Patience:
     def expire(self) -> None:
         """End the call; the watch calls it, once."""
         self._expired = True
-        if self._task is not None:
-            self._task.cancel()
+        if self._cut is not None:
+            self._cut()

@@ -6,7 +6,7 @@ Above: the application and the snapshot watcher. Below: `adapters/httptools_clie
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from shipway.core.errors import UnavailableError
 from shipway.core.ids import ReleaseId
@@ -16,6 +16,9 @@ from shipway.core.record import ServedRequest
 from shipway.core.snapshot import Snapshot
 from shipway.gateway.model import AnswerResult, RouteLimits, TokenBudget
 from shipway.gateway.route_plan import RoutePlan
+
+if TYPE_CHECKING:
+    from shipway.gateway.stream import ChatStream
 
 
 class EngineConnectError(UnavailableError):
@@ -69,7 +72,7 @@ class EngineRequest:
 class WayOut(Protocol):
     """A client's connection, to which whole chunks of a reply may be written as an engine framed them."""
 
-    def write(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> None:
         """Send bytes after those that wait."""
         ...
 
@@ -149,6 +152,14 @@ class EngineClient(Protocol):
         ...
 
 
+class Flow(DirectSink, Protocol):
+    """Who gets the pieces of a reply as they come."""
+
+    def take(self, data: bytes) -> bool:
+        """Take a piece; False when no more is wanted for now."""
+        ...
+
+
 class ReplyTaker(Protocol):
     """Who gets a reply without waiting for it in a task."""
 
@@ -160,12 +171,24 @@ class ReplyTaker(Protocol):
         """Take note that something else came, or nothing more will; it is to be read as a response."""
         ...
 
+    def flows(self, headers: tuple[tuple[str, str], ...]) -> "Flow | None":
+        """Return what takes the pieces of a 200 reply whose head has come; None leaves it on the connection."""
+        ...
+
+    def stopped(self) -> None:
+        """Take note that pieces are taken no more: the flow wanted no more, or none will come."""
+        ...
+
 
 class ReadyConnection(EngineResponse, Protocol):
     """An open connection to an engine, on which a request is sent at once."""
 
-    def post(self, request: bytes, taker: ReplyTaker) -> None:
-        """Send a whole request; its reply goes to `taker`."""
+    def post(self, request: bytes, taker: ReplyTaker, streams: bool) -> None:  # noqa: FBT001 - compiled
+        """Send a whole request; its reply goes to `taker`, piece by piece when it `streams`."""
+        ...
+
+    def leave(self) -> None:
+        """Give the connection back when the rest of its reply has come; that is thrown away."""
         ...
 
     def detach(self) -> None:
@@ -187,11 +210,15 @@ class ReadyConnection(EngineResponse, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A request that is on its way: where, to which engine, and the breaker's generation when it was sent."""
+    """A request that is on its way: where, to which engine, and the breaker's generation when it was sent.
+
+    `stream` is what has come of its answer, where that is one.
+    """
 
     connection: ReadyConnection
     engine: str
     generation: int
+    stream: "ChatStream | None" = None
 
 
 @runtime_checkable

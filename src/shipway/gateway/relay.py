@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -19,9 +19,10 @@ from shipway.gateway.attempts import EngineCalls
 from shipway.gateway.budgeter import TRIMMED, budgeted, surely_fits
 from shipway.gateway.exchange import Exchange
 from shipway.gateway.model import GatewaySettings, Usage
+from shipway.gateway.passing import Passing
 from shipway.gateway.patience import Patience
-from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink, WayOut
-from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError, reply_too_large
+from shipway.gateway.ports import ChatRoute, EngineBrokenError, EngineRequest, EngineResponse, RecordSink
+from shipway.gateway.replies import EVENT_STREAM, JSON_TYPE, RefusedError
 from shipway.gateway.response_names import ResponseNames, swapped
 from shipway.gateway.responses import ResponseStream, response_body, response_text
 from shipway.gateway.stream import ChatStream
@@ -37,71 +38,10 @@ _ANSWERS = frozenset({"data", "output", "results"})
 _UNSPLICED = _OURS | {"max_completion_tokens"}
 _NOT_THE_CALLERS = frozenset({401, 403, 407})
 _CHARS_PER_TOKEN = 4
+_WITH_USAGE = b'"stream_options":{"include_usage":true}'
 _TAIL_WAIT_S = 0.1
 _SHORT_SHARE = 0.9
 _ERROR_BODY_BYTES = 1 << 20
-
-
-class Passing:
-    """A stream on its way through: each piece in the callback that brought it, without waking a task."""
-
-    __slots__ = ("_account", "_exchange", "_left_bytes", "_limit_bytes", "_patience", "_plain", "_stream")
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        account: Account,
-        stream: ChatStream | ResponseStream,
-        patience: Patience,
-        limit_bytes: int,
-    ) -> None:
-        self._exchange = exchange
-        self._account = account
-        self._stream = stream
-        self._plain = stream if isinstance(stream, ChatStream) else None
-        self._patience = patience
-        self._limit_bytes = self._left_bytes = limit_bytes
-
-    def knows(self, data: bytes, start: int, end: int) -> bool:
-        """Return whether a chunk's content may go to the client as it stands; it is counted then."""
-        left_bytes = self._left_bytes - (end - start)
-        if left_bytes < 0 or self._plain is None or not self._plain.knows(data, start, end):
-            return False
-        self._left_bytes = left_bytes
-        return True
-
-    def way_out(self) -> WayOut | None:
-        """Return where chunks go as they came."""
-        return self._exchange.wire.way_out() if self._exchange.started and self._plain is not None else None
-
-    def passed(self) -> bool:
-        """Take note that chunks were passed on; False when the client has to be waited for."""
-        self._patience.heard()
-        return self._exchange.wire.push(b"")
-
-    def take(self, data: bytes) -> bool:
-        """Pass a piece on; False when the stream is over, or the client has to be waited for.
-
-        Raises:
-            RefusedError: 502, the answer is too long.
-            EngineBrokenError: an event has no end.
-        """
-        stream, exchange = self._stream, self._exchange
-        self._left_bytes -= len(data)
-        if self._left_bytes < 0:
-            raise reply_too_large(self._limit_bytes)
-        before = stream.data_events
-        forward = stream.feed(data)
-        if stream.data_events > before:
-            if not before:
-                self._account.first_token()
-            self._patience.heard()
-        reads = True
-        if forward:
-            if not exchange.started:
-                exchange.start(_OK, EVENT_STREAM)
-            reads = exchange.wire.push(forward)
-        return reads and not stream.done and not stream.failed
 
 
 class ChatRelay:
@@ -128,6 +68,8 @@ class ChatRelay:
             if call.endpoint is Endpoint.RESPONSES:
                 stream = ResponseStream(ResponseNames.of(account, route))
                 exchange.say_error = stream.error_event
+            elif request.begun is not None and request.begun.stream is not None:
+                stream = request.begun.stream
             else:
                 stream = ChatStream(keep_usage=call.wants_usage)
             await self._stream(exchange, account, stream, response, patience)
@@ -187,8 +129,14 @@ class ChatRelay:
         response: EngineResponse,
         patience: Patience,
     ) -> None:
-        passing = Passing(exchange, account, stream, patience, self._settings.max_reply_bytes)
-        while not await response.pour(passing.take, passing) and not (stream.done or stream.failed):
+        if isinstance(stream, ChatStream) and stream.has_data:
+            patience.heard()
+        passing = Passing(exchange.wire, stream, patience, self._settings.max_reply_bytes, account.first_token)
+        passing.start = None if exchange.started else partial(exchange.start, _OK, EVENT_STREAM)
+        # What a flight has passed on may have ended already.
+        while not passing.is_over() and not await response.pour(passing.take, passing):
+            if passing.is_over():
+                return
             patience.for_client()
             await exchange.write(b"")
             patience.for_engine()
@@ -335,6 +283,11 @@ class Splice:
             if name not in body:
                 spliced = b"{%b,%b" % (setting, spliced[1:])
         return spliced
+
+
+def asking_usage(spliced: bytes, body: Mapping[str, Any]) -> bytes | None:
+    """Return a stream's spliced body with the wish for its usage, None where the caller has wishes of its own."""
+    return None if "stream_options" in body else b"%b,%b}" % (spliced[:-1], _WITH_USAGE)
 
 
 def splice(route: ChatRoute, endpoint: Endpoint, name: str) -> Splice | None:

@@ -20,6 +20,7 @@ from shipway.gateway.exchange import Exchange
 from shipway.gateway.hedging import Hedge, can_be_hedged
 from shipway.gateway.model import GatewaySettings
 from shipway.gateway.patience import TIMEOUT_HEADER, asked_timeout_s
+from shipway.gateway.pauses import Pauses
 from shipway.gateway.ports import AnswerRoute, ChatRoute, RecordSink
 from shipway.gateway.relay import ChatRelay
 from shipway.gateway.replay import streamed, with_logprobs, without_logprobs
@@ -73,11 +74,11 @@ class Dispatch:
         self._hedge = Hedge(self._clock, settings.hedge_share, self._calls.hedges) if settings.hedge_share else None
         self._hedge_tokens = settings.hedge_max_tokens
         self._sets: dict[tuple[str, ...], ReplicaSet] = {}
-        self._cooled_until_s: dict[str, float] = {}
+        self._pauses = Pauses(self._clock)
 
     def inherit(self, before: "Dispatch") -> None:
         """Go on with the replicas' load, the engines' pauses and the answer times that another dispatch knows."""
-        self._sets, self._cooled_until_s = before._sets, before._cooled_until_s  # noqa: SLF001 - of its own kind
+        self._sets, self._pauses = before._sets, before._pauses  # noqa: SLF001 - of its own kind
         if self._hedge is not None and before._hedge is not None:  # noqa: SLF001
             self._hedge.inherit(before._hedge)  # noqa: SLF001
 
@@ -87,9 +88,8 @@ class Dispatch:
         return self._hedge is not None
 
     def is_cooling(self, engine: str) -> bool:
-        """Return whether an engine asked to be left alone for a while that is not over."""
-        until_s = self._cooled_until_s.get(engine)
-        return until_s is not None and until_s > self._clock.monotonic_s()
+        """Return whether some release leaves an engine alone now; whoever serves without asking here must not then."""
+        return self._pauses.concerns(engine)
 
     async def chat(self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted) -> None:
         """Serve a chat, completion or embedding request."""
@@ -117,6 +117,10 @@ class Dispatch:
             exchange.reply(_OK, (JSON_TYPE,), raw)
 
         await self._through(exchange, account, legs, serve)
+
+    async def go_on(self, exchange: Exchange, account: Account, call: ModelCall, route: ChatRoute) -> None:
+        """Go on with a stream of which the client has the beginning: nobody else is asked any more."""
+        await self._relay.serve(exchange, account, call, route)
 
     async def ask(
         self, exchange: Exchange, account: Account, call: ModelCall, admitted: Admitted
@@ -221,7 +225,8 @@ class Dispatch:
 
     def _is_usable(self, release: str, target: ChatRoute, replica: Replica) -> bool:
         resting = self._calls.breaker(replica.url, release).is_resting
-        return not resting and not self.is_cooling(pause_key(replace(target, engine_base_url=replica.url)))
+        key = pause_key(replace(target, engine_base_url=replica.url))
+        return not resting and not self._pauses.left_s(key, release)
 
     # Asking.
 
@@ -238,8 +243,8 @@ class Dispatch:
             account.ends_s = self._clock.monotonic_s() + whole_s - account.spent_s
         failure: Exception | None = None
         for leg in legs:
-            pause_s = self._cooled_until_s.get(leg.engine, 0.0) - self._clock.monotonic_s()
-            if pause_s > 0 and account.begun is None:
+            pause_s = self._pauses.left_s(leg.engine, account.release)
+            if pause_s and account.begun is None:
                 failure = failure or _cooling(pause_s)
                 continue
             if failure is not None:
@@ -249,7 +254,7 @@ class Dispatch:
             try:
                 return await self._on(leg, act)
             except (UnavailableError, RefusedError) as error:
-                self._cool(leg, error)
+                self._cool(leg.engine, account.release, error)
                 if exchange.started or account.record is not None or not passes_on(error):
                     raise
                 failure = error
@@ -258,14 +263,15 @@ class Dispatch:
     async def _alone(self, route: ChatRoute, act: Callable[[], Awaitable[Result]]) -> Result:
         """Ask the only engine of a route, unless it asked to be left alone."""
         engine = pause_key(route)
-        if self.is_cooling(engine):
-            raise _cooling(self._cooled_until_s[engine] - self._clock.monotonic_s())
+        pause_s = self._pauses.told_left_s(engine)
+        if pause_s:
+            raise _cooling(pause_s)
         try:
             return await act()
         except RefusedError as error:
+            # Without a time there is nobody to ask instead, and nothing to wait for.
             if error.retry_after:
-                # Without a time there is nobody to ask instead, and nothing to wait for.
-                self._cool(Leg("", route, engine), error)
+                self._cool(engine, "", error)
             raise
 
     @staticmethod
@@ -278,16 +284,18 @@ class Dispatch:
         finally:
             leg.replica.in_flight -= 1
 
-    def _cool(self, leg: Leg, error: Exception) -> None:
-        """Leave an engine alone that said so; a pause already longer stays."""
+    def _cool(self, engine: str, release: str, error: Exception) -> None:
+        """Leave an engine alone that said so: everybody for a time that it named, else the release that it refused."""
         if not isinstance(error, RefusedError):
             return
         asked = error.retry_after or ""
         if error.status != _TOO_MANY and not (error.code == _BUSY and asked.isdigit()):
             return
-        pause_s = min(float(asked), _COOL_AT_MOST_S) if asked.isdigit() else _COOL_WITHOUT_WORD_S
-        until_s = self._clock.monotonic_s() + pause_s
-        self._cooled_until_s[leg.engine] = max(self._cooled_until_s.get(leg.engine, 0.0), until_s)
+        if asked:
+            pause_s = min(float(asked), _COOL_AT_MOST_S) if asked.isdigit() else _COOL_WITHOUT_WORD_S
+            self._pauses.told(engine, pause_s)
+        else:
+            self._pauses.guessed(engine, release, _COOL_WITHOUT_WORD_S)
 
     # Escalating.
 
@@ -348,8 +356,11 @@ class Dispatch:
 
 
 def pause_key(route: ChatRoute) -> str:
-    """Return what a pause is for: one model of an engine, because providers limit each model by itself."""
-    return f"{route.engine_base_url} {route.upstream_model}"
+    """Return what a pause is for: one model of an engine for one account, because providers limit each by itself.
+
+    Of the account's key there is the hash alone, another one in each process.
+    """
+    return f"{route.engine_base_url} {route.upstream_model} {hash(route.api_key)}"
 
 
 def passes_on(error: Exception) -> bool:

@@ -15,6 +15,7 @@ cdef class ChatStream:
     cdef public Py_ssize_t _behind_bytes
     cdef public Py_ssize_t _misses
     cdef public Py_ssize_t data_events
+    cdef public Py_ssize_t passed_bytes
     cdef public bint done
     cdef public bint failed
     cdef public object last_words

@@ -76,11 +76,12 @@ class ChatStream:
 
     `done` after `[DONE]`, which `last_words` says in its turn; `failed` when the engine itself sent an error event;
     `data_events` counts the events with data; `usage` as the engine told it, else an estimate of one token for each.
+    `passed_bytes` were taken by a passing before the present one.
     """
 
     __slots__ = (
         "_before", "_behind", "_behind_bytes", "_error", "_keep_usage", "_misses", "_splitter", "_start", "_usage",
-        "data_events", "done", "failed", "last_words",
+        "data_events", "done", "failed", "last_words", "passed_bytes",
     )  # fmt: skip
 
     def __init__(self, *, keep_usage: bool) -> None:
@@ -96,6 +97,7 @@ class ChatStream:
         self.done = False
         self.failed = False
         self.last_words = DONE_EVENT
+        self.passed_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes that may go to the client now; `[DONE]` is held back, it is the caller's last word."""

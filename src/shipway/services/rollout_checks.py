@@ -68,10 +68,10 @@ class CommandChecks:
 
     async def result(self, kind: str, rollout: Rollout) -> CheckResult | None:
         """Return what a check said of the rollout's candidate, None while it runs; the first call starts it."""
+        found = await kept_result(self._documents, kind, rollout)
+        if found is not None:
+            return found
         key = check_key(kind, rollout)
-        stored = await self._documents.get(KIND, key)
-        if stored is not None:
-            return CheckResult(Verdict(stored[0]["verdict"]), stored[0]["text"])
         if key not in self._running:
             self._running.add(key)
             self._group.start_soon(self._check, key, kind, rollout)
@@ -122,6 +122,12 @@ class CommandChecks:
         # Regular expressions over a megabyte must not hold up the controller.
         masked = await to_thread.run_sync(mask_text, "\n\n".join(printed) + "\n")
         return await self._blobs.put(masked.encode())
+
+
+async def kept_result(documents: DocumentStore, kind: str, rollout: Rollout) -> CheckResult | None:
+    """Return what a check said of the rollout's candidate; None before it has ended, or where it never began."""
+    stored = await documents.get(KIND, check_key(kind, rollout))
+    return None if stored is None else CheckResult(Verdict(stored[0]["verdict"]), stored[0]["text"])
 
 
 async def kept_checks(documents: DocumentStore, rollout: Rollout) -> list[dict[str, Any]]:

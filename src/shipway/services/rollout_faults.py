@@ -13,19 +13,22 @@ from shipway.config.sections.rollout import RolloutPlan
 from shipway.config.yaml_source import KeyPath
 from shipway.core.errors import ConfigError, UsageError
 from shipway.core.ports import KeyStore
+from shipway.core.record import OF_GUARDS
 from shipway.evals.contracts.source import read_source
 from shipway.evals.smoke import parse_smoke
 from shipway.evals.suggestions import did_you_mean
 from shipway.registry.model import Release
 from shipway.rollouts.calendar import window_problem
 from shipway.rollouts.metrics import DEFAULT_METRICS
-from shipway.rollouts.plan import Plan
+from shipway.rollouts.plan import EVENTS, Plan
 from shipway.rollouts.plan_check import problems
+from shipway.rollouts.rules import OFF
 from shipway.services.project_lines import tried
 from shipway.services.rollout_plans import SECTION, ChosenPlan, has_own_steps, plan_of, project_plan
 
 _STEP = re.compile(r"steps\[(\d+)\]")
 _STEP_WINDOW = re.compile(r"steps\[(\d+)\]\.windows\[")
+_UNSAFE = "unsafe"
 
 
 def plan_problems(loaded: LoadedProject) -> list[str]:
@@ -59,6 +62,7 @@ def plan_notes(chosen: ChosenPlan, plan: Plan, release: Release) -> list[str]:
         notes.append("strategy shadow: step 1 is its step of copies (sample, min_pairs, bake_s); yours come after it")
     if section.strategy == "rolling" and has_own_steps(section):
         notes.append("strategy rolling: the steps are yours, so `batches` does not count and each waits as it says")
+    notes += _unrecorded(plan, section)
     services = [name for name, route in release.manifest["policy"]["routes"].items() if route["kind"] == "http"]
     if services and not plan.smoke_file and any(step.smoke for step in plan.steps):
         unseen = f"without smoke_file nothing is asked of {', '.join(services)}; only its health counts"
@@ -109,6 +113,10 @@ def _own(section: RolloutPlan) -> Iterator[tuple[str, str]]:
         problem = window_problem(window)
         if problem:
             yield f"windows[{number}]", problem
+    for number, event in enumerate(section.rules.safety_events or ()):
+        if event not in EVENTS and not _is_of_guards(event):
+            meant = did_you_mean(event, (*EVENTS, _UNSAFE))
+            yield f"rules.safety_events[{number}]", f"{event!r} is no event that can be counted; {meant}"
     known = [metric.name for metric in DEFAULT_METRICS]
     for name, change in section.metrics.items():
         if name in known:
@@ -117,6 +125,22 @@ def _own(section: RolloutPlan) -> Iterator[tuple[str, str]]:
             yield f"metrics.{name}", f"there is no such metric to switch off; {did_you_mean(name, known)}"
         elif change.kind is None:
             yield f"metrics.{name}", f"a metric of your own needs a kind; {did_you_mean(name, known)}"
+
+
+def _is_of_guards(event: str) -> bool:
+    """Tell whether an event is a guard's: what their names begin with is settled."""
+    return event == _UNSAFE or event.startswith(OF_GUARDS)
+
+
+def _unrecorded(plan: Plan, section: RolloutPlan) -> Iterator[str]:
+    """Yield the safety events that a user named and that no request can have."""
+    named = section.rules.safety_events or ()
+    for number, event in enumerate(named if plan.rules.safety.action != OFF else ()):
+        if event not in EVENTS:
+            yield (
+                f"warning: rules.safety_events[{number}]: {event!r} is a guard's event, and this version has no guard,"
+                " so the rule safety never sees it"
+            )
 
 
 def _named(section: RolloutPlan, plan: Plan, name: str) -> str | None:

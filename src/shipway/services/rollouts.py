@@ -1,6 +1,6 @@
 """Reading and steering rollouts; starting one is `services/deployments.py`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,15 +10,16 @@ from shipway.core.ports import Fence
 from shipway.core.verdicts import Verdict
 from shipway.registry.store import ReleaseRegistry
 from shipway.rollouts import desk
-from shipway.rollouts.analysis import harmless_e_value, promotion_e_value
+from shipway.rollouts.analysis import Judgement, harmless_e_value, promotion_e_value
 from shipway.rollouts.controller import judged
 from shipway.rollouts.metrics import PAIRS
 from shipway.rollouts.model import CommandKind, Rollout, RolloutState
 from shipway.rollouts.plan import proves_no_harm
 from shipway.rollouts.readings import combined_e
-from shipway.rollouts.story import story, waiting
+from shipway.rollouts.story import story
 from shipway.services.application import Installation
 from shipway.services.rollout_checks import kept_checks, printed_by
+from shipway.services.rollout_waits import Awaited, awaited
 from shipway.stats.betting import pair_e_no_harm
 from shipway.stats.sequential import e_value_no_harm
 
@@ -120,12 +121,21 @@ async def described(app: Installation, rollout: Rollout) -> dict[str, Any]:
     now_s = app.clock.now_s()
     judgement = judged(rollout, now_s)
     told = {
-        "waiting": waiting(rollout, judgement, now_s),
+        "waiting": (await _awaited(app, rollout, judgement, now_s)).text,
         "silent_workers": await _silent_workers(app, rollout),
         "harm": {"e": combined_e(judgement.readings), "needed_e": 1.0 / rollout.plan.alpha},
     }
     times = {"last_candidate_assignment_at_s": assigned, "last_candidate_answer_at_s": answered}
     return view(rollout) | told | times | {"decision_to_last_assignment_s": since}
+
+
+async def _awaited(app: Installation, rollout: Rollout, judgement: Judgement, now_s: float) -> Awaited:
+    """Return what a rollout waits for; where nobody leads, no check runs."""
+    found = await awaited(app.state, rollout, judgement, now_s)
+    if not found.is_for_checks or await controller_runs(app):
+        return found
+    said = f"no controller runs, so nobody does the {' and '.join(found.checks)} checks of {rollout.candidate}"
+    return replace(found, text=f"{said}; `shipway up` starts it")
 
 
 async def _silent_workers(app: Installation, rollout: Rollout) -> list[str]:
@@ -146,6 +156,7 @@ async def explained(
     """
     now_s = app.clock.now_s()
     judgement = judged(rollout, now_s)
+    waits = await _awaited(app, rollout, judgement, now_s)
     checks = await kept_checks(app.state.documents, rollout)
     printed = [await printed_by(app.state.blobs, check) if check_output else [] for check in checks]
     value = {
@@ -153,6 +164,7 @@ async def explained(
         "state": rollout.state.value,
         "verdict": judgement.verdict.value,
         "reasons": list(judgement.reasons),
+        "waiting": waits.text,
         "metrics": [asdict(reading) for reading in judgement.readings],
         "rules": [asdict(reading) for reading in judgement.rules],
         "promotion": _promotion(rollout),
@@ -168,6 +180,7 @@ async def explained(
         ],
     }
     told = [line for check, lines in zip(checks, printed, strict=True) for line in (*_check_lines(check), *lines)]
+    told += [f"  {kind}: no result yet" for kind in waits.checks]
     return value, [*story(rollout, judgement, now_s), *(["", "checks:", *told] if told else [])]
 
 

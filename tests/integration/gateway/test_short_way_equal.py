@@ -181,7 +181,7 @@ class Side:
         bench = self.bench
         marks = len(bench.sink.records), len(bench.logged), len(bench.metrics.seen), len(bench.upstream.heard)
         # An engine that asks for a pause gets it, on either way, until the example is over.
-        bench.gateway._api.dispatch._cooled_until_s.clear()
+        bench.gateway._api.dispatch._pauses._pauses.clear()
         bench.upstream.play(*(one.play for one in told))
         await warm(bench.gateway._parts.engines, bench.upstream, 2)
         client = await Client.of(bench)

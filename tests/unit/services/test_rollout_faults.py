@@ -115,6 +115,54 @@ def test_a_metric_of_an_event_that_nothing_records_is_warned_about(project):
     )
 
 
+@pytest.mark.parametrize(
+    ("event", "meant"),
+    [
+        ("unsave", "did you mean 'unsafe'?"),
+        ("unsuported", "did you mean 'unsupported'?"),
+        ("leak", "known: abstained, client_gone, context_trimmed, error,"),
+    ],
+)
+def test_a_safety_event_that_nothing_can_record_is_refused_with_its_line_and_the_one_that_was_meant(
+    project, event, meant
+):
+    loaded = project(f"rollout:\n  rules:\n    safety_events:\n      - unsupported\n      - {event}\n")
+    (line,) = plan_problems(loaded)
+    key = "shipway.yaml:10: rollout.rules.safety_events[1]"
+    assert line.startswith(f"{key}: {event!r} is no event that can be counted; {meant}")
+    assert refused(loaded) == [line]
+
+
+def test_a_safety_event_of_a_plan_file_is_refused_as_its_line(project, tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text("strategy: canary\nrules:\n  safety_events: [unsave]\n")
+    (line,) = refused(project(""), file)
+    assert line.startswith(f"{file}:3: rollout.rules.safety_events[0]: 'unsave' is no event")
+
+
+@pytest.mark.parametrize(
+    ("rules", "warned"),
+    [
+        ("safety_events: [unsupported, fallback]", []),
+        ("safety_events: []", []),
+        ("safety_events: [error, unsafe]", ["rules.safety_events[1]: 'unsafe'"]),
+        (
+            "safety_events: [guard.pii, blocked_output]",
+            ["rules.safety_events[0]: 'guard.pii'", "rules.safety_events[1]: 'blocked_output'"],
+        ),
+        ("safety_events: [unsafe]\n    safety: {action: 'off'}", []),
+        ("sure: 0.99", []),
+    ],
+)
+def test_safety_events_that_only_a_guard_would_record_are_taken_and_warned_about(project, rules, warned):
+    loaded = project(f"rollout:\n  rules:\n    {rules}\n")
+    assert plan_problems(loaded) == []
+    chosen = project_plan(loaded)
+    notes = plan_notes(chosen, plan_of(chosen.section), release())
+    why = "is a guard's event, and this version has no guard, so the rule safety never sees it"
+    assert notes == [f"warning: {key} {why}" for key in warned]
+
+
 def test_a_level_of_error_at_which_nothing_is_ever_decided_is_warned_about(project):
     lines = printable(plan_of(project("rollout: {alpha: 1.0e-300}\n").project.rollout))
     assert any("warning: alpha: 1e-300 asks for evidence of 1e+300" in line for line in lines)

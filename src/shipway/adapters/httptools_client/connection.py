@@ -8,6 +8,8 @@ from shipway.adapters.httptools_client.receiver import ReplyReceiver
 from shipway.gateway.outbox import Outbox
 from shipway.gateway.ports import EngineBrokenError, ReplyTaker
 
+_TAIL_WAIT_S = 0.1
+
 
 class EngineConnection(ReplyReceiver):
     """A connection and the reply that is arriving on it.
@@ -54,19 +56,28 @@ class EngineConnection(ReplyReceiver):
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    def post(self, request: bytes, taker: ReplyTaker) -> None:
-        """Send a whole request; its reply goes to `taker`."""
+    def post(self, request: bytes, taker: ReplyTaker, streams: bool) -> None:  # noqa: FBT001 - compiled
+        """Send a whole request; its reply goes to `taker`, piece by piece when it `streams`."""
         self._reply.expect(bodiless=False)
         self._headers = None
         self._half_sent = False
         self._taker = taker
+        self._streams = streams
         self._is_first = True
         self._write(request)
 
     def detach(self) -> None:
         """Tell the taker nothing more; the reply is to be read as a response."""
         self._taker = None
-        self._is_first = False
+        self._is_first = self._streams = self._pours = False
+        self._stop_pouring()
+
+    def leave(self) -> None:
+        """Give the connection back when the rest of its reply has come; that is thrown away."""
+        self._stop_pouring()
+        self._taker = None
+        self._tail = self._loop.call_later(_TAIL_WAIT_S, self.abort)
+        self._end_tail()
 
     def close(self) -> None:
         """Give the connection back, or cut it when the reply was not read to its end."""
@@ -91,6 +102,10 @@ class EngineConnection(ReplyReceiver):
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     async def _send(self, body: AsyncIterable[bytes], size: int | None) -> None:
         sent = 0

@@ -13,6 +13,9 @@ cdef class ReplyReceiver:
     cdef public object _news
     cdef public bint _holding
     cdef public bint _is_first
+    cdef public bint _streams
+    cdef public bint _pours
+    cdef public object _tail
     cdef public object _headers
     cdef public object _taker
     cdef public object _sink
@@ -27,7 +30,7 @@ cdef class ReplyReceiver:
     cpdef _taken_whole(self, data)
     cpdef _pass_on(self)
     cpdef bint _passed(self, data, sink) except -1
-    cpdef _write(self, data)
     cpdef _fail(self, error)
     cpdef _tell(self)
     cpdef _tell_taker(self, taker)
+    cpdef _end_tail(self)

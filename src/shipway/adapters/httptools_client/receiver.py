@@ -46,7 +46,8 @@ class ReplyReceiver:
         self._taker: ReplyTaker | None = None
         self._sink: Sink | None = None
         self._sink_error: Exception | None = None
-        self._is_first = False
+        self._is_first = self._streams = self._pours = False
+        self._tail: asyncio.TimerHandle | None = None
 
     @property
     def status(self) -> int:
@@ -113,7 +114,7 @@ class ReplyReceiver:
         """
         self._sink, self._direct = sink, direct
         try:
-            while self._pass_on() and self._failure is None:
+            while self._sink_error is None and self._pass_on() and self._failure is None:
                 await self._more()
         finally:
             self._stop_pouring()
@@ -154,6 +155,9 @@ class ReplyReceiver:
             return
         if first and self._reply.ended and not self._reply.last:
             self._known.learn(data)
+        if self._tail is not None:
+            self._end_tail()
+            return
         if self._sink is not None and self._pass_on():
             return
         if self._reply.buffered > _READ_AHEAD_BYTES and not self._holding:
@@ -170,7 +174,7 @@ class ReplyReceiver:
                 known = self._known_bytes(data, direct)
                 if known:
                     # All that came together leaves at once.
-                    self._way.write(data if known == len(data) else data[:known])
+                    self._way.write_now(data if known == len(data) else data[:known])
                     if not direct.passed():
                         self._stop_pouring()
                         self._tell()
@@ -252,10 +256,6 @@ class ReplyReceiver:
         self._transport = None
         self._fail(EngineLostError(f"{reason} before its reply was whole"))
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
     async def arrived(self) -> None:
         """Return when the reply's headers are there; see the port."""
         while not self._reply.status:
@@ -282,6 +282,9 @@ class ReplyReceiver:
     def _fail(self, error: EngineBrokenError) -> None:
         if self._failure is None:
             self._failure = error
+        if self._tail is not None:
+            self._tail.cancel()
+            self._tail = None
         self.abort()
         self._tell()
 
@@ -294,7 +297,22 @@ class ReplyReceiver:
     def _tell_taker(self, taker: ReplyTaker) -> None:
         reply = self._reply
         self._taker = None
-        if self._failure is None:
+        if self._streams and self._failure is None and reply.status == _OK:
+            self._streams = False
+            flow = taker.flows(self.headers)
+            if flow is not None:
+                self._sink, self._direct = flow.take, flow
+                if self._pass_on() and self._failure is None:
+                    self._taker, self._pours = taker, True
+                else:
+                    self._stop_pouring()
+                    taker.stopped()
+                return
+        elif self._pours:
+            self._pours = False
+            taker.stopped()
+            return
+        elif self._failure is None:
             if reply.ended and reply.status == _OK:
                 if taker.answered(b"".join(reply.body)):
                     reply.body.clear()
@@ -305,3 +323,12 @@ class ReplyReceiver:
                 self._taker = taker
                 return
         taker.unusual()
+
+    def _end_tail(self) -> None:
+        """Throw away what nobody reads of a reply; give the connection back when that is all."""
+        self._reply.body.clear()
+        self._reply.buffered = 0
+        if self._tail is not None and (self._reply.ended or self._failure is not None):
+            self._tail.cancel()
+            self._tail = None
+            self.close()

@@ -180,6 +180,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what came."""
         between = self._current is None and not self.in_head and not self._deaf and not self._surplus
+        between = between and self._stuck_since_s is None
         if not between or self._socket is not None or not self._short.received(data):
             self.feed(data)
 
@@ -240,6 +241,8 @@ class ClientConnection(asyncio.Protocol):
         elif self._current is not None:
             wire = cast("ReplyWire", self._current.wire)
             wire.room = wire.room or self._loop.create_future()
+        else:
+            self._short.slow()
 
     def resume_writing(self) -> None:
         """Let the reply go on."""
@@ -329,6 +332,10 @@ class ClientConnection(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
         flight, self._flight = self._flight, None
+        if flight is not None and flight.wire is not None and flight.wire.has_begun:
+            exchange.go_on(flight.wire)
+            if self._stuck_since_s is not None:
+                cast("ReplyWire", flight.wire).room = self._loop.create_future()
         work = self._owner.serve(exchange) if flight is None else self._owner.resume(exchange, flight)
         self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._ended)

@@ -4,12 +4,13 @@ A request is held as the bytes that came until it is whole, and until it is answ
 goes to the connection's parser as if nothing had been.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from shipway.adapters.httptools_server.known_heads import KnownHeads
-from shipway.adapters.httptools_server.wire import date_line
+from shipway.adapters.httptools_server.wire import ReplyWire, date_line
 from shipway.gateway.flight import Flight
 from shipway.gateway.lane import Lane
 from shipway.gateway.outbox import Outbox, OutboxTransport
@@ -130,9 +131,25 @@ class ShortWay:
         last = b"connection: close\r\n" if self._lanes.stopping else b""
         size = b"content-length: %d\r\n\r\n" % len(body)
         self._transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", headers, date_line(), last, size, body)))
+        self.close()
+
+    def open(self, headers: bytes) -> ReplyWire:
+        """Return what a 200 stream is written to; `headers` are whole lines."""
+        keeps = not self._lanes.stopping
+        wire = ReplyWire(self._transport, asyncio.get_running_loop(), method="POST", old=False, keeps=keeps)
+        wire.stream(headers)
+        return wire
+
+    def close(self) -> None:
+        """Take note that what was written to it is whole."""
         early = self._ended()
         if self._long.landed() and early:
             self._long.feed(early)
+
+    def slow(self) -> None:
+        """Let a stream wait for its reader."""
+        if self.flight is not None:
+            self.flight.slow()
 
     def resume(self, flight: Flight) -> None:
         """Give the request to the long way, which begins with `flight`."""

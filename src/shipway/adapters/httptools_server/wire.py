@@ -68,6 +68,17 @@ class ReplyWire:
         rest = f"{framing}{end}".encode()
         self._head = b"".join((f"{line}{text}".encode("latin-1", "replace"), date_line(), rest))
 
+    def stream(self, lines: bytes) -> None:
+        """Begin a 200 reply in chunks by whole header lines."""
+        self._chunked = True
+        end = b"transfer-encoding: chunked\r\n" + (b"\r\n" if self.keeps else b"connection: close\r\n\r\n")
+        self._head = b"".join((b"HTTP/1.1 200 OK\r\n", lines, date_line(), end))
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether the head has been sent."""
+        return self._chunked and not self._head
+
     def flush_soon(self) -> None:
         """Send the head when the loop turns, unless a piece of the body takes it along before."""
         self._loop.call_soon(self._flush)

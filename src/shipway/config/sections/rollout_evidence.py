@@ -69,7 +69,8 @@ class RulesSettings(Section):
     throughput_drop: RuleSettings = RuleSettings()
     """Requests a second below stable's last day; 10 %, a warning."""
     safety_events: tuple[str, ...] | None = None
-    """Events that are a matter of safety."""
+    """Events that are a matter of safety, `unsafe` where none are named: events as for `rollout.events`, and those of
+    guards (`unsafe`, `guard…`, `blocked…`), which nothing records in this version."""
     sure: Annotated[float, Field(ge=0, lt=1)] | None = None
     """How sure it must be that a limit is exceeded, 0.999; 0 takes the limits by the letter."""
 

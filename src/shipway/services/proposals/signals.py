@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shipway.core.observation import PAIR, QUALITY, SAFETY, THUMBS, Observation
-from shipway.core.record import ServedRequest
+from shipway.core.record import OF_GUARDS, ServedRequest
 from shipway.gateway.shadow import SHADOW
 from shipway.services.application import Application
 
@@ -19,7 +19,6 @@ _LOOK_BACK = 50_000
 """Records that are read at the first look."""
 _PATIENCE_S = 60.0
 _MOST_TEXTLESS = 1000
-_BLOCKED = ("guard", "blocked")
 _SHADOW_SUFFIX = f".{SHADOW}"
 
 
@@ -84,7 +83,7 @@ def reasons_of(record: ServedRequest, bad_events: Collection[str]) -> list[str]:
     """Return what a record says: a candidate's bad events, and what a guard has blocked for anybody."""
     if record.shadow_of:
         return []
-    blocked = [event for event in record.events if event.startswith(_BLOCKED)]
+    blocked = [event for event in record.events if event.startswith(OF_GUARDS)]
     failed = [event for event in record.events if event in bad_events] if record.is_candidate else []
     return [*(f"blocked: {event}" for event in blocked), *(f"candidate: {event}" for event in failed)]
 

@@ -70,7 +70,7 @@ class Client:
     def way_out(self) -> "Client | None":
         return self if self._has_way else None
 
-    def write(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> None:
         self.writes.append(data)
         self.framed.append(data)
         self._writes_left -= 1
