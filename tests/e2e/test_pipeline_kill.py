@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.marked import none_left
 from tests.program import PROGRAM, environment, run_program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -39,27 +40,6 @@ pipeline:
   e: { run: [./work.sh], needs: [c, d], outputs: [out/e.txt], env: [MARK] }
 """
 STAGES = ("a", "b", "c", "d", "e")
-
-
-def marked(mark: str) -> list[int]:
-    """Return the processes that have a variable MARK of this value."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"MARK={mark}".encode() in (path / "environ").read_bytes().split(b"\0"):
-                state = (path / "stat").read_text().rpartition(")")[2].split()[0]
-                found += [] if state == "Z" else [int(path.name)]
-        except OSError:
-            continue
-    return found
-
-
-def none_left(mark: str) -> list[int]:
-    """Return the processes that are left of a run once they had time to end."""
-    until_s = time.monotonic() + PATIENCE_S
-    while (found := marked(mark)) and time.monotonic() < until_s:
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

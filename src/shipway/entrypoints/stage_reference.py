@@ -52,6 +52,8 @@ def _stage(builtin: Builtin) -> Iterator[str]:
         facts.append(f"Inputs: {_listed(builtin.inputs)}.")
     if builtin.outputs:
         facts.append(f"Outputs: {_listed(builtin.outputs)}.")
+    if builtin.leaves:
+        facts.append(f"Leaves for later stages: {_listed(builtin.leaves)}.")
     if builtin.tools:
         facts.append(f"Tools: {_listed(builtin.tools)}.")
     if builtin.env:

@@ -30,6 +30,7 @@ from shipway.evals.simulate import Pool, Simulation, SimulationPlan, simulate
 from shipway.evals.tools.gating import is_tool_metric
 from shipway.services.application import Application
 from shipway.services.first_release import earlier_release
+from shipway.services.handed_evaluations import HandedEvaluation
 from shipway.services.judges.binding import other_judge, present_judge
 from shipway.services.judges.building import JudgeParts
 from shipway.services.project_dataset import project_dataset
@@ -125,6 +126,18 @@ async def judged_again(app: Application, release: str, parts: JudgeParts) -> Jud
     # What has passed since does not make it a later release.
     first = await earlier_release(app, found["release"], before_s=float(found["at_s"])) is None
     return JudgedAgain(found["release"], found["id"], await _judged(app, runs, parts, first=first))
+
+
+async def judged_handed(app: Application, handed: HandedEvaluation, parts: JudgeParts) -> JudgedAgain:
+    """Judge an evaluation that another store handed on by the present gates; this store is not changed.
+
+    Raises:
+        UsageError: it was made on other cases, or by another judge than the project's.
+        GateRefusedError: candidate and baseline measured different things.
+    """
+    runs = _read_runs(handed.runs, await _dataset(app))
+    first = await earlier_release(app, handed.release, before_s=float(handed.document["at_s"])) is None
+    return JudgedAgain(handed.release, handed.id, await _judged(app, runs, parts, first=first))
 
 
 async def judged_file(app: Application, path: Path, parts: JudgeParts, *, first: bool) -> JudgedAgain:
@@ -229,7 +242,10 @@ async def _evaluation(app: Application, release: str) -> dict[str, Any]:
 
 
 async def _stored_runs(app: Application, found: Mapping[str, Any], dataset: Dataset) -> list[RunReport]:
-    data = await verified_blob(app, Digest(found["runs"]), f"evaluation {found['id']}")
+    return _read_runs(await verified_blob(app, Digest(found["runs"]), f"evaluation {found['id']}"), dataset)
+
+
+def _read_runs(data: bytes, dataset: Dataset) -> list[RunReport]:
     body = json.loads(data)
     return [_run(body[name], dataset) for name in ("candidate", "baseline") if name in body]
 

@@ -1,17 +1,19 @@
 """Compiling a project's pipeline for a CI system, and which parts of a release a set of changed files touches."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from shipway.config.loading import PROJECT_FILE, LoadedProject
 from shipway.config.project import Project
 from shipway.core.errors import UsageError
+from shipway.pipeline.builtins import Builtin
 from shipway.pipeline.compile.drift import drift
 from shipway.pipeline.compile.plan import CompilePlan, Source, compile_plan
 from shipway.pipeline.graph import StageGraph
 from shipway.pipeline.patterns import matches_any
 from shipway.pipeline.plan import plan_digest
+from shipway.services.models import CATALOGUE
 
 PARTS = ("code", "prompt", "model", "data", "policy")
 _BUILT_OF = (
@@ -36,7 +38,9 @@ class Compiled:
     drifted: tuple[str, ...]
 
 
-def project_plan(loaded: LoadedProject, graph: StageGraph, version: str, repository: Path) -> CompilePlan:
+def project_plan(
+    loaded: LoadedProject, graph: StageGraph, version: str, repository: Path, catalogue: Mapping[str, Builtin]
+) -> CompilePlan:
     """Return the jobs of a project's pipeline; `repository` is the folder that a CI job checks out.
 
     Raises:
@@ -54,8 +58,31 @@ def project_plan(loaded: LoadedProject, graph: StageGraph, version: str, reposit
             loaded.project.ci,
             prefix,
             {part: paths for part, paths in parts.items() if part in watched},
+            _has_embedded(loaded.project),
+            frozenset(_asking(loaded.project, graph, catalogue)),
         )
     )
+
+
+def _asking(project: Project, graph: StageGraph, catalogue: Mapping[str, Builtin]) -> Iterator[str]:
+    """Yield the stages that ask models; those that judge do so for a dataset, or with an embedded judge."""
+    for stage in graph.stages.values():
+        asks = catalogue[stage.uses].asks if stage.uses is not None else "never"
+        if asks == "always" or (asks == "dataset" and (stage.with_.get("dataset") or _judges_here(project))):
+            yield stage.name
+
+
+def _has_embedded(project: Project) -> bool:
+    """Tell whether models of the catalogue answer, find or judge."""
+    if any(entry.engine == "llamacpp" and entry.model in CATALOGUE for entry in project.models.values()):
+        return True
+    finding = (project.corpus.embedding, project.retrieval.reranker) if project.corpus is not None else ()
+    return bool({*finding} & {*CATALOGUE}) or _judges_here(project)
+
+
+def _judges_here(project: Project) -> bool:
+    judge = project.judges.get(project.evals.judge or "")
+    return judge is not None and judge.kind == "embedded"
 
 
 def compiled(plan: CompilePlan, write: Callable[[CompilePlan], str], path: Path) -> Compiled:

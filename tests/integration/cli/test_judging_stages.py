@@ -66,6 +66,7 @@ def test_a_release_is_judged_by_every_stage_and_each_says_what_it_found(library)
     assert {name: stage["verdict"] for name, stage in found.items() if name not in MAY_FAIL} == dict.fromkeys(
         ("corpus", "release", "data", "cost", "evaluate", "safety", "gates", "canary", "watch", "rag"), "PASS"
     )
+    assert all("asks the service that runs here at http" in found[name]["output_tail"] for name in ("evaluate", "rag"))
     assert found["rag"]["outputs"]["recall"] == 1.0
     assert found["rag"]["outputs"]["keyword_score"] == 1.0
     assert found["cost"]["outputs"]["tokens"] > 0

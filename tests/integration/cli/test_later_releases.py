@@ -4,9 +4,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 
+import anyio
 import pytest
 from tests.integration.cli.chat_endpoint import Endpoint
 from tests.integration.cli.conftest import App
+
+from shipway.entrypoints.wiring import opened
 
 PROJECT = """app: small
 models: {{ far: {{ engine: openai, model: m, base_url: "{url}", max_out: 64 }} }}
@@ -117,6 +120,25 @@ def test_answers_that_were_collected_without_a_baseline_are_not_judged_as_those_
     assert done.code == 3
     assert f"has no baseline: {second} is not the first release ({first} has passed" in done.err
     assert app.run("eval", "rescore", run, "--no-gates").code == 0
+
+
+async def make_stable(app, release):
+    async with opened(app.root) as installed:
+        await installed.releases.set_label(installed.environment, release, at_s=1.0, actor="user:a")
+
+
+def test_a_stable_release_that_is_asked_again_is_compared_with_the_one_that_it_replaced(app, releases):
+    first, second = releases
+    anyio.run(make_stable, app, first)
+    again = app.run("eval", "run", first, "--json")
+    assert (again.code, again.json["gates"][1]["message"]) == (0, "not applicable: first release")
+    anyio.run(make_stable, app, second)
+
+    done = app.run("eval", "run", second, "--json")
+
+    assert (done.code, done.json["baseline"], done.json["verdict"]) == (0, first, "PASS"), done.err
+    app.edit("shipway.yaml", ", { metric: correct, non_regression: auto }", "")
+    assert app.run("eval", "run", second, "--json").json["baseline"] is None
 
 
 def test_without_a_gate_that_compares_thresholds_decide_alone(app, releases):

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import yaml
 from tests.integration.cli.conftest import App, run_here
+from tests.unit.pipeline.compile.read_argo import read_argo
+from tests.unit.pipeline.compile.read_circleci import read_circleci
+from tests.unit.pipeline.compile.read_github import read_github
+from tests.unit.pipeline.compile.read_gitlab import read_gitlab
+from tests.unit.pipeline.compile.read_jenkins import read_jenkins
 
+from shipway import __version__
 from shipway.pipeline.compile.targets import targets
 
 PROJECT = """app: small
@@ -144,3 +150,53 @@ def test_a_commit_that_git_does_not_know_may_have_changed_everything(app: App, s
     assert done.code == 0
     assert (done.json["parts"], done.json["known"]) == (["code", "prompt", "model", "data", "policy"], False)
     assert not (app.root / "x").exists()
+
+
+@pytest.mark.parametrize("target", sorted(targets()))
+@pytest.mark.parametrize("engine", ["echo", "llamacpp"])
+def test_jobs_that_ask_models_install_what_that_takes(app: App, target: str, engine: str) -> None:
+    settings = PROJECT[: PROJECT.index("pipeline:")] + JUDGED + "  unit: { run: [pytest], needs: [gate] }\n"
+    model = "{ engine: llamacpp, model: smollm2-135m-instruct }"
+    app.write(
+        "shipway.yaml", settings if engine == "echo" else settings.replace("{ engine: echo, model: echo }", model)
+    )
+    text = app.run("pipeline", "compile", target, "--output", "-").out
+
+    installs = [line.strip(" '\"-") for line in text.replace("\\n", "\n").splitlines() if "shipway" in line]
+    installs = [line for line in installs if "pip install" in line or line.endswith("models install")]
+
+    asks, other = (
+        f"python -m pip install 'shipway[local]=={__version__}",
+        f"python -m pip install shipway=={__version__}",
+    )
+    once = [asks] if engine == "echo" else [asks, "shipway models install"]
+    assert [line.removeprefix("run: |-") for line in installs] == [*once, *once, other, *once, other]
+
+
+READ = {
+    "github": read_github,
+    "gitlab": read_gitlab,
+    "argo": read_argo,
+    "circleci": read_circleci,
+    "jenkins": read_jenkins,
+}
+JUDGED = """pipeline:
+  release: { uses: release }
+  evaluate: { uses: evaluate, needs: [release], outputs: [own.json] }
+  gate: { uses: gate, needs: [evaluate] }
+  canary: { uses: canary, needs: [gate] }
+"""
+
+
+@pytest.mark.parametrize("target", sorted(targets()))
+def test_every_target_hands_the_evaluation_on_to_the_jobs_that_build_on_it(app: App, target: str) -> None:
+    app.write("shipway.yaml", PROJECT[: PROJECT.index("pipeline:")] + JUDGED)
+    assert app.run("pipeline", "compile", target).code == 0
+
+    jobs = READ[target]((app.root.parent / FILES[target]).read_text()).jobs
+
+    evidence = "app/.shipway/pipeline/results/evaluate.evidence.jsonl"
+    assert set(jobs["evaluate"].keeps) == {"app/.shipway/pipeline/results/evaluate.json", "app/own.json", evidence}
+    assert [name for name, job in jobs.items() if evidence in job.keeps] == ["evaluate"]
+    # A workspace of CircleCI holds what all jobs before have put there.
+    assert all({"evaluate", "*"} & jobs[name].fetches for name in ("gate", "canary"))

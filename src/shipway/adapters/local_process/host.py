@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shipway.core.disk import explained
@@ -30,10 +31,17 @@ def _refuse_address(error: OSError, host: str, port: int) -> None:
 
 
 class LocalHost:
-    """This machine."""
+    """This machine.
 
-    def __init__(self) -> None:
+    What is started detached has `variables` beside those of this process; `begun` is told its process id.
+    """
+
+    def __init__(
+        self, variables: Mapping[str, str] | None = None, begun: Callable[[int], None] = lambda _pid: None
+    ) -> None:
         self._detached: dict[int, subprocess.Popen[bytes]] = {}
+        self._variables = dict(variables or {})
+        self._begun = begun
 
     def free_port(self, host: str, preferred: int = 0) -> int:
         """Return a port nobody listens on: the preferred one when it is free, else the system's choice.
@@ -126,9 +134,11 @@ class LocalHost:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
+                env={**os.environ, **self._variables},
                 start_new_session=True,
             )
         self._detached[process.pid] = process
+        self._begun(process.pid)
         return process.pid
 
     def exit_code(self, pid: int) -> int | None:

@@ -70,16 +70,31 @@ class Cost(Section):
 # Never kept: they look into the project's store, which no key covers. Only retrieval is decided by the release and the
 # cases, and kept with those as inputs.
 STAGES = (
-    Builtin("gate", f"{_WORK}:gate", "Judge the answers of the release by the gates; each gate is a finding.", Gate),
-    Builtin("regression", f"{_WORK}:regression", "The release is no worse than what is stable.", Judging),
-    Builtin("safety", f"{_WORK}:safety", "The release violates no gate of zero tolerance.", Judging),
+    Builtin(
+        "gate",
+        f"{_WORK}:gate",
+        "Judge the answers of the release by the gates; each gate is a finding.",
+        Gate,
+        asks="dataset",
+    ),
+    Builtin(
+        "regression", f"{_WORK}:regression", "The release is no worse than what is stable.", Judging, asks="dataset"
+    ),
+    Builtin("safety", f"{_WORK}:safety", "The release violates no gate of zero tolerance.", Judging, asks="dataset"),
     Builtin(
         "rag-integration",
         f"{_WORK}:rag_integration",
         "Ingested documents are found and answers hold their terms.",
         Retrieval,
         cacheable=True,
+        asks="always",
     ),
     Builtin("data", f"{_WORK}:data", "Duplicates, leakage, personal data and shift of the datasets.", Data),
-    Builtin("cost", f"{_WORK}:cost", "What the evaluation will cost, against the budget; nothing is asked.", Cost),
+    Builtin(
+        "cost",
+        f"{_WORK}:cost",
+        "What the evaluation will cost, against the budget; nothing is asked.",
+        Cost,
+        asks="always",
+    ),
 )

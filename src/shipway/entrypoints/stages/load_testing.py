@@ -19,7 +19,7 @@ class Load(Section):
     plan: Path | None = None
     """A plan of `shipway load`; without one the default profile, 10 to 100 users."""
     url: str = ""
-    """The server's address; by default the gateway that runs here."""
+    """The server's address; by default the gateway that runs here, which is started for the stage where none does."""
     model: str = ""
     """The model's name at the address."""
     route: str = ""
@@ -50,6 +50,8 @@ class Chaos(Section):
 
 
 STAGES = (
-    Builtin("load", f"{_WORK}:load", "Ask as many users would; gives latencies and errors.", Load, env=_KEY),
+    Builtin(
+        "load", f"{_WORK}:load", "Ask as many users would; gives latencies and errors.", Load, env=_KEY, asks="always"
+    ),
     Builtin("chaos", f"{_WORK}:chaos", "Break what runs here on purpose; gives what still held.", Chaos, env=_KEY),
 )

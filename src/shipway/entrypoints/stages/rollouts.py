@@ -44,7 +44,9 @@ class Monitor(Section):
 
 
 STAGES = (
-    Builtin("staging", f"{_WORK}:staging", "Deploy the release of this run in staging and wait.", Staging),
-    Builtin("canary", f"{_WORK}:canary", "Begin the rollout of the release of this run.", Canary),
+    Builtin(
+        "staging", f"{_WORK}:staging", "Deploy the release of this run in staging and wait.", Staging, asks="always"
+    ),
+    Builtin("canary", f"{_WORK}:canary", "Begin the rollout of the release of this run.", Canary, asks="always"),
     Builtin("monitor", f"{_WORK}:monitor", "Wait for the rollout's end; its verdict is the stage's.", Monitor),
 )

@@ -15,7 +15,7 @@ class Asking(Section):
     """What all of these stages need."""
 
     url: str = ""
-    """The service's address; without one the app that runs here."""
+    """The service's address; without one the app that runs here, which is started for the stage where nothing runs."""
     key_env: str = ""
     """The variable that holds the API key; name it in the stage's env as well."""
 
@@ -92,10 +92,18 @@ class Performance(Asking):
 
 # Never kept: a service says something else tomorrow.
 STAGES = (
-    Builtin("contract", f"{_WORK}:contract", "A service keeps its API contracts.", Contract),
+    Builtin("contract", f"{_WORK}:contract", "A service keeps its API contracts.", Contract, asks="always"),
     Builtin(
-        "schemathesis", f"{_WORK}:schemathesis", "A service keeps its OpenAPI document, by schemathesis.", Schemathesis
+        "schemathesis",
+        f"{_WORK}:schemathesis",
+        "A service keeps its OpenAPI document, by schemathesis.",
+        Schemathesis,
+        asks="always",
     ),
-    Builtin("smoke", f"{_WORK}:smoke", "A few questions that tell whether what was deployed works.", Smoke),
-    Builtin("performance", f"{_WORK}:performance", "How fast a service answers, within limits.", Performance),
+    Builtin(
+        "smoke", f"{_WORK}:smoke", "A few questions that tell whether what was deployed works.", Smoke, asks="always"
+    ),
+    Builtin(
+        "performance", f"{_WORK}:performance", "How fast a service answers, within limits.", Performance, asks="always"
+    ),
 )

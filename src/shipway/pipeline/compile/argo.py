@@ -242,7 +242,7 @@ def _main(plan: CompilePlan, job: Job) -> dict[str, Any]:
 def _script(plan: CompilePlan, job: Job) -> Iterator[str]:
     if job.ancestors:
         yield f'for handed in {_HANDED}/*; do if [ -d "$handed" ]; then cp -R "$handed/." .; fi; done'
-    yield from install_lines(plan)
+    yield from install_lines(plan, job)
     if job.identity:
         yield f'export {ID_TOKEN}="$(cat {_IDENTITY}/token)"'
     yield "code=0"

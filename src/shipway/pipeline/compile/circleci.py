@@ -192,7 +192,7 @@ def _steps(plan: CompilePlan, job: Job) -> Iterator[Any]:
     cache = f"shipway-{job.stage}-"
     if job.cached:
         yield {"restore_cache": {"keys": [cache]}}
-    yield {"run": {"name": "Install", "command": "\n".join([*install_lines(plan), ""])}}
+    yield {"run": {"name": "Install", "command": "\n".join([*install_lines(plan, job), ""])}}
     yield {
         "run": {
             "name": "Run",

@@ -9,11 +9,17 @@ ANOTHER_PLAN = 2
 """The exit code of a job whose plan is another one; no permission to fail covers that."""
 
 
-def install_lines(plan: CompilePlan) -> list[str]:
-    """Return the lines that install what the project asks for, then the version of Shipway that compiled the file."""
+def install_lines(plan: CompilePlan, job: Job | None = None) -> list[str]:
+    """Return the lines that install what the project asks for, then the version of Shipway that compiled the file.
+
+    A job that asks models gets what asks them, and the project's embedded models.
+    """
+    asks = job is not None and job.asks
     wanted = [f"-r {shlex.quote(plan.folder + path)}" for path in plan.ci.requirements]
     lines = [f"python -m pip install {' '.join(wanted)}"] if wanted else []
-    return [*lines, f"python -m pip install shipway=={plan.version}"]
+    shipway = f"shipway[local]=={plan.version}" if asks else f"shipway=={plan.version}"
+    models = ["shipway models install"] if asks and plan.models else []
+    return [*lines, f"python -m pip install {shlex.quote(shipway)}", *models]
 
 
 def run_line(plan: CompilePlan, job: Job, shard: str = "") -> str:

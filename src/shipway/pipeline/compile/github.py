@@ -1,14 +1,16 @@
 """The pipeline as a workflow of GitHub Actions: one job for each stage, plain steps, actions pinned by commit."""
 
 import math
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from shipway.pipeline.compile.commands import gpu_labels, header, install_lines, run_line
-from shipway.pipeline.compile.plan import CACHE, ID_TOKEN, RESULTS, CompilePlan, Job
+from shipway.pipeline.compile.plan import CACHE, ID_TOKEN, CompilePlan, Job
 from shipway.pipeline.compile.refusals import Refusals
 from shipway.pipeline.compile.yaml_text import yaml_text
+from shipway.pipeline.patterns import fixed_part
 
 CHANGES = "shipway-changes"
 """The job that finds out which parts of the release changed."""
@@ -233,7 +235,7 @@ def _steps(plan: CompilePlan, job: Job) -> Iterator[dict[str, Any]]:
             "restore-keys": f"shipway-{job.stage}-",
         }
         yield _uses("actions/cache", known)
-    yield {"name": "Install", "run": "\n".join([*install_lines(plan), ""])}
+    yield {"name": "Install", "run": "\n".join([*install_lines(plan, job), ""])}
     if job.identity:
         yield {"name": "Identity", "env": {"AUDIENCE": plan.ci.audience}, "run": _IDENTITY}
     yield from _run_steps(plan, job)
@@ -288,9 +290,8 @@ def _uses(action: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _artifact_root(plan: CompilePlan, job: Job) -> str:
     """Return what the paths in a job's artifact are relative to: the deepest folder above all that was kept."""
-    if not job.files:
-        return plan.folder + RESULTS
-    return plan.folder.rstrip("/") or "."
+    kept = [fixed_part(path) for path in plan.made(job)]
+    return (posixpath.commonpath(kept) if len(kept) > 1 else posixpath.dirname(kept[0])) or "."
 
 
 def _value(variable: str) -> str:

@@ -133,7 +133,7 @@ def _job(plan: CompilePlan, job: Job) -> dict[str, Any]:
         found["id_tokens"] = {ID_TOKEN: {"aud": plan.ci.audience}}
     if job.cached:
         found["cache"] = {"key": f"shipway-{job.stage}", "paths": [f"{plan.folder}{CACHE}/"]}
-    found["script"] = [*install_lines(plan), run_line(plan, job, "$CI_NODE_INDEX")]
+    found["script"] = [*install_lines(plan, job), run_line(plan, job, "$CI_NODE_INDEX")]
     found["artifacts"] = {
         "when": "always",
         "expire_in": f"{plan.ci.artifact_days} days",

@@ -182,7 +182,7 @@ def _fetched(plan: CompilePlan, job: Job) -> Iterator[str]:
 
 def _shell(plan: CompilePlan, job: Job) -> list[str]:
     venv = ["set -eu", "python3 -m venv .venv", 'PATH="$PWD/.venv/bin:$PATH"']
-    return [*venv, *install_lines(plan), run_line(plan, job, "$SHIPWAY_JOB_SHARD")]
+    return [*venv, *install_lines(plan, job), run_line(plan, job, "$SHIPWAY_JOB_SHARD")]
 
 
 def _condition(job: Job) -> str:

@@ -54,6 +54,8 @@ class Job:
     files: tuple[str, ...]
     """What the stage makes, as patterns relative to the repository's root."""
     cached: bool
+    asks: bool
+    """Whether the stage asks models or makes what they answer from: the job installs what that takes."""
     limited: bool
     """Whether some event of the plan leaves it out."""
 
@@ -78,6 +80,8 @@ class CompilePlan:
     """The project's folder relative to the repository's root, with / at its end; empty for the root."""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The files that each part of the release is made of, as patterns relative to the repository's root."""
+    models: bool = False
+    """Whether the project uses models that `shipway models install` brings."""
 
     def job(self, stage: str) -> Job:
         """Return the job of a stage."""
@@ -107,6 +111,9 @@ class Source:
     ci: Ci = field(default_factory=Ci)
     folder: str = ""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    models: bool = False
+    asking: frozenset[str] = frozenset()
+    """The stages that ask models, by name."""
 
 
 def compile_plan(source: Source) -> CompilePlan:
@@ -132,6 +139,7 @@ def compile_plan(source: Source) -> CompilePlan:
         ci=source.ci,
         folder=source.folder,
         parts={part: source.parts.get(part, ()) for part in sorted(source.parts)},
+        models=source.models,
     )
 
 
@@ -179,6 +187,7 @@ def _job(stage: StageSpec, source: Source, events: tuple[str, ...]) -> Job:
         resources=stage.resources,
         files=tuple(source.folder + path for path in made),
         cached=stage.cache and bool(stage.inputs),
+        asks=stage.name in source.asking,
         limited=own != events,
     )
 

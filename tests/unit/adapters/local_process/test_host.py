@@ -72,3 +72,16 @@ def test_an_address_that_this_machine_lacks_is_blamed_and_not_its_ports(port):
         LocalHost().free_port("203.0.113.7", port)
     with pytest.raises(UsageError, match="is no address of this machine"):
         LocalHost().require_port("203.0.113.7", port)
+
+
+def test_what_is_started_detached_has_the_variables_of_its_host_and_is_told(tmp_path, monkeypatch):
+    begun = []
+    host = LocalHost({"KEPT_BY": "me"}, begun.append)
+    monkeypatch.setattr(host, "program", lambda: ["/bin/sh", "-c"])
+
+    pid = host.start_detached(['echo "$KEPT_BY $PATH"'], tmp_path / "log", tmp_path)
+
+    while host.exit_code(pid) is None:
+        os.sched_yield()
+    assert begun == [pid]
+    assert (tmp_path / "log").read_text() == f"me {os.environ['PATH']}\n"

@@ -83,6 +83,23 @@ def test_files_come_back_to_where_they_were_made() -> None:
     assert "--project app" in str(found["jobs"]["last"])
 
 
+def test_files_that_lie_beside_the_result_alone_come_back_there() -> None:
+    left = ".shipway/pipeline/{}/judge.jsonl"
+    found = workflow(
+        stage("beside", outputs=(left.format("results"),)),
+        stage("near", outputs=(left.format("near"),)),
+        stage("last", needs=("beside", "near")),
+        folder="app/",
+    )
+    fetched = {
+        step["with"]["pattern"]: step["with"]["path"]
+        for step in found["jobs"]["last"]["steps"]
+        if "download-artifact" in step.get("uses", "")
+    }
+
+    assert fetched == {"shipway.beside.*": "app/.shipway/pipeline/results", "shipway.near.*": "app/.shipway/pipeline"}
+
+
 def test_every_action_is_named_by_its_commit_and_its_release() -> None:
     text = compile_github(compile_plan(source(build_graph([stage("a", inputs=("x",)), stage("b", needs=("a",))]), CI)))
 

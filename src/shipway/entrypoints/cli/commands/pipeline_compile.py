@@ -4,21 +4,21 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 import typer
 
 from shipway import __version__
-from shipway.adapters.git.changes import changed_files
 from shipway.core.disk import explained
 from shipway.core.errors import UsageError
+from shipway.entrypoints.builtin_stages import catalogue
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit
+from shipway.entrypoints.cli.pipeline_options import changes
 from shipway.entrypoints.pipeline_parts import Pipelines
 from shipway.entrypoints.wiring import load
 from shipway.pipeline.compile.github import compile_github
 from shipway.pipeline.compile.plan import CompilePlan, reusable
 from shipway.pipeline.compile.targets import targets
-from shipway.services.pipeline_compile import Compiled, changed_parts, compiled, project_plan, repository_root
+from shipway.services.pipeline_compile import Compiled, compiled, project_plan, repository_root
 
 _TARGETS = ", ".join(targets())
 _DRIFTED = 1
@@ -53,7 +53,7 @@ def compile_(
         raise UsageError(f"--reusable: {target} has no workflows that others call", hint="leave it out, or use github")
     found = Pipelines.of(load(project))
     repository = repository_root(found.loaded.root)
-    plan = project_plan(found.loaded, found.graph, __version__, repository)
+    plan = project_plan(found.loaded, found.graph, __version__, repository, catalogue())
     write, path = known[target].write, known[target].path
     if reused:
         plan, path = reusable(plan, reused), f".github/workflows/shipway-{reused}.yml"
@@ -92,7 +92,14 @@ def _finish(target: str, result: Compiled, *, check: bool, as_json: bool) -> Non
 
 
 def changed_(
-    since: Annotated[str, typer.Option("--since", metavar="COMMIT", help="The commit to compare the checkout with.")],
+    since: Annotated[
+        str,
+        typer.Option(
+            "--since",
+            metavar="COMMIT",
+            help="The commit to compare the checkout with; `released`: that of the stable release.",
+        ),
+    ],
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -100,7 +107,6 @@ def changed_(
 ) -> None:
     """Print the parts of the release that changed since a commit; all of them when git does not know the commit."""
     del debug
-    loaded = load(project)
-    files = anyio.run(changed_files, loaded.root, since)
-    parts = changed_parts(loaded.project, files)
-    emit({"since": since, "parts": list(parts), "known": files is not None}, [",".join(parts)], as_json=as_json)
+    found = changes(load(project), since)
+    body = {"since": since, "commit": found.commit, "parts": list(found.parts), "known": found.known}
+    emit(body, [",".join(found.parts)], as_json=as_json)

@@ -8,7 +8,9 @@ from shipway.entrypoints.evaluation_parts import evaluation_targets
 from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.rag_parts import build_parts
 from shipway.entrypoints.release_parts import release_parts
+from shipway.entrypoints.stages.work.handing_on import leave_evaluation, take_over_evaluation
 from shipway.entrypoints.stages.work.releases import released
+from shipway.entrypoints.stages.work.serving import served
 from shipway.entrypoints.wiring import opened
 from shipway.evals.report import gate_lines
 from shipway.pipeline.model import StageOutcome
@@ -74,19 +76,23 @@ class _Stages:
 
     async def evaluate(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Evaluate the release of this run; the gate's verdict is the stage's."""
-        async with opened(self._project) as app, evaluation_targets(app) as targets:
+        async with opened(self._project) as app:
             name = await released(app, stage, context)
-            parts = EvaluationParts(judge=LocalJudgeParts(app))
-            done = await evaluate(app, EvaluationRequest(name), targets, parts=parts)
+            async with served(app, context), evaluation_targets(app) as targets:
+                parts = EvaluationParts(judge=LocalJudgeParts(app))
+                done = await evaluate(app, EvaluationRequest(name), targets, parts=parts)
+            evidence = await leave_evaluation(app, stage, name, done.id)
         for line in gate_lines(done.report):
             context.output.feed((line + "\n").encode())
         problem = "" if done.verdict is Verdict.PASS else f"the gate says {done.verdict.value}"
-        return StageOutcome(done.verdict, outputs={"release": name, "evaluation": done.id}, problem=problem)
+        outputs = {"release": name, "evaluation": done.id, "evidence": evidence}
+        return StageOutcome(done.verdict, outputs=outputs, problem=problem)
 
     async def deploy(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         """Deploy the release of this run and wait for its rollout."""
         async with opened(self._project) as app:
             name = await released(app, stage, context)
+            await take_over_evaluation(app, stage, context, name)
             target = ProcessTarget(app.state.documents, app.environment)
             done = await apply_deploy(app, await plan_deploy(app, name, LocalJudgeParts(app)), target)
             if done.rollout is None:

@@ -14,7 +14,9 @@ from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.rag_parts import build_parts
 from shipway.entrypoints.stages import evaluation as options
 from shipway.entrypoints.stages.work.checking import finished
+from shipway.entrypoints.stages.work.handing_on import handed_evaluation
 from shipway.entrypoints.stages.work.releases import release_of, released
+from shipway.entrypoints.stages.work.serving import served
 from shipway.entrypoints.wiring import opened
 from shipway.evals.gate_report import GateReport, GateRow
 from shipway.evals.model import Case, CaseResult, RunReport
@@ -26,7 +28,7 @@ from shipway.pipeline.spec import StageSpec
 from shipway.services.application import Application
 from shipway.services.datasets import check, read_named
 from shipway.services.evaluations import EvaluationParts, EvaluationRequest, estimated, evaluate
-from shipway.services.gates import judged_again
+from shipway.services.gates import judged_again, judged_handed
 
 
 def gate(project: Path | None) -> BuiltinStage:
@@ -56,12 +58,13 @@ def rag_integration(project: Path | None) -> BuiltinStage:
 
     async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
         wanted = options.Retrieval.model_validate(dict(stage.with_))
-        async with opened(root) as app, evaluation_targets(app) as targets:
+        async with opened(root) as app:
             name = await released(app, stage, context)
             found = await read_named(app.loaded, wanted.dataset)
             built = await corpora().build(app, build_parts(app), lambda _done, _total: None)
             request = EvaluationRequest(name, dataset=wanted.dataset, repeats=1, gates=False, alone=True)
-            done = await evaluate(app, request, targets, parts=EvaluationParts(judge=LocalJudgeParts(app)))
+            async with served(app, context), evaluation_targets(app) as targets:
+                done = await evaluate(app, request, targets, parts=EvaluationParts(judge=LocalJudgeParts(app)))
         there = {item.path for item in built.manifest.documents}
         findings = [*_visible(found.file.dataset.cases, there), *_scored(done.run, wanted)]
         numbers = {item.metric: item.score for item in findings if item.metric and item.score is not None}
@@ -136,9 +139,8 @@ def _of_kind(project: Path | None, kind: str) -> BuiltinStage:
 async def _judged(
     root: Path, stage: StageSpec, context: StageContext, wanted: options.Judging, kinds: Collection[str]
 ) -> StageOutcome:
-    name = wanted.release or release_of(stage, context)
     async with opened(root) as app:
-        report = await _report(app, name, wanted.dataset)
+        name, report = await _report(app, stage, context, wanted)
     rows = [row for row in report.rows if row.kind != "cost" and (not kinds or row.kind in kinds)]
     if wanted.metrics:
         rows = [row for row in rows if any(fnmatchcase(row.metric, pattern) for pattern in wanted.metrics)]
@@ -151,13 +153,22 @@ async def _judged(
     return await finished(root, stage, context, whole, {"release": name, "gates": len(rows), **numbers})
 
 
-async def _report(app: Application, name: str, dataset: str) -> GateReport:
+async def _report(
+    app: Application, stage: StageSpec, context: StageContext, wanted: options.Judging
+) -> tuple[str, GateReport]:
     judge = LocalJudgeParts(app)
-    if not dataset:
-        return (await judged_again(app, name, judge)).report
-    async with evaluation_targets(app) as targets:
-        request = EvaluationRequest(name, dataset=dataset)
-        return (await evaluate(app, request, targets, parts=EvaluationParts(judge=judge))).report
+    if wanted.dataset:
+        name = wanted.release or await released(app, stage, context)
+        request = EvaluationRequest(name, dataset=wanted.dataset)
+        async with served(app, context), evaluation_targets(app) as targets:
+            return name, (await evaluate(app, request, targets, parts=EvaluationParts(judge=judge))).report
+    if wanted.release:
+        return wanted.release, (await judged_again(app, wanted.release, judge)).report
+    name = release_of(stage, context)
+    handed = await handed_evaluation(app, stage, context, name)
+    if handed is not None:
+        return name, (await judged_handed(app, handed, judge)).report
+    return name, (await judged_again(app, name, judge)).report
 
 
 def _of_row(row: GateRow) -> Finding:

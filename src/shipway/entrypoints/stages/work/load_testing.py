@@ -1,5 +1,6 @@
 """The stages that load the app and break it on purpose: what `shipway load` and `shipway chaos` do."""
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from shipway.core.verdicts import Verdict
 from shipway.entrypoints.chaos_parts import ChaosRequest, chaos_run
 from shipway.entrypoints.load_parts import LoadRequest, load_run, with_target
 from shipway.entrypoints.stages.load_testing import Chaos, Load
+from shipway.entrypoints.stages.work.serving import served
+from shipway.entrypoints.wiring import opened
 from shipway.load.plan import Limits
 from shipway.load.plan_file import PlanFile, PlanSection, planned, read_plan
 from shipway.load.report import LoadReport, metrics
@@ -32,7 +35,12 @@ def load(project: Path | None) -> BuiltinStage:
 
     async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
         wanted = Load.model_validate(dict(stage.with_))
-        report = await load_run(LoadRequest(_load_plan(wanted, root), root, wanted.allow_hosts))
+        plan = _load_plan(wanted, root)
+        async with AsyncExitStack() as stack:
+            if not plan.url:
+                app = await stack.enter_async_context(opened(root))
+                await stack.enter_async_context(served(app, context, by_gateway=True))
+            report = await load_run(LoadRequest(plan, root, wanted.allow_hosts))
         await write_results(report, out=_below(root, wanted.out), junit=_below(root, wanted.junit))
         _told(context, load_lines(report))
         return StageOutcome(report.verdict, outputs=metrics(report), problem=_problem(report))

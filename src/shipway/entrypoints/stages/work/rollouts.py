@@ -9,7 +9,8 @@ from shipway.core.verdicts import Verdict
 from shipway.entrypoints.judge_parts import LocalJudgeParts
 from shipway.entrypoints.stages import rollouts as options
 from shipway.entrypoints.stages.work.checking import finished
-from shipway.entrypoints.stages.work.releases import made, release_of
+from shipway.entrypoints.stages.work.handing_on import take_over_evaluation
+from shipway.entrypoints.stages.work.releases import made, released
 from shipway.entrypoints.wiring import opened
 from shipway.pipeline.model import StageOutcome
 from shipway.pipeline.ports import BuiltinStage, StageContext
@@ -82,7 +83,9 @@ def monitor(project: Path | None) -> BuiltinStage:
 async def _deployed(
     app: Application, stage: StageSpec, context: StageContext, choice: PlanChoice, *, at_once: bool = False
 ) -> Deployed:
-    plan = await plan_deploy(app, release_of(stage, context), LocalJudgeParts(app), choice=choice, at_once=at_once)
+    name = await released(app, stage, context)
+    await take_over_evaluation(app, stage, context, name)
+    plan = await plan_deploy(app, name, LocalJudgeParts(app), choice=choice, at_once=at_once)
     for line in plan.lines:
         context.output.feed((line + "\n").encode())
     if plan.refused is not None:

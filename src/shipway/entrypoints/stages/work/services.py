@@ -1,7 +1,8 @@
 """The stages that ask a running service; they call what `eval contract`, `eval smoke` and `eval perf` call."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +19,9 @@ from shipway.entrypoints.endpoint_parts import endpoint_caller
 from shipway.entrypoints.smoke_parts import SmokeAsked, own_suite, smoke_report
 from shipway.entrypoints.stages import services as options
 from shipway.entrypoints.stages.work.checking import Check, checked, finished, tool_runner
-from shipway.entrypoints.stages.work.releases import release_of
-from shipway.entrypoints.wiring import load
+from shipway.entrypoints.stages.work.releases import released
+from shipway.entrypoints.stages.work.serving import served
+from shipway.entrypoints.wiring import opened
 from shipway.evals.contracts.model import METHODS, FromEnvironment
 from shipway.evals.contracts.openapi import OpenApiContracts, OpenApiPlan
 from shipway.evals.performance import MOST_ERRORS, Measurement, PerformancePlan, from_json
@@ -29,7 +31,6 @@ from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.tools.junit_xml import read_junit
 from shipway.pipeline.tools.model import SCRATCH, Tool, ToolOutput, UnreadableOutputError
 from shipway.services.api_contracts import ContractPlan, base_url, load_contracts, load_openapi, try_contracts
-from shipway.services.application import Workspace
 from shipway.services.performance import ChatEndpoint, PerformanceParts, chat_url, measure_all
 from shipway.services.running import require_endpoints
 
@@ -46,8 +47,8 @@ def contract(project: Path | None) -> BuiltinStage:
         wanted = options.Contract.model_validate(dict(stage.with_))
         key = FromEnvironment(wanted.key_env, "Bearer ") if wanted.key_env else None
         read = await _contracts(root, wanted, key)
-        plan = ContractPlan(_address(root, wanted), None if wanted.openapi else key, wanted.timeout_s)
-        async with endpoint_caller() as caller:
+        async with _asked(root, wanted, context) as address, endpoint_caller() as caller:
+            plan = ContractPlan(address, None if wanted.openapi else key, wanted.timeout_s)
             report = await try_contracts(caller, read.contracts, plan, process_environment(), read.findings)
         for note in read.notes:
             context.output.feed(f"note: {note}\n".encode())
@@ -62,20 +63,20 @@ def schemathesis(project: Path | None) -> BuiltinStage:
 
     async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
         wanted = options.Schemathesis.model_validate(dict(stage.with_))
-        address = _address(root, wanted)
-        schema = f"{address}{wanted.schema_}" if wanted.schema_.startswith("/") else wanted.schema_
-        argv = ["schemathesis", "run", schema, "--url", address, "--phases", ",".join(wanted.phases)]
-        argv += ["--max-examples", str(wanted.max_examples), "--seed", "1", "--no-color"]
-        argv += ["--report", "junit", "--report-junit-path", f"{SCRATCH}/junit.xml", *wanted.arguments]
         variables, given = {}, {}
+        argv = ["--phases", ",".join(wanted.phases), "--max-examples", str(wanted.max_examples), "--seed", "1"]
+        argv += ["--no-color", "--report", "junit", "--report-junit-path", f"{SCRATCH}/junit.xml", *wanted.arguments]
         if wanted.key_env:
             # In a variable that a file names: an argument would stand in the list of processes.
             variables["SHIPWAY_KEY"] = _key(wanted.key_env)
             given[_KEY_FILE] = _KEY_HEADER
-            argv[1:1] = ["--config-file", f"{SCRATCH}/{_KEY_FILE}"]
+        whole = ["--config-file", f"{SCRATCH}/{_KEY_FILE}"] if wanted.key_env else []
         tool = Tool("schemathesis", "pip install schemathesis", _schemathesis)
-        check = Check(tool, argv, variables, streamed=True, given=given)
-        report, _ = await checked(tool_runner(root, stage, context), stage.name, check)
+        async with _asked(root, wanted, context) as address:
+            schema = f"{address}{wanted.schema_}" if wanted.schema_.startswith("/") else wanted.schema_
+            called = ["schemathesis", *whole, "run", schema, "--url", address, *argv]
+            check = Check(tool, called, variables, streamed=True, given=given)
+            report, _ = await checked(tool_runner(root, stage, context), stage.name, check)
         return await finished(root, stage, context, report)
 
     return run
@@ -88,10 +89,16 @@ def smoke(project: Path | None) -> BuiltinStage:
     async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
         wanted = options.Smoke.model_validate(dict(stage.with_))
         file = root / wanted.file if wanted.file else None if wanted.route else own_suite(root)
-        release = release_of(stage, context) if wanted.release == "run" else wanted.release
         address = base_url(wanted.url) if wanted.url else ""
-        asked = SmokeAsked(file, address, release, wanted.route, _key(wanted.key_env))
-        report, notes = await smoke_report(root, asked)
+        async with AsyncExitStack() as stack:
+            release = wanted.release
+            if release == "run" or not address:
+                app = await stack.enter_async_context(opened(root))
+                release = await released(app, stage, context) if release == "run" else release
+                if not address:
+                    await stack.enter_async_context(served(app, context, by_gateway=not release))
+            asked = SmokeAsked(file, address, release, wanted.route, _key(wanted.key_env))
+            report, notes = await smoke_report(root, asked)
         for note in notes:
             context.output.feed(f"note: {note}\n".encode())
         return await finished(root, stage, context, report, {"checks": len(report.findings)})
@@ -111,8 +118,9 @@ def performance(project: Path | None) -> BuiltinStage:
             else None
         )
         plan = PerformancePlan(wanted.batch, wanted.warmups, wanted.iterations, wanted.max_tokens, stream=wanted.stream)
-        endpoint = ChatEndpoint(chat_url(_address(root, wanted)), wanted.model, _key(wanted.key_env), wanted.timeout_s)
-        async with endpoint_caller() as caller:
+        key = _key(wanted.key_env)
+        async with _asked(root, wanted, context) as address, endpoint_caller() as caller:
+            endpoint = ChatEndpoint(chat_url(address), wanted.model, key, wanted.timeout_s)
             parts = PerformanceParts(caller, SystemClock(), random.Random(1), this_machine())  # noqa: S311 - words before a prompt
             (measured,) = await measure_all([endpoint], plan, parts)
         found = list(_judged(measured, wanted))
@@ -138,10 +146,14 @@ async def _contracts(root: Path, wanted: options.Contract, key: FromEnvironment 
     return OpenApiContracts(tuple(limited), (), ())
 
 
-def _address(root: Path, wanted: options.Asking) -> str:
+@asynccontextmanager
+async def _asked(root: Path, wanted: options.Asking, context: StageContext) -> AsyncIterator[str]:
+    """Give the address that a stage asks: its own, or that of the app, which is started where nothing runs."""
     if wanted.url:
-        return base_url(wanted.url)
-    return require_endpoints(Workspace(load(root).root)).gateway.rstrip("/")
+        yield base_url(wanted.url)
+        return
+    async with opened(root) as app, served(app, context, by_gateway=True):
+        yield require_endpoints(app.workspace).gateway.rstrip("/")
 
 
 def _key(name: str) -> str:
