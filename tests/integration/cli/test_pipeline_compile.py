@@ -116,8 +116,18 @@ def test_what_cannot_be_said_is_refused_before_anything_is_written(app: App) -> 
     done = app.run("pipeline", "compile", "github")
 
     assert done.code == 2
-    assert "pipeline.test.environment: '${{ secrets.X }}' is not carried into a CI file" in done.err
+    assert "shipway.yaml:9: pipeline.test.environment: '${{ secrets.X }}' is not carried into a CI file" in done.err
     assert not (app.root.parent / ".github").exists()
+
+
+def test_what_cannot_be_said_of_a_derived_pipeline_comes_with_how_to_write_it_down(app: App) -> None:
+    app.write("shipway.yaml", PROJECT.partition("ci:")[0])
+
+    done = app.run("pipeline", "compile", "argo")
+
+    assert done.code == 2
+    assert "ci.repository" in done.err
+    assert "shipway pipeline init --write" in done.err
 
 
 def test_a_stage_with_all_that_it_needs_is_a_workflow_for_others(app: App) -> None:

@@ -1,6 +1,8 @@
 """`shipway pipeline compile|changed`: the files of CI systems, and what their jobs ask about a change."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,7 @@ import typer
 
 from shipway import __version__
 from shipway.core.disk import explained
-from shipway.core.errors import UsageError
+from shipway.core.errors import ConfigError, UsageError
 from shipway.entrypoints.builtin_stages import catalogue
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit
@@ -53,19 +55,45 @@ def compile_(
         raise UsageError(f"--reusable: {target} has no workflows that others call", hint="leave it out, or use github")
     found = Pipelines.of(load(project))
     repository = repository_root(found.loaded.root)
-    plan = project_plan(found.loaded, found.graph, __version__, repository, catalogue())
     write, path = known[target].write, known[target].path
+    with _placed(found):
+        plan = project_plan(found.loaded, found.graph, __version__, repository, catalogue())
     if reused:
         plan, path = reusable(plan, reused), f".github/workflows/shipway-{reused}.yml"
 
         def write(plan: CompilePlan) -> str:
             return compile_github(plan, reused)
 
-    if output == "-":
-        sys.stdout.write(write(plan))
-        return
-    result = compiled(plan, write, Path(output) if output else repository / path)
+    with _placed(found):
+        if output == "-":
+            sys.stdout.write(write(plan))
+            return
+        result = compiled(plan, write, Path(output) if output else repository / path)
     _finish(target, result, check=check, as_json=as_json)
+
+
+@contextmanager
+def _placed(found: Pipelines) -> Iterator[None]:
+    """Say of each thing that a CI system cannot say where it stands, or how to write it down where it stands nowhere.
+
+    Raises:
+        ConfigError: with all of them.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if found.derived is not None:
+            hint = (
+                "the pipeline is derived: `shipway pipeline init --write` writes its stages into the project file,"
+                " where they can be changed; or compile for a CI system that can say this"
+            )
+            raise ConfigError(error.problems, hint=hint) from error
+        raise ConfigError([_with_place(found, problem) for problem in error.problems], hint=error.hint) from error
+
+
+def _with_place(found: Pipelines, problem: str) -> str:
+    key = problem.partition(":")[0]
+    return f"{found.loaded.nearest_place(tuple(key.split('.')))}: {problem}" if key else problem
 
 
 def _finish(target: str, result: Compiled, *, check: bool, as_json: bool) -> None:
