@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help install install-dev demo test test-clients test-tools check lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates study-rollouts soak kills bench-pipeline reference lock clean
+.PHONY: help install install-dev demo test test-clients test-tools check checks lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates study-rollouts soak kills bench-pipeline reference lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -136,7 +136,11 @@ unused: $(VENV)/.dev ## Find dead code and unused dependencies
 spelling: $(VENV)/.dev ## Find misspelt words
 	@$(BIN)/codespell src tests docs README.md CHANGELOG.md examples Makefile
 
-check: lint types imports unused spelling test ## What CI runs
+# The stages of shipway.yaml: one whose inputs did not change is not run again.
+checks: $(VENV)/.dev ## Run lint, types, imports, unused and spelling as a pipeline, as far as something changed
+	@$(BIN)/shipway pipeline run
+
+check: checks test ## What CI runs
 
 bench: bench-start bench-gateway ## Run every benchmark
 

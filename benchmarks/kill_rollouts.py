@@ -179,19 +179,32 @@ def recorded(project: Project) -> set[str]:
 
 def faults_of(project: Project, name: str) -> list[str]:
     """Return what is wrong with the trail of a rollout and with what is in force after it."""
-    row: dict[str, Any] = project.rollout(name)
     found = []
     if not project.run("audit", "verify")["intact"]:
         found.append("the audit chain does not verify")
-    events = project.run("audit", "list", "--limit", "100000")
-    numbers = [event["details"]["action_id"] for event in events if event["subject"] == name]
+    row, numbers = trail_of(project, name)
     if numbers != [f"{name}/{number}" for number in range(1, row["actions"] + 1)]:
-        found.append(f"audit ids {numbers}")
+        found.append(f"audit ids {numbers} of {row['actions']} actions")
     snapshot = json.loads(project.query("SELECT body FROM snapshots")[0][0])
     winner = row["candidate"] if row["state"] == "completed" else row["stable"]
     ended = (winner, None, False)
     left = [item for item in snapshot["routes"] if (item["stable"], item["candidate"], item["parked"]) != ended]
     return [*found, *(f"in force after it: {item}" for item in left)]
+
+
+def trail_of(project: Project, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the row of a rollout and the ids of its actions in the audit log, both of one moment if there is one.
+
+    The watch over a promoted release may act between two looks, and what it did reaches the log a moment later.
+    """
+    end_s = time.monotonic() + _END_S
+    while True:
+        row: dict[str, Any] = project.rollout(name)
+        events = project.run("audit", "list", "--limit", "100000")
+        numbers = [event["details"]["action_id"] for event in events if event["subject"] == name]
+        rested = not row["outbox"] and project.rollout(name)["actions"] == row["actions"]
+        if rested or time.monotonic() > end_s:
+            return row, numbers
 
 
 def summarised(rows: list[Row]) -> dict[str, float]:

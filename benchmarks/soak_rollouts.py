@@ -159,7 +159,10 @@ def followed(project: Project, name: str) -> dict[str, Any]:
 
 
 def _promote(project: Project, name: str) -> None:
-    """Give everybody the flag, unless it was taken back since it was looked at."""
+    """Give everybody the flag, unless it was taken back since it was looked at.
+
+    By the time alone, whatever was seen and whether a controller leads: harm has to go before it.
+    """
     try:
         project.run("rollout", "promote", name, "-m", "everybody")
     except RuntimeError:

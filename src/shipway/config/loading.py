@@ -21,6 +21,7 @@ from shipway.core.errors import ConfigError, NotFoundError
 
 PROJECT_FILE = "shipway.yaml"
 _OVERLAYS = "configs"
+_NO_PROJECT = "run `shipway init` or change to the project's folder"
 _OVERRIDE_PREFIX = "SHIPWAY__"
 _DEFAULT = Place("default")
 _ENVIRONMENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -106,7 +107,7 @@ def load_what_is_valid(
     if not _ENVIRONMENT_NAME.fullmatch(environment):
         raise ConfigError([f"environment variable APP_ENV: {environment!r} is not a name like staging"])
     folder = files or root
-    base = read_yaml(folder / PROJECT_FILE, PROJECT_FILE)
+    base = read_yaml(folder / PROJECT_FILE, PROJECT_FILE, hint=_NO_PROJECT)
     data, places = base.data, dict(base.places)
     overlay = folder / _OVERLAYS / f"{environment}.yaml"
     if overlay.is_file():

@@ -1,9 +1,13 @@
-"""Whether the stages of a pipeline can be ordered: what they need exists and nothing needs itself. `project` asks."""
+"""Whether the stages of a pipeline can be ordered: what they need exists and nothing needs itself. `project` asks.
+
+Also whether files that stages make are theirs to make (`output_checks`).
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
+from shipway.config.output_checks import output_problems
 from shipway.config.sections.pipeline import Stage
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -28,6 +32,7 @@ def stage_problems(pipeline: Mapping[str, Stage]) -> Iterator[Problem]:
             ("pipeline", circle[0], "needs"),
             f"stages need each other in a circle: {said}; remove one of these needs",
         )
+    yield from output_problems(pipeline)
 
 
 def find_circle(needs: Mapping[str, Sequence[str]]) -> list[str]:

@@ -51,8 +51,8 @@ class YamlFile:
     places: dict[KeyPath, Place] = field(default_factory=dict)
 
 
-def read_yaml(path: Path, shown_as: str) -> YamlFile:
-    """Read a YAML file whose top level is a mapping.
+def read_yaml(path: Path, shown_as: str, *, hint: str = "check the path") -> YamlFile:
+    """Read a YAML file whose top level is a mapping; `hint` is for one that is not there.
 
     Raises:
         NotFoundError: no such file.
@@ -61,7 +61,6 @@ def read_yaml(path: Path, shown_as: str) -> YamlFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        hint = "run `shipway init` or change to the project's folder"
         raise NotFoundError(f"{shown_as}: no such file", hint=hint) from None
     except OSError as error:
         raise ConfigError([f"{shown_as}: cannot be read: {error.strerror}"]) from error

@@ -10,6 +10,8 @@ from shipway.pipeline.model import StageResult
 from shipway.pipeline.spec import StageSpec
 
 KEY_SCHEMA = 1
+INPUT_PART = "input "
+"""How the names of the parts begin that input files decide."""
 _LONGEST_SHOWN = 60
 
 
@@ -33,13 +35,18 @@ def key_parts(stage: StageSpec, found: Surroundings) -> dict[str, str]:
     for name, value in _definition(stage).items():
         if value not in (None, "", (), {}, []):
             parts[f"setting {name}"] = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    parts |= {f"input {path}": digest for path, digest in found.files.items()}
-    parts |= {f"needed stage {name}": lineage for name, lineage in found.needs.items()}
+    parts |= {f"{INPUT_PART}{path}": digest for path, digest in found.files.items()}
+    parts |= {need_part(name): lineage for name, lineage in found.needs.items()}
     for name in sorted({*stage.env, "LANG"}):
         value = found.variables.get(name)
         parts[f"variable {name}"] = "not set" if value is None else _digest(value)
     parts |= {f"tool {name}": said for name, said in found.tools.items()}
     return parts
+
+
+def need_part(stage: str) -> str:
+    """Return the name of the part that a needed stage decides."""
+    return f"needed stage {stage}"
 
 
 def stage_key(parts: Mapping[str, str]) -> str:

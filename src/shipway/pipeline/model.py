@@ -59,6 +59,8 @@ class StageResult:
     """The digests of the files that the stage declared as outputs, by path."""
     lineage: str = ""
     """The digest of what the stage hands on and of the lineages of those that it needs."""
+    notes: tuple[str, ...] = ()
+    """What a person should know although the stage may have passed."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -92,6 +94,7 @@ class StageResult:
             "key": self.key,
             "files": dict(self.files),
             "lineage": self.lineage,
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -100,7 +103,8 @@ class StageResult:
         names = {item.name for item in fields(cls)}
         found = {name: value for name, value in data.items() if name in names}
         found |= {"state": StageState(data["state"]), "verdict": Verdict(data["verdict"])}
-        return cls(**(found | {"retried": tuple(data.get("retried", ()))}))
+        lists = {name: tuple(data.get(name, ())) for name in ("retried", "notes")}
+        return cls(**(found | lists))
 
 
 @dataclass(frozen=True, slots=True)

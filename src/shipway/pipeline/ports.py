@@ -54,6 +54,24 @@ class BuiltinStage(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a file is, and what tells whether it was written again, be it with the same content."""
+
+    digest: str
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The files that a stage left when it last ran, whatever came of it, with their digests."""
+
+    created: Mapping[str, str] = field(default_factory=dict)
+    """Those that were not there before."""
+    changed: Mapping[str, str] = field(default_factory=dict)
+    """Those that were: somebody else may have made them."""
+
+
 @dataclass(slots=True)
 class Turn:
     """A stage whose turn has come, as a memory sees it; `known` is its result when it need not run."""
@@ -64,8 +82,14 @@ class Turn:
     parts: Mapping[str, str] = field(default_factory=dict)
     watched: Mapping[str, str] | None = None
     """The project's files before the stage ran, where it has promised to write its outputs alone."""
-    products: Mapping[str, str] = field(default_factory=dict)
-    """The files that were there before the stage ran where it makes its outputs, with their digests."""
+    products: Mapping[str, FileState] = field(default_factory=dict)
+    """The files that were there before the stage ran where it makes its outputs."""
+    results: Mapping[str, StageResult] = field(default_factory=dict)
+    """Those of the stages that it builds on."""
+    spoilt: tuple[str, ...] = ()
+    """Files that a failed attempt changed: what they were is gone."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the stage's definition."""
     beside: dict[str, StageSpec] = field(default_factory=dict)
     """The stages that ran at the same time, by name."""
 
@@ -81,8 +105,20 @@ class StageMemory(Protocol):
         """
         ...
 
+    async def again(self, turn: Turn) -> str:
+        """Take away what a failed attempt made, before the next one; returns what could not be undone."""
+        ...
+
     async def keep(self, turn: Turn, result: StageResult) -> StageResult:
         """Check what a stage left behind, keep it, and return the result with what was found."""
+        ...
+
+    async def provide(self, stage: StageSpec, result: StageResult) -> None:
+        """See to it that the files of a stage that does not run are as its result says.
+
+        Raises:
+            UsageError: a file is not, and cannot be put back without taking somebody's work.
+        """
         ...
 
 
@@ -91,6 +127,14 @@ class ProjectFiles(Protocol):
 
     async def digests(self, patterns: Sequence[str]) -> dict[str, str]:
         """Return the digests of all files that match, by path; `!pattern` takes files out again."""
+        ...
+
+    async def digests_of(self, paths: Collection[str]) -> dict[str, str]:
+        """Return the digests of those of these files that are there; signs in a path mean themselves."""
+        ...
+
+    async def states(self, patterns: Sequence[str]) -> dict[str, FileState]:
+        """Return the states of all files that match, by path."""
         ...
 
     async def watched(self, patterns: Sequence[str]) -> dict[str, str]:
@@ -126,7 +170,9 @@ class CacheEntry:
     result: StageResult
     made_at_s: float
     made: tuple[str, ...] = ()
-    """Those of its files that the stage itself made or changed."""
+    """Those of its files that the stage itself made or changed: they are stored and put back, no others."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """The digests that those of them had which were there before."""
 
 
 class StageCache(Protocol):
@@ -140,12 +186,24 @@ class StageCache(Protocol):
         """Return the entry that a stage made or used last."""
         ...
 
+    async def left(self, stage: str) -> Left:
+        """Return what a stage left when it last ran or was given its result."""
+        ...
+
+    async def leave(self, stage: str, left: Left) -> None:
+        """Note what a stage left whose result is not kept."""
+        ...
+
+    async def entries(self) -> Sequence[CacheEntry]:
+        """Return all entries that can be read, of all stages."""
+        ...
+
     async def keep(self, entry: CacheEntry) -> None:
         """Store an entry and the content of its files, as they are in the project's folder now."""
         ...
 
     async def use(self, entry: CacheEntry) -> None:
-        """Put the files of an entry into the project's folder, and note that it was used.
+        """Put the files that the stage of an entry made into the project's folder, and note that it was used.
 
         Raises:
             IntegrityError: the content of a file is gone or not what it was; the entry is dropped.

@@ -30,6 +30,8 @@ def summary_lines(report: RunReport) -> list[str]:
     lines.insert(1, "  ".join("-" * width for width in widths))
     for result in report.results:
         lines += _tail(result)
+    notes = [f"{result.name}: {plain(note)}" for result in report.results for note in result.notes]
+    lines += ["", *notes] if notes else []
     counts = ", ".join(f"{count} {state.value}" for state, count in _counts(report))
     return [*lines, "", f"run {report.run_id}: {report.verdict.value} in {duration(report.duration_s)} ({counts})"]
 
@@ -78,8 +80,15 @@ def _counts(report: RunReport) -> Iterator[tuple[StageState, int]]:
             yield state, count
 
 
+def one_sentence(text: str) -> str:
+    """Return the lines of a message as one: what failed and what to do next stay apart."""
+    lines = [shown for line in text.splitlines() if (shown := " ".join(line.split()))]
+    parted = [line if line[-1] in ".,;:" else f"{line};" for line in lines[:-1]]
+    return " ".join((*parted, *lines[-1:]))
+
+
 def _one_line(text: str) -> str:
-    line = plain(" ".join(text.split()))
+    line = plain(one_sentence(text))
     return line if len(line) <= _LONGEST_NOTE else line[: _LONGEST_NOTE - 1] + "…"
 
 

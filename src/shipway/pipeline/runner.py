@@ -23,7 +23,7 @@ from shipway.pipeline.keys import lineage_of
 from shipway.pipeline.limits import judged
 from shipway.pipeline.memory import NoMemory
 from shipway.pipeline.model import RunReport, StageEvent, StageOutcome, StageResult, StageState
-from shipway.pipeline.ports import BuiltinStage, OutputFactory, Progress, StageContext, StageMemory, StageRunner
+from shipway.pipeline.ports import BuiltinStage, OutputFactory, Progress, StageContext, StageMemory, StageRunner, Turn
 from shipway.pipeline.retries import may_retry
 from shipway.pipeline.spec import Resources, StageSpec
 from shipway.pipeline.tail import OutputTail
@@ -176,17 +176,21 @@ class _Run:
             turn = await self.plan.memory.recall(stage, results)
             if turn.known is not None:
                 return turn.known
-            result = await self._attempts(stage, results, gpus)
+            try:
+                result = await self._attempts(turn, results, gpus)
+            except anyio.get_cancelled_exc_class():
+                # What it left half done must not pass for an output of the next run.
+                with anyio.CancelScope(shield=True):
+                    await self.plan.memory.keep(turn, StageResult(stage.name, StageState.CANCELLED))
+                raise
             return await self.plan.memory.keep(turn, result)
         except ShipwayError as error:
             return StageResult(
                 stage.name, StageState.FAILED, Verdict.ERROR, allowed=stage.allow_failure, problem=str(error)
             )
 
-    async def _attempts(
-        self, stage: StageSpec, results: Mapping[str, StageResult], gpus: tuple[int, ...]
-    ) -> StageResult:
-        retried: list[str] = []
+    async def _attempts(self, turn: Turn, results: Mapping[str, StageResult], gpus: tuple[int, ...]) -> StageResult:
+        stage, retried = turn.stage, list[str]()
         while True:
             attempt = len(retried) + 1
             self.plan.progress(
@@ -200,7 +204,8 @@ class _Run:
                 output.close()
             if attempt > stage.retries or not may_retry(stage, outcome):
                 return _settled(stage, judged(stage, outcome), context, tuple(retried))
-            retried.append(outcome.problem)
+            lasting = await self.plan.memory.again(turn)
+            retried.append(f"{outcome.problem}; {lasting}" if lasting else outcome.problem)
 
     async def _attempt(self, stage: StageSpec, context: StageContext) -> StageOutcome:
         with anyio.move_on_after(stage.timeout_s):

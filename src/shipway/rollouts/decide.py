@@ -5,6 +5,8 @@ The plan's steps (`progress`) are asked only when nothing else is due: no comman
 intent.
 """
 
+from dataclasses import replace
+
 from shipway.core.ports import WorkerState
 from shipway.core.verdicts import Verdict
 from shipway.rollouts.actions import (
@@ -129,9 +131,20 @@ def _obey(rollout: Rollout, command: Command, judgement: Judgement, observed: Ob
             return Approve(command.actor, reason)
         case CommandKind.PROMOTE if state in _BEFORE_PROMOTION:
             wanted = Promote(reason, actor=command.actor, overwrite=found)
-            return _unready(rollout, judgement, observed) or wanted
+            return _outdone(rollout, command, judgement) or _unready(rollout, judgement, observed) or wanted
         case _:
             return Ignore(f"{command.kind} by {command.actor} means nothing while {state} {rollout.code}".rstrip())
+
+
+def _outdone(rollout: Rollout, command: Command, judgement: Judgement) -> Action | None:
+    """Return the rollback of a candidate found harmful before its promotion was read; None when nothing was found.
+
+    Who wanted it promoted cannot have known: found while somebody leads, harm ends a rollout at once.
+    """
+    rescue = _rescue(rollout, judgement)
+    if not isinstance(rescue, RollBack):
+        return rescue
+    return replace(rescue, reason=f"{rescue.reason}; {command.actor} wanted it promoted, and harm goes first")
 
 
 def _unready(rollout: Rollout, judgement: Judgement, observed: Observed) -> Action | None:

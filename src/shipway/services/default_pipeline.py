@@ -21,8 +21,8 @@ from shipway.services.dataset_files import entry_named
 
 _COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _INTEGRATION = "integration"
-_KEY = "SHIPWAY_TARGET_KEY"
 _TEST_FILES = ("test_*.py", "*_test.py")
+_TERMS = b"must_contain"
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:\S+")
 _REGISTRY = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?|localhost(?::\d+)?)/[a-z0-9][a-z0-9._/-]*[a-z0-9]")
 _LARGEST_BYTES = 1_000_000
@@ -40,8 +40,8 @@ def repository(loaded: LoadedProject) -> Repository:
     tools = _settings(root)
     folder = next((name for name in ("tests", "test") if _has_file(root / name, _TEST_FILES)), "")
     beside = f"{folder}/{_INTEGRATION}"
-    smoke = is_file(project.evals.smoke or "evals/smoke.yaml")
     entry = entry_named(loaded, project.evals.dataset)
+    dataset = is_file(entry.path if entry else project.evals.dataset)
     image = _image(root)
     settings = tuple(sorted({place.source for place in loaded.places.values() if is_file(place.source)}))
     return Repository(
@@ -57,18 +57,19 @@ def repository(loaded: LoadedProject) -> Repository:
         tests=folder if folder and _has_file(root / folder, _TEST_FILES, (_INTEGRATION,)) else "",
         integration=beside if folder and _has_file(root / beside, _TEST_FILES) else "",
         redis=project.redis is not None,
-        dataset=is_file(entry.path if entry else project.evals.dataset),
+        dataset=dataset,
+        terms=dataset if dataset and _holds(root / dataset, _TERMS) else "",
         gates=frozenset(_kinds(project)),
         **_retrieval(project),
         corpus=_corpus(root, project),
         dockerfile=is_file("Dockerfile"),
         image=image or project.app,
         registry=bool(image),
-        smoke=smoke,
-        smoke_key=_KEY if smoke and _KEY in _text(root / smoke) else "",
+        smoke=is_file(project.evals.smoke or "evals/smoke.yaml"),
         load_plan=is_file("load.yaml") or is_file("evals/load.yaml"),
         chaos_plan=is_file("chaos.yaml") or is_file("evals/chaos.yaml"),
         staging=is_file("configs/staging.yaml"),
+        strategy=project.rollout.strategy,
         contact=next((contact.how for contact in project.contacts if _SECRET.fullmatch(contact.how)), ""),
         branches=project.ci.branches,
     )
@@ -139,6 +140,15 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8") if path.stat().st_size <= _LARGEST_BYTES else ""
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _holds(path: Path, word: bytes) -> bool:
+    """Tell whether a line of a file holds a word; who cannot be read holds none."""
+    try:
+        with path.open("rb") as lines:
+            return any(word in line for line in lines)
+    except OSError:
+        return False
 
 
 def _kinds(project: Project) -> Iterator[str]:

@@ -31,7 +31,7 @@ from shipway.services.dataset_files import case_place, load_project_dataset
 from shipway.services.earlier_runs import answered_before
 from shipway.services.evaluation_charges import release_charge, target_charge
 from shipway.services.evaluation_scoring import Opinions, Scoring, load_scoring
-from shipway.services.first_release import demand_first_release
+from shipway.services.first_release import compares, demand_first_release, replaced_release
 from shipway.services.gate_check import Counts, demand_gates
 from shipway.services.gates import gate_metrics, gate_specs
 from shipway.services.judges.charging import Judged, JudgeShare, judge_share
@@ -318,7 +318,7 @@ async def _subjects(
         candidate = Subject(target.name, target.digest, NO_CORPUS, charge, sampling=True)
         return candidate, _release_subject(app, named, targets, known) if named is not None else None
     release = await app.releases.get(request.release)
-    baseline = None if request.alone else await _baseline(app, release, request.baseline)
+    baseline = None if request.alone else await _baseline(app, release, request)
     if baseline is not None and baseline.id == release.id:
         raise UsageError(
             f"{release.id} is to be compared with itself, which says nothing of a change",
@@ -339,10 +339,13 @@ def _release_subject(
     return Subject(release.id, release.id, corpus_digest(release), charge, _samples(release, route), route, release)
 
 
-async def _baseline(app: Application, release: Release, named: str) -> Release | None:
-    if named:
-        return await app.releases.get(named)
+async def _baseline(app: Application, release: Release, request: EvaluationRequest) -> Release | None:
+    if request.baseline:
+        return await app.releases.get(request.baseline)
     stable = await app.releases.label(app.environment)
+    if stable == release.id and request.gates and any(map(compares, gate_specs(app.project))):
+        # Nightly, say: what is stable is asked again, and judged against what it replaced, as it was then.
+        stable = await replaced_release(app, release.id)
     return await app.releases.get(stable) if stable is not None and stable != release.id else None
 
 

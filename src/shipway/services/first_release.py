@@ -37,6 +37,19 @@ async def earlier_release(app: Application, release: str, *, before_s: float = m
     return str(max(passed, key=lambda body: float(body["at_s"]))["release"]) if passed else None
 
 
+async def replaced_release(app: Application, release: ReleaseId) -> ReleaseId | None:
+    """Return what was stable before a release that is stable; None where that is the first one that ever was."""
+    history = await app.releases.label_history(app.environment)
+    if history and history[0].release == release:
+        return None
+    return next((entry.release for entry in reversed(history) if entry.release != release), None)
+
+
+def compares(spec: GateSpec) -> bool:
+    """Tell whether a gate needs something to compare with."""
+    return isinstance(spec, NonRegressionGate)
+
+
 async def demand_first_release(
     app: Application, release: ReleaseId | None, specs: Sequence[GateSpec], *, before_s: float = math.inf
 ) -> None:
@@ -48,7 +61,7 @@ async def demand_first_release(
     Raises:
         GateRefusedError: with verdict ERROR; a gate compares, and an earlier release is there to compare with.
     """
-    comparing = next((spec for spec in specs if isinstance(spec, NonRegressionGate)), None)
+    comparing = next(filter(compares, specs), None)
     if comparing is None:
         return
     earlier = await earlier_release(app, release or "", before_s=before_s)

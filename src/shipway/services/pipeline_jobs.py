@@ -53,10 +53,13 @@ class JobResults:
             path.write_text(json.dumps(result.to_dict()), encoding="utf-8")
 
 
-def job_plan(graph: StageGraph, name: str, digest: str, results: JobResults, version: str) -> Mapping[str, StageResult]:
+def job_plan(
+    graph: StageGraph, name: str, digest: str | None, results: JobResults, version: str
+) -> Mapping[str, StageResult]:
     """Return the results of all other stages, as the stage of a job sees them.
 
-    A stage with conditions whose job left nothing was left out; any other must have left its result.
+    A stage with conditions whose job left nothing was left out; any other must have left its result. Without a digest
+    any plan is taken.
 
     Raises:
         NotFoundError: there is no such stage, or a stage that it builds on left no result.
@@ -66,7 +69,13 @@ def job_plan(graph: StageGraph, name: str, digest: str, results: JobResults, ver
     if name not in graph.stages:
         raise NotFoundError(f"there is no stage {name!r}", hint=f"the pipeline has {', '.join(graph.stages)}")
     own = plan_digest(graph, version)
-    if digest and digest != own:
+    if digest is not None and not digest.strip():
+        # A job whose variable is not set must not run whatever stands there.
+        raise UsageError(
+            "--plan-digest is empty, so the plan would not be compared",
+            hint="leave the option out, or give the digest that `shipway pipeline graph` shows",
+        )
+    if digest is not None and digest != own:
         raise UsageError(
             f"the plan of this checkout is {own}, and the job was compiled from {digest}: the pipeline's definition or"
             " the version of Shipway is another",

@@ -42,6 +42,8 @@ class RunParts:
     clock: Clock
     version: str
     tell: Progress = field(default=lambda _event: None)
+    begun: Callable[[str], None] = field(default=lambda _run_id: None)
+    """Told the id of the run before its first stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ async def run_pipeline(graph: StageGraph, request: RunRequest, parts: RunParts) 
         request = _as_begun(interrupted)
     selection = select(graph, request.asked, request.circumstance)
     settled = settled_results(selection, parts.runs)
+    memory = parts.memory(_results_of(interrupted))
+    await provide_files(graph, settled, memory)
     run = interrupted or _begun(graph, request, parts)
+    parts.begun(run.run_id)
 
     # Told first and not in their turn, so that nobody waits for them or counts them.
     for name in selection.left_out:
@@ -78,9 +83,7 @@ async def run_pipeline(graph: StageGraph, request: RunRequest, parts: RunParts) 
             run.append(event.result)
         parts.tell(event)
 
-    earlier = interrupted.results() if interrupted is not None else {}
-    earlier = {name: replace(result, known=result.known or run.run_id) for name, result in earlier.items()}
-    runner = replace(parts.runner, progress=heard, output=run.output, memory=parts.memory(earlier))
+    runner = replace(parts.runner, progress=heard, output=run.output, memory=memory)
     report = await runner.run(graph, settled, run.run_id)
     run.finish(report.to_dict())
     for old in parts.runs.all()[_KEPT_RUNS:]:
@@ -113,6 +116,17 @@ def settled_results(selection: Selection, runs: RunRecords) -> dict[str, StageRe
             hint="run them too: `shipway pipeline run --until NAME`",
         )
     return settled
+
+
+async def provide_files(graph: StageGraph, settled: Mapping[str, StageResult], memory: StageMemory) -> None:
+    """See to it that the files of stages that do not run are as their results say: others build on them.
+
+    Raises:
+        UsageError: a file is not, and cannot be put back without taking somebody's work.
+    """
+    for name, result in settled.items():
+        if result.files and name in graph.stages:
+            await memory.provide(graph.stages[name], result)
 
 
 def expected_durations(runs: RunRecords) -> dict[str, float]:
@@ -180,6 +194,11 @@ def _interrupted(graph: StageGraph, request: RunRequest, parts: RunParts) -> Run
             hint="begin a new one; what the cache has is not run again: `shipway pipeline run`",
         )
     return run
+
+
+def _results_of(run: RunRecord | None) -> dict[str, StageResult]:
+    found = run.results() if run is not None else {}
+    return {name: replace(result, known=result.known or (run.run_id if run else "")) for name, result in found.items()}
 
 
 def _as_begun(run: RunRecord) -> RunRequest:

@@ -119,6 +119,50 @@ def test_logs_show_what_a_stage_printed_last(app: App) -> None:
     assert app.run("pipeline", "logs", "lint", "-n", "1", "--json").json["lines"] == ["linted"]
 
 
+def test_logs_of_a_failed_attempt_are_kept_and_shown(app: App) -> None:
+    app.edit(
+        "shipway.yaml", 'echo linted"]', 'echo linted $SHIPWAY_ATTEMPT; exit $((2 - SHIPWAY_ATTEMPT))"], retries: 1'
+    )
+    ran(app)
+    assert app.run("pipeline", "logs", "lint", "--attempt", "1").out == "a\nlinted 1\n"
+    assert app.run("pipeline", "logs", "lint").out == "a\nlinted 2\n"
+    refused = app.run("pipeline", "logs", "lint", "--attempt", "3")
+    assert (refused.code, "these have: 1, 2" in refused.err) == (2, True)
+
+
+def test_a_part_is_not_built_on_files_that_somebody_changed(app: App) -> None:
+    ran(app)
+    app.write("dist/all.txt", "a tampered\n")
+    refused = app.run("pipeline", "run", "--only", "test", "--no-cache")
+    assert (refused.code, "dist/all.txt is not as stage build left it in run" in refused.err) == (2, True)
+    assert "make it again: `shipway pipeline run --until build`" in refused.err
+    assert (app.root / "dist/all.txt").read_text() == "a tampered\n"
+    ran(app, "--until", "build")
+    (app.root / "dist/all.txt").unlink()
+    assert list(ran(app, "--only", "test", "--no-cache")) == ["test"]
+    assert (app.root / "dist/all.txt").read_text() == "a\n"
+
+
+def test_a_job_is_not_built_on_files_that_somebody_changed(app: App) -> None:
+    assert app.run("pipeline", "run-stage", "build").code == 0
+    app.write("dist/all.txt", "a tampered\n")
+    refused = app.run("pipeline", "run-stage", "test")
+    assert (refused.code, "dist/all.txt is not as stage build left it" in refused.err) == (2, True)
+
+
+def test_what_is_wrong_with_inputs_is_told_before_and_after_a_run(app: App) -> None:
+    app.edit("shipway.yaml", "inputs: [src] }", "inputs: [src, requirements.txt] }")
+    app.edit("shipway.yaml", "needs: [build], inputs: [dist]", "needs: [build], inputs: [dits]")
+    note = "inputs: 'requirements.txt' matches no file"
+    assert note in app.run("pipeline", "explain", "lint").out
+    dry = app.run("pipeline", "run", "--dry-run").out
+    assert note in dry
+    assert "dits" not in dry  # the stage before it may still make that
+    done = app.run("pipeline", "run")
+    assert f"lint: {note}" in done.out
+    assert (done.code, "inputs: no file matches 'dits', so nothing would decide the result" in done.out) == (3, True)
+
+
 def test_cleaning_lets_go_of_runs_and_of_the_cache(app: App) -> None:
     ran(app)
     ran(app)

@@ -40,8 +40,18 @@ def site(make_app: Any, tmp_path: Path) -> Iterator[Site]:
 
 
 def waiting(site: Site) -> str:
-    """Return a stage that waits for a file of the test's."""
-    return f"while [ ! -e {site.app.root}/go ]; do sleep 0.1; done\n"
+    """Return a stage that waits for a file of the test's, as does a process that has left its group."""
+    left = f"{site.app.root.parent}/left"
+    return (
+        f"setsid sh -c 'echo $$ > {left}; exec sleep 600' > {left}.log 2>&1 &\n"
+        f"while [ ! -s {left} ] || [ ! -e {site.app.root}/go ]; do sleep 0.1; done\n"
+    )
+
+
+def left_by_stage(site: Site) -> int:
+    """Wait until there is the process that left the group of a stage, and return it."""
+    file = site.app.root.parent / "left"
+    return int(until(lambda: file.is_file() and file.read_text().strip(), "what leaves the group"))
 
 
 def stage_of(site: Site, commit: str) -> int:
@@ -120,10 +130,10 @@ def test_a_stopped_receiver_ends_what_runs_and_without_one_a_run_is_cancelled_on
     commit = site.commit(**{"stage.sh": waiting(site)})
     receiver = site.serve()
     run = site.push(commit)
-    stage = stage_of(site, commit)
+    stage, left = stage_of(site, commit), left_by_stage(site)
 
     assert site.stop(receiver) == 0
-    assert not alive(stage)
+    assert (alive(stage), alive(left)) == (False, False)
     assert site.runs()[run]["state"] == "interrupted"
 
     done = site.app.run("pipeline", "queue", "cancel", run, "--json")
@@ -175,7 +185,7 @@ def test_a_run_is_shown_cancelled_and_stopped_after_its_time(site):
     site.repository.git("branch", "other")
     site.serve()
     running, queued = site.push(commit), site.push(commit, "other")
-    stage = stage_of(site, commit)
+    stage, left = stage_of(site, commit), left_by_stage(site)
     shown = site.app.run("pipeline", "queue")
     assert "running" in shown.out
     assert "queued" in shown.out
@@ -183,7 +193,7 @@ def test_a_run_is_shown_cancelled_and_stopped_after_its_time(site):
     for run in (queued, running):
         assert site.app.run("pipeline", "queue", "cancel", run[-10:]).code == 0
         site.ended(run, "cancelled")
-    assert not alive(stage)
+    assert (alive(stage), alive(left)) == (False, False)
     assert site.app.run("pipeline", "queue", "cancel", running).code == 2
     assert site.ended(site.push(commit, "late"), "error")["reason"] == "stopped after 1 s"
 

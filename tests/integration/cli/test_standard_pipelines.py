@@ -3,7 +3,10 @@
 import json
 import subprocess
 
+import anyio
 import pytest
+
+from shipway.entrypoints.wiring import opened
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -30,7 +33,7 @@ def library(make_app):
     app.write("shipway.yaml", settings.replace("gates: [{ metric: tenant_leak, zero_tolerance: true }]\n", GATES))
     app.write("evals/cases.jsonl", "\n".join(map(json.dumps, CASES)))
     app.write(".gitignore", ".shipway/\n")
-    git(app, "init", "--quiet")
+    git(app, "init", "--quiet", "--initial-branch", "main")
     commit(app)
     return app
 
@@ -74,7 +77,12 @@ def test_a_change_of_a_prompt_runs_what_it_concerns_and_a_warm_run_the_gate_alon
 
     assert state(served, "rag-build", *since)["state"] == "known"
     assert state(served, "release", *since)["reasons"] == ["input prompts/answer.yaml changed"]
-    assert state(served, "evaluate", *since)["reasons"] == ["depends on what release gives, which would run before it"]
+    evaluate = state(served, "evaluate", *since)
+    assert (evaluate["state"], evaluate["waits_for"]) == ("open", ["release"])
+    assert evaluate["reasons"] == [
+        "runs unless release gives what it gave before: nothing else that decides it has changed",
+        "release runs before it: input prompts/answer.yaml changed",
+    ]
     for stage, part in (("build", "code"), ("rag-integration", "data or policy")):
         found = state(served, stage, *since)
         assert (found["state"], found["reasons"]) == ("left out", [f"runs when {part} changed, and prompt did"])
@@ -122,6 +130,34 @@ def test_the_derived_pipeline_is_shown_and_written_down_unchanged(library):
     again = library.run("pipeline", "init")
     assert again.code == 2
     assert "has a pipeline of its own" in again.err
+
+
+async def make_stable(app, release):
+    async with opened(app.root) as installed:
+        await installed.releases.set_label(installed.environment, release, at_s=1.0, actor="user:a")
+
+
+def test_what_users_have_is_compared_with_by_the_commit_of_the_stable_release(library):
+    none = library.run("pipeline", "changed", "--since", "released")
+    assert (none.code, "no release is stable in local" in none.err) == (2, True)
+    library.run("rag", "build")
+    anyio.run(make_stable, library, library.run("release", "create", "--json").json["release"])
+
+    found = library.run("pipeline", "changed", "--since", "released", "--json").json
+    assert (found["parts"], found["known"]) == ([], True)
+    library.edit("prompts/answer.yaml", "Answer from the text.", "Answer from the text alone.")
+    commit(library)
+    assert library.run("pipeline", "changed", "--since", "released").out == "prompt\n"
+    left_out = state(library, "rag-integration", "--since", "released")
+    assert left_out["reasons"] == ["runs when data or policy changed, and prompt did"]
+
+    git(library, "checkout", "--quiet", "--orphan", "squashed")
+    commit(library)
+    git(library, "branch", "--quiet", "-D", "main")
+    git(library, "reflog", "expire", "--expire=now", "--all")
+    git(library, "gc", "--quiet", "--prune=now")
+    gone = library.run("pipeline", "changed", "--since", "released")
+    assert (gone.code, f"git does not know commit {found['commit']}" in gone.err) == (2, True)
 
 
 def test_since_and_changed_contradict_each_other(library):

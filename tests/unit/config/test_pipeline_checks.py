@@ -75,3 +75,59 @@ def test_what_no_stage_can_be_is_refused_with_key_and_value(tmp_path: Path, stag
     found = problems(tmp_path, f"a: {stage}")
     assert len(found) == 1
     assert found[0].startswith(f"shipway.yaml:6: {said}"), found
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("{run: [x], outputs: ['**']}", "outputs[0]: '**' covers the settings of the project (shipway.yaml)"),
+        ("{run: [x], outputs: [./shipway.yaml]}", "outputs[0]: './shipway.yaml' covers the settings of the project"),
+        ("{run: [x], metrics: '*.yaml'}", "metrics: '*.yaml' covers the settings of the project"),
+        ("{run: [x], outputs: [configs]}", "outputs[0]: 'configs' covers the settings of the project (configs/*.yaml)"),
+        ("{run: [x], outputs: ['.git/**']}", "outputs[0]: '.git/**' is in git's own folder"),
+        ("{run: [x], outputs: [./sub/.GIT/x]}", "outputs[0]: './sub/.GIT/x' is in git's own folder"),
+        ("{run: [x], outputs: ['.shipway/x']}", "outputs[0]: '.shipway/x' is in the folder where Shipway keeps"),
+        ("{run: [x], inputs: ['src/[']}", "inputs[0]: 'src/[': the [ is not closed or its range is empty"),
+        ("{run: [x], inputs: ['src/[]']}", "inputs[0]: 'src/[]': the [ is not closed"),
+        ("{run: [x], inputs: ['src/[z-a]']}", "inputs[0]: 'src/[z-a]': the [ is not closed or its range is empty"),
+        ("{run: [x], inputs: ['!x']}", "inputs: these only take files out"),
+    ],
+)
+def test_files_that_no_stage_makes_or_reads_are_refused(tmp_path: Path, stage: str, said: str) -> None:
+    found = problems(tmp_path, f"a: {stage}")
+    assert len(found) == 1
+    assert found[0].startswith("shipway.yaml:6: pipeline.a")
+    assert said in found[0]
+
+
+def test_two_stages_without_order_that_make_one_file_are_refused_with_the_second_ones_line(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        "a: {run: [x], outputs: [o.txt]}",
+        "b: {run: [x], outputs: [b, o.txt]}",
+        "c: {run: [x], report: '*.txt'}",
+        "d: {run: [x], needs: [a, b, c], outputs: ['o.*']}",
+    )
+    at_once = "at the same time; let one need the other"
+    can = "which can match the same files,"
+    assert found == [
+        f"shipway.yaml:7: pipeline.b.outputs[1]: 'o.txt' would be made by 'b' and 'a' {at_once}",
+        f"shipway.yaml:8: pipeline.c.report: '*.txt' and 'o.txt', {can} would be made by 'c' and 'a' {at_once}",
+        f"shipway.yaml:8: pipeline.c.report: '*.txt' and 'o.txt', {can} would be made by 'c' and 'b' {at_once}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("{run: [x], outputs: ['a/**']}", "{run: [x], outputs: ['b/**']}"),
+        ("{run: [x], outputs: ['dist/*.whl']}", "{run: [x], outputs: ['dist/*.sig']}"),
+        ("{run: [x], outputs: [o]}", "{run: [x], outputs: [o], needs: [first]}"),
+        ("{run: [x], outputs: [o], when: {events: [push]}}", "{run: [x], outputs: [o], when: {events: [schedule]}}"),
+        ("{run: [x], outputs: [o], when: {branches: [main]}}", "{run: [x], outputs: [o], when: {branches: [dev/*]}}"),
+        ("{run: [x], outputs: [o], metrics: o}", "{run: [x]}"),
+    ],
+)
+def test_stages_that_never_make_one_file_at_the_same_time_are_fine(tmp_path: Path, first: str, second: str) -> None:
+    (tmp_path / "shipway.yaml").write_text(f"{HEAD}  first: {first}\n  second: {second}\n")
+    assert list(load_project(tmp_path, {}).project.pipeline) == ["first", "second"]

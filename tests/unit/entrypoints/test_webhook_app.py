@@ -178,6 +178,42 @@ async def test_there_is_nothing_else(web, path):
     assert (await web("GET", path))[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("changed", "status", "reason"),
+    [
+        ({"body": b"no json"}, 400, "the body does not hold JSON"),
+        ({"body": json.dumps(github_push("refs/heads/a..b")).encode()}, 400, "a..b"),
+        ({"content_type": "text/plain"}, 415, "the content type must be"),
+        ({"content_encoding": "gzip"}, 415, "compressed"),
+        ({"content_length": "9999"}, 413, "longer than 2048 bytes"),
+        ({"x_hub_signature_256": "sha256=00"}, 401, "X-Hub-Signature-256"),
+    ],
+)
+async def test_each_refused_request_is_one_log_line_without_its_body(web, changed, status, reason):
+    assert (await web.push(**changed))[0] == status
+
+    ((event, told),) = web.hook.notes
+    assert (event, told["provider"], told["status"]) == ("webhook_refused", "github", status)
+    assert reason in told["reason"]
+    assert set(told) <= {"provider", "status", "reason", "size_bytes"}
+
+
+async def test_requests_that_nobody_can_take_are_log_lines_too(web):
+    web.hook.settings = Webhooks.model_validate({"repository": "../x", "github": {"secret": {"env": "HOOK"}}})
+    await web("POST", "/gitlab", b"{}")
+    await web("POST", "/webhooks/" + "x" * 300)
+    await web("GET", "/anything")
+    web.ending = True
+    await web.push()
+
+    assert {event for event, _ in web.hook.notes} == {"webhook_refused"}
+    assert [(told["status"], told["reason"]) for _, told in web.hook.notes] == [
+        (404, "webhooks.gitlab is not configured"),
+        (404, "there is no /webhooks/" + "x" * 90 + "…"),
+        (503, "the receiver is being stopped"),
+    ]
+
+
 @given(
     body=st.binary(max_size=300),
     names=st.lists(st.sampled_from(["x_github_event", "x_github_delivery", "content_type"]), unique=True),

@@ -19,6 +19,7 @@ from shipway.pipeline.model import RunReport, StageOutcome, StageResult
 from shipway.pipeline.ports import StageContext
 from shipway.pipeline.runner import PipelineRunner
 from shipway.pipeline.spec import StageSpec
+from shipway.services.pipeline_runs import provide_files
 
 Act = Callable[[StageContext], Awaitable[StageOutcome | None]]
 
@@ -76,11 +77,20 @@ class Project:
             earlier=earlier or {},
         )
 
-    async def run(self, earlier: dict[str, StageResult] | None = None, *, read_cache: bool = True) -> RunReport:
+    async def run(
+        self,
+        earlier: dict[str, StageResult] | None = None,
+        *,
+        read_cache: bool = True,
+        settled: dict[str, StageResult] | None = None,
+    ) -> RunReport:
+        """Run the stages, but those that are settled."""
         self.ran.clear()
-        runner = PipelineRunner(_Commands(self), {}, ManualClock(), memory=self.memory(earlier, read_cache=read_cache))
+        memory = self.memory(earlier, read_cache=read_cache)
+        await provide_files(self.graph, settled or {}, memory)
+        runner = PipelineRunner(_Commands(self), {}, ManualClock(), memory=memory)
         with anyio.fail_after(30):
-            return await runner.run(self.graph)
+            return await runner.run(self.graph, settled)
 
 
 @dataclass

@@ -62,6 +62,24 @@ async def test_what_a_function_returns_or_raises_is_its_verdict(
     assert (found.verdict, found.outputs) == (verdict, outputs)
 
 
+@pytest.mark.parametrize("code", [0, 1])
+async def test_a_function_that_ends_its_process_has_neither_passed_nor_failed(tmp_path: Path, code: int) -> None:
+    (tmp_path / "checks.py").write_text(f"import os\ndef gone():\n    os._exit({code})\n")
+    found, _ = await outcome(tmp_path, StageSpec("a", entry="checks:gone"))
+    assert (found.verdict, found.exit_code) == (Verdict.ERROR, code)
+    said = "but checks:gone has not returned: it ended its process itself"
+    assert found.problem.startswith(f"exit code {code}, {said}")
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"), [("0", Verdict.PASS), ("", Verdict.PASS), ("1", Verdict.FAIL), ("'no'", Verdict.FAIL)]
+)
+async def test_a_function_may_leave_with_an_exit_code(tmp_path: Path, code: str, verdict: Verdict) -> None:
+    (tmp_path / "checks.py").write_text(f"import sys\ndef leave():\n    sys.exit({code})\n")
+    found, log = await outcome(tmp_path, StageSpec("a", entry="checks:leave"))
+    assert (found.verdict, log) == (verdict, "no\n" if "no" in code else "")
+
+
 async def test_a_function_gets_its_arguments_by_name(tmp_path: Path) -> None:
     (tmp_path / "checks.py").write_text(MODULE)
     found, _ = await outcome(tmp_path, StageSpec("a", entry="checks:fine", with_={"names": ["x", "y"], "scale": 3}))

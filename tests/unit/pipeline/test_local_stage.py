@@ -208,17 +208,73 @@ async def test_a_process_left_in_the_background_ends_with_its_stage(tmp_path: Pa
     assert await ended(int((tmp_path / "pid").read_text()))
 
 
-async def test_a_process_that_left_the_group_does_not_hold_the_stage(tmp_path: Path) -> None:
-    code = (
-        "import os, pathlib, time\nchild = os.fork()\n"
-        "if child == 0:\n    os.setsid()\n    pathlib.Path('pid').write_text(f'{os.getpid()}' + chr(10))\n"
-        "    time.sleep(600)\n"
-        "while not pathlib.Path('pid').exists(): time.sleep(0.005)"
+# A grandchild in a session of its own, which ignores SIGTERM; it tells its id before the command goes on.
+STRAY = """
+import os, pathlib, signal, sys, time
+name = f"stray{os.environ['SHIPWAY_ATTEMPT']}"
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        pathlib.Path(name + '.part').write_text(f'{os.getpid()}' + chr(10))
+        os.rename(name + '.part', name)
+        time.sleep(600)
+    os._exit(0)
+while not pathlib.Path(name).exists(): time.sleep(0.005)
+"""
+# Without /proc nobody can tell whose a process is that left its group.
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize(("code", "verdict"), [("", Verdict.PASS), ("sys.exit(1)", Verdict.FAIL)])
+async def test_a_process_that_left_the_group_ends_with_its_stage(tmp_path: Path, code: str, verdict: Verdict) -> None:
+    found = await only(tmp_path, stage("a", STRAY + code), grace_s=0.05)
+    assert found.verdict is verdict
+    assert await ended(int((tmp_path / "stray1").read_text()))
+
+
+@needs_proc
+async def test_a_process_that_left_the_group_ends_with_a_stage_that_takes_too_long(tmp_path: Path) -> None:
+    spec = stage("a", STRAY + "time.sleep(600)", timeout_s=3.0)
+    assert (await only(tmp_path, spec, grace_s=0.05)).problem == "timed out after 3 s"
+    assert await ended(int((tmp_path / "stray1").read_text()))
+
+
+@needs_proc
+async def test_a_process_that_left_the_group_ends_with_a_cancelled_run(tmp_path: Path) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: run(tmp_path, stage("a", STRAY + "time.sleep(600)"), grace_s=0.05))
+        pid = int(await until(tmp_path / "stray1"))
+        group.cancel_scope.cancel()
+    assert await ended(pid)
+
+
+@needs_proc
+async def test_what_a_failed_attempt_left_is_gone_before_the_next_one(tmp_path: Path) -> None:
+    # The second attempt passes when the first one's process has no command line any more.
+    look = (
+        "import os, pathlib, sys\nif os.environ['SHIPWAY_ATTEMPT'] == '2':\n"
+        "    try: sys.exit(1 if pathlib.Path('/proc', open('stray1').read().strip(), 'cmdline').read_bytes() else 0)\n"
+        "    except OSError: sys.exit(0)\n"
     )
-    try:
-        assert (await only(tmp_path, stage("a", code))).verdict is Verdict.PASS
-    finally:
-        os.kill(int(await until(tmp_path / "pid")), 9)
+    found = await only(tmp_path, stage("a", look + STRAY + "sys.exit(1)", retries=1), grace_s=0.05)
+    assert (found.attempts, found.verdict) == (2, Verdict.PASS)
+
+
+@needs_proc
+async def test_the_end_of_a_stage_leaves_what_others_started_alone(tmp_path: Path) -> None:
+    wait = "import pathlib, time\nwhile not pathlib.Path('stray1').exists(): time.sleep(0.005)"
+    alive = (
+        "\npid = pathlib.Path('stray1').read_text().strip()\nwhile not pathlib.Path('over').exists(): time.sleep(0.005)"
+        "\nsys.exit(0 if pathlib.Path('/proc', pid, 'cmdline').read_bytes() else 1)"
+    )
+    over = "open('over', 'w').close()"
+    specs = (stage("a", STRAY + alive), stage("b", wait), stage("c", over, "b"))
+    async with LocalStageRunner(tmp_path, FAST, grace_s=0.05) as commands:
+        with anyio.fail_after(30):
+            report = await PipelineRunner(commands, {}, SystemClock()).run(build_graph(specs))
+    assert report.verdict is Verdict.PASS
 
 
 async def test_a_report_of_real_stages_is_json(tmp_path: Path) -> None:

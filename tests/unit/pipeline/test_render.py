@@ -4,7 +4,7 @@ import pytest
 
 from shipway.core.verdicts import Verdict
 from shipway.pipeline.model import RunReport, StageEvent, StageResult, StageState
-from shipway.pipeline.render import duration, progress_line, summary_lines
+from shipway.pipeline.render import duration, one_sentence, progress_line, summary_lines
 
 RUN = RunReport(
     "01RUN",
@@ -57,7 +57,7 @@ def test_of_a_long_output_only_the_end_is_shown() -> None:
     ("event", "line"),
     [
         (StageEvent("a", StageState.RUNNING, 1), "running    a"),
-        (StageEvent("a", StageState.RUNNING, 2, problem="exit\ncode 1"), "running    a (attempt 2: exit code 1)"),
+        (StageEvent("a", StageState.RUNNING, 2, problem="exit\tcode 1"), "running    a (attempt 2: exit code 1)"),
         (
             StageEvent("a", StageState.PASSED, 1, StageResult("a", StageState.PASSED, Verdict.PASS, 0, 1.0, 1)),
             "passed     a  1.0 s",
@@ -73,8 +73,30 @@ def test_a_change_of_state_is_one_line(event: StageEvent, line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        ("it is not running\n  start it with `shipway up`", "it is not running; start it with `shipway up`"),
+        ("two are wrong:\n  a\n\n  b\n", "two are wrong: a; b"),
+        ("it ended.\nLook at the log", "it ended. Look at the log"),
+        ("one", "one"),
+        ("\n", ""),
+    ],
+)
+def test_what_failed_and_what_to_do_next_stay_apart_on_one_line(problem: str, line: str) -> None:
+    assert one_sentence(problem) == line
+    failed = StageResult("a", StageState.FAILED, Verdict.ERROR, None, 0.0, 1, problem=problem)
+    assert summary_lines(RunReport("r", 0.0, 1.0, (failed,)))[2].endswith(f"1         {line}".rstrip())
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 m 00 s"), (60, "1 m 00 s"), (3599.9, "59 m 59 s"), (3720, "1 h 02 m")],
 )
 def test_a_time_is_written_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_what_a_person_should_know_of_a_stage_that_passed_stands_before_the_verdict() -> None:
+    noted = StageResult("a", StageState.PASSED, Verdict.PASS, 0, 1.0, 1, notes=("inputs: 'scr' matches no file",))
+    lines = summary_lines(RunReport("01RUN", 0.0, 1.0, (noted,)))
+    assert lines[-4:-1] == ["", "a: inputs: 'scr' matches no file", ""]

@@ -82,6 +82,23 @@ def test_harm_rolls_back_a_paused_and_an_unconfirmed_rollout_too():
         assert decide(row, HARM, WORLD) == actions.RollBack(Code.HARM, "harm", Verdict.FAIL)
 
 
+@pytest.mark.parametrize("state", [RolloutState.PROGRESSING, RolloutState.PAUSED])
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("code", [Code.NONE, Code.USER, Code.FOREIGN])
+def test_a_candidate_found_harmful_is_not_promoted_because_somebody_wants_it(state, phase, code):
+    row = replace(ROW, state=state, phase=phase, code=code, command=SENT[CommandKind.PROMOTE])
+    action = decide(row, HARM, WORLD)
+    assert action == actions.RollBack(Code.HARM, "harm; ada wanted it promoted, and harm goes first", Verdict.FAIL)
+
+
+def test_a_frozen_candidate_found_harmful_and_one_without_users_so_far_are_promoted_by_whoever_wants_it():
+    promoted = actions.Promote("why", actor="ada", overwrite="ask: old, new at 0.1; rollout ro")
+    frozen = replace(ROW, plan=replace(ROW.plan, on_harm="freeze"), command=SENT[CommandKind.PROMOTE])
+    assert decide(frozen, HARM, WORLD) == promoted
+    fresh = replace(ROW, state=RolloutState.PENDING, step=-1, command=SENT[CommandKind.PROMOTE])
+    assert decide(fresh, HARM, WORLD) == promoted
+
+
 def test_nothing_is_written_over_a_foreign_change_not_even_for_harm():
     foreign = replace(WORLD, snapshot=replace(SNAPSHOT, routes=(RouteTraffic("ask", "old", "new", 0.9),)))
     detected = decide(ROW, HARM, foreign)

@@ -7,6 +7,7 @@ import pytest
 
 from shipway.core.errors import ConflictError, FencedError
 from shipway.rollouts.model import Code, CommandKind, RolloutState
+from shipway.rollouts.plan import Step
 from shipway.rollouts.strategies import StrategyOptions, with_strategy
 
 pytestmark = pytest.mark.anyio
@@ -248,3 +249,21 @@ async def test_a_former_leader_does_not_move_the_label_that_its_heir_moved_back(
     before, after = await lead_until_woken(world, world.labels, "set", command=CommandKind.ABORT)
     assert before == after
     assert after[1] == "rel_stable"
+
+
+async def test_what_nobody_saw_while_no_controller_led_goes_before_a_promotion_wanted_meanwhile(make_world, make_plan):
+    world = make_world(make_plan(steps=(Step(0.5, 20, 2.0), Step(1.0, 10, 2.0))), rates=(0.0, 1.0))
+    await world.start()
+    died = world.controller("a")
+    for _ in range(3):
+        await world.round(died)
+    assert ((await world.row()).step, world.weight()) == (0, 0.5)
+    # The lease of the first is not over yet, so nobody looks at what users are told.
+    await world.serve(100)
+    await world.command(CommandKind.PROMOTE, "everybody")
+    world.clock.advance(11.0)
+    row = await world.run(world.controller("b"), rounds=12)
+    assert (row.state, row.code, row.command) == (RolloutState.ROLLED_BACK, Code.HARM, None)
+    assert row.reason.endswith("ada wanted it promoted, and harm goes first")
+    assert "promoted" not in world.actions()
+    assert world.labels.stable == world.snapshots.now.route("ask").stable == "rel_stable"

@@ -43,10 +43,10 @@ def project(root: Path, files: dict[str, str] | None = None, settings: str = "")
         ({"tests": "a file"}, {"tests": ""}),
         ({"Dockerfile": "FROM scratch\n"}, {"dockerfile": "Dockerfile", "image": "shop", "registry": False}),
         ({"Dockerfile/notes.md": ""}, {"dockerfile": ""}),
-        ({"evals/cases.jsonl": "{}"}, {"dataset": "evals/cases.jsonl"}),
+        ({"evals/cases.jsonl": "{}"}, {"dataset": "evals/cases.jsonl", "terms": ""}),
+        ({"evals/cases.jsonl": '{}\n{"must_contain": ["a"]}'}, {"terms": "evals/cases.jsonl"}),
         ({"evals/cases.jsonl/part.jsonl": "{}"}, {"dataset": ""}),
-        ({"evals/smoke.yaml": "[]"}, {"smoke": "evals/smoke.yaml", "smoke_key": ""}),
-        ({"evals/smoke.yaml": "# key in SHIPWAY_TARGET_KEY"}, {"smoke_key": "SHIPWAY_TARGET_KEY"}),
+        ({"evals/smoke.yaml": "[]"}, {"smoke": "evals/smoke.yaml"}),
         ({"load.yaml": "", "evals/chaos.yaml": ""}, {"load_plan": "load.yaml", "chaos_plan": "evals/chaos.yaml"}),
         ({"configs/staging.yaml": "{}"}, {"staging": "configs/staging.yaml"}),
     ],
@@ -54,6 +54,11 @@ def project(root: Path, files: dict[str, str] | None = None, settings: str = "")
 def test_a_file_counts_for_what_it_is(tmp_path: Path, files: dict[str, str], found: dict[str, Any]) -> None:
     seen = repository(project(tmp_path, files))
     assert {name: getattr(seen, name) for name in found} == found
+
+
+def test_the_strategy_is_that_of_the_projects_plan(tmp_path: Path) -> None:
+    assert repository(project(tmp_path)).strategy == "canary"
+    assert repository(project(tmp_path, settings="rollout: { strategy: rolling }\n")).strategy == "rolling"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shipway.config.loading import load_project
 from shipway.config.project import Project
+from shipway.entrypoints.builtin_stages import catalogue
+from shipway.entrypoints.pipeline_parts import Pipelines
 from shipway.pipeline.compile.targets import targets
-from shipway.services.pipeline_compile import changed_parts, part_paths, repository_root
+from shipway.services.pipeline_compile import changed_parts, part_paths, project_plan, repository_root
 
 PROJECT = Project.model_validate(
     {
@@ -70,3 +73,39 @@ def test_there_is_a_hook_for_every_target_that_looks_at_its_file() -> None:
         for path in (target.path, "shipway.yaml", "apps/one/shipway.yaml", "configs/production.yaml"):
             assert re.search(hook["files"], path)
         assert not re.search(hook["files"], "src/app.py")
+
+
+CORPUS = """corpus: { root: docs, sources: [{ path: "**", tenant: default, groups: [public] }] }
+"""
+JUDGE = """judges: { ours: { kind: embedded } }
+evals: { dataset: cases.jsonl, judge: ours }
+"""
+DATASET = "gate, with: { dataset: x.jsonl }, needs"
+STAGES = """pipeline:
+  release: { uses: release }
+  evaluate: { uses: evaluate, needs: [release] }
+  gate: { uses: gate, needs: [evaluate] }
+  own: { run: ["true"], needs: [gate] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "stages", "asking", "models"),
+    [
+        ("", STAGES, {"release", "evaluate"}, False),
+        ("", STAGES.replace("gate, needs", DATASET), {"release", "evaluate", "gate"}, False),
+        (CORPUS, STAGES, {"release", "evaluate"}, True),
+        (CORPUS.replace("docs,", "docs, embedding: hashing,") + "retrieval: { reranker: null }\n", STAGES, None, False),
+        (JUDGE.replace("embedded", "llm, model: echo"), STAGES, None, False),
+        (JUDGE, STAGES, {"release", "evaluate", "gate"}, True),
+    ],
+)
+def test_jobs_whose_stages_ask_models_are_known(
+    tmp_path: Path, settings: str, stages: str, asking: set[str] | None, *, models: bool
+) -> None:
+    project = "app: a\nmodels: { echo: { engine: echo, model: echo } }\nroutes: { chat: { kind: chat, model: echo } }\n"
+    (tmp_path / "shipway.yaml").write_text(project + settings + stages)
+    found = Pipelines.of(load_project(tmp_path, {}))
+    plan = project_plan(found.loaded, found.graph, "1", tmp_path, catalogue())
+    assert plan.models is models
+    assert {job.stage for job in plan.jobs if job.asks} == (asking or {"release", "evaluate"})

@@ -6,6 +6,7 @@ them), which each command is begun with, and every group that was told to the ke
 variables, and for systems without `/proc`.
 """
 
+import itertools
 import os
 import secrets
 import subprocess
@@ -52,6 +53,7 @@ class GroupKeeper:
 
     def __init__(self) -> None:
         token = f"{TOKEN_VARIABLE}={secrets.token_hex(16)}"
+        self._numbers = itertools.count(1)
         self.variables = dict([token.split("=")])
         reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
@@ -78,6 +80,10 @@ class GroupKeeper:
     def __exit__(self, *_: object) -> None:
         """Let the keeper go, with whatever is left."""
         self.close()
+
+    def of_command(self) -> dict[str, str]:
+        """Return the variables of one more command: the keeper finds it by them, and so does `strays`, alone."""
+        return {name: f"{token}.{next(self._numbers)}" for name, token in self.variables.items()}
 
     def begun(self, group: int) -> None:
         """Say that a group has begun."""

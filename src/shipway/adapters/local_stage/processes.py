@@ -1,7 +1,7 @@
 """One process with its group: begun, listened to, waited for, ended. `runner` uses it for every command.
 
-However it ends, no process of the group is left afterwards. A process that leaves the group on purpose (`setsid`) is
-not found again; one that only outlives its parent is.
+However it ends (by itself, by timeout, by a signal to the pipeline) no process of the group is left afterwards, and
+none that left the group (`setsid`) where `strays` can find it.
 """
 
 import os
@@ -15,12 +15,15 @@ import anyio
 import anyio.to_thread
 
 from shipway.adapters.local_stage.keeper import GroupKeeper
+from shipway.adapters.local_stage.strays import end_strays
 from shipway.pipeline.tail import OutputTail
 
 _READ_BYTES = 65_536
 _POLL_S = 0.01
 # SIGKILL cannot be refused; what is still listed after this is a zombie that its new parent does not collect.
 _KILLED_S = 1.0
+# What left the group was not meant to be waited for: a command's own grace must not be doubled by it.
+_STRAYS_GRACE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +47,46 @@ async def run_group(command: Command, output: OutputTail) -> int:
     # A pipe of our own: it can be closed while a process that left the group still holds the other end.
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
+    own = command.keeper.of_command()
     try:
         try:
             # Without a thread: between the fork and this line nobody else would know the process.
-            process = _begun(command, writing)
+            process = _begun(command, own, writing)
         finally:
             os.close(writing)
-        return await _watched(process, reading, output, command)
+        return await _watched(process, reading, output, _Kept(command, own))
     finally:
         os.close(reading)
 
 
-def _begun(command: Command, writing: int) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A command that was begun, and the variables that its processes are known by."""
+
+    command: Command
+    own: Mapping[str, str]
+
+    async def end(self, process: subprocess.Popen[bytes]) -> None:
+        await _end_group(process, self.command.grace_s)
+        self.command.keeper.ended(process.pid)
+        await end_strays(self.own, min(self.command.grace_s, _STRAYS_GRACE_S))
+
+
+def _begun(command: Command, own: Mapping[str, str], writing: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         command.argv,
         stdin=subprocess.DEVNULL,
         stdout=writing,
         stderr=writing,
         cwd=command.root,
-        env={**command.environment, **command.keeper.variables},
+        env={**command.environment, **own},
         start_new_session=True,
     )
     command.keeper.begun(process.pid)
     return process
 
 
-async def _watched(process: subprocess.Popen[bytes], reading: int, output: OutputTail, command: Command) -> int:
+async def _watched(process: subprocess.Popen[bytes], reading: int, output: OutputTail, kept: _Kept) -> int:
     # Shielded: what the processes say on their way out is read too, and none of them blocks on a full pipe.
     draining, drained = anyio.CancelScope(shield=True), anyio.Event()
     async with anyio.create_task_group() as group:
@@ -78,9 +95,8 @@ async def _watched(process: subprocess.Popen[bytes], reading: int, output: Outpu
             code = await _ended(process)
         finally:
             with anyio.CancelScope(shield=True):
-                await _end_group(process, command.grace_s)
-                command.keeper.ended(process.pid)
-                # The group is gone, so the pipe is at its end unless somebody left the group with it.
+                await kept.end(process)
+                # All are gone, so the pipe is at its end unless somebody holds it who cleared its variables.
                 with anyio.move_on_after(_KILLED_S):
                     await drained.wait()
                 draining.cancel()

@@ -26,7 +26,7 @@ from shipway.pipeline.ports import StageContext
 from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.visible import LARGEST_OUTPUT_BYTES, parse_outputs, results_document, visible_environment
 
-_RESULTS, _OUTPUT, _METRICS = ".results.json", ".output.json", ".metrics-before"
+_RESULTS, _OUTPUT, _METRICS, _TOLD = ".results.json", ".output.json", ".metrics-before", ".exit-code"
 
 
 class LocalStageRunner:
@@ -103,7 +103,7 @@ class _Attempt:
         if self.stage.entry is None:
             return self.stage.run or ("",)
         # -P keeps the folder of the script itself out of the way of the project's modules.
-        return (sys.executable, "-P", entry_main.__file__, self.stage.entry)
+        return (sys.executable, "-P", entry_main.__file__, self.stage.entry, self.place + _TOLD)
 
     def prepare(self) -> None:
         """Write what the stage may read."""
@@ -114,7 +114,8 @@ class _Attempt:
 
     def forget(self) -> None:
         """Remove the files of this attempt."""
-        for suffix in (_RESULTS, _OUTPUT, *((_METRICS,) if self.stage.metrics else ())):
+        metrics, told = (_METRICS,) if self.stage.metrics else (), (_TOLD,) if self.stage.entry is not None else ()
+        for suffix in (_RESULTS, _OUTPUT, *metrics, *told):
             with suppress(OSError):
                 os.unlink(self.place + suffix)  # noqa: PTH108
 
@@ -136,6 +137,9 @@ class _Attempt:
     def collect(self, code: int) -> StageOutcome:
         """Return what the attempt came to."""
         verdict = exit_verdict(code)
+        if self.stage.entry is not None and code >= 0 and _written(self.place + _TOLD) != str(code).encode():
+            said = f"{how_it_ended(code)}, but {self.stage.entry} has not returned: it ended its process itself"
+            return StageOutcome(Verdict.ERROR, code, problem=f"{said}\n  return a value, or raise")
         try:
             outputs = parse_outputs(_written(self.place + _OUTPUT))
             if self.stage.metrics and verdict is Verdict.PASS:

@@ -1,8 +1,9 @@
 """Results of stages by key, with the content of their files by digest; implements `pipeline.ports.StageCache`.
 
-    cache/entries/KEY.json      parts of the key, result, digests of its files
+    cache/entries/KEY.json      parts of the key, result, digests of its files; a second line with the digest of this
     cache/blobs/ab/cdef…        content of files, by digest
     cache/latest/STAGE          the key that a stage made or used last
+    cache/left/STAGE            the files of a stage whose result was not kept when it last ran
     cache/blobs/staged/         files on their way back into the project: nobody who looks there meets half of one
 
 What is read is checked: an entry that is no entry is none, and content that has another digest is never handed out.
@@ -23,10 +24,10 @@ from shipway.adapters.pipeline_store.writing import STAGED_PREFIX, write_whole
 from shipway.core.errors import IntegrityError
 from shipway.pipeline.keys import stage_key
 from shipway.pipeline.model import StageResult
-from shipway.pipeline.ports import CacheEntry
+from shipway.pipeline.ports import CacheEntry, Left
 
 _COPY_BYTES = 1 << 20
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 class FileStageCache:
@@ -45,6 +46,19 @@ class FileStageCache:
         """Return the entry that a stage made or used last."""
         return await anyio.to_thread.run_sync(self._latest, stage)
 
+    async def left(self, stage: str) -> Left:
+        """Return what a stage left when it last ran or was given its result."""
+        return await anyio.to_thread.run_sync(self._left, stage)
+
+    async def leave(self, stage: str, left: Left) -> None:
+        """Note what a stage left whose result is not kept."""
+        with suppress(OSError):
+            await anyio.to_thread.run_sync(self._leave, stage, left)
+
+    async def entries(self) -> list[CacheEntry]:
+        """Return all entries that can be read, of all stages."""
+        return await anyio.to_thread.run_sync(self._entries)
+
     async def keep(self, entry: CacheEntry) -> None:
         """Store an entry and the content of its files; what cannot be stored is run again next time."""
         with suppress(OSError, IntegrityError):
@@ -54,9 +68,17 @@ class FileStageCache:
         """Put the files of an entry into the project's folder."""
         await anyio.to_thread.run_sync(self._use, entry)
 
+    def _entries(self) -> list[CacheEntry]:
+        keys = sorted(path.stem for path in (self._folder / "entries").glob("*.json"))
+        return [entry for key in keys if (entry := self._find(f"sha256:{key}")) is not None]
+
     def _find(self, key: str) -> CacheEntry | None:
         try:
-            document = json.loads(self._entry_file(key).read_bytes())
+            data, _, digest = self._entry_file(key).read_bytes().rpartition(b"\n")
+            # The key says nothing of the result.
+            if digest != _digest(data):
+                return None
+            document = json.loads(data)
         except (OSError, ValueError):
             return None
         entry = _entry(document)
@@ -70,9 +92,29 @@ class FileStageCache:
             return None
         return self._find(key)
 
+    def _left(self, stage: str) -> Left:
+        entry = self._latest(stage)
+        created: dict[str, str] = {}
+        changed: dict[str, str] = {}
+        if entry is not None:
+            for path in entry.made:
+                where = changed if path in entry.replaced else created
+                where[path] = entry.result.files[path]
+        try:
+            document = json.loads((self._folder / "left" / stage).read_bytes())
+            created |= dict(document["created"])
+            changed |= dict(document["changed"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return Left(created, changed)
+
+    def _leave(self, stage: str, left: Left) -> None:
+        document = {"created": dict(left.created), "changed": dict(left.changed)}
+        write_whole(self._folder / "left" / stage, json.dumps(document).encode())
+
     def _keep(self, entry: CacheEntry) -> None:
-        for path, digest in entry.result.files.items():
-            self._take(self._root / path, digest)
+        for path in entry.made:
+            self._take(self._root / path, entry.result.files[path])
         document = {
             "schema": _SCHEMA,
             "key": entry.key,
@@ -80,13 +122,16 @@ class FileStageCache:
             "result": entry.result.to_dict(),
             "made_at_s": entry.made_at_s,
             "made": list(entry.made),
+            "replaced": dict(entry.replaced),
         }
-        write_whole(self._entry_file(entry.key), json.dumps(document).encode())
+        data = json.dumps(document).encode()
+        write_whole(self._entry_file(entry.key), data + b"\n" + _digest(data))
         self._note(entry)
 
     def _use(self, entry: CacheEntry) -> None:
         try:
-            for path, digest in entry.result.files.items():
+            for path in entry.made:
+                digest = entry.result.files[path]
                 if self._digests.digest(self._root / path) != digest:
                     self._put(path, digest)
         except IntegrityError:
@@ -99,6 +144,7 @@ class FileStageCache:
         with suppress(OSError):
             os.utime(self._entry_file(entry.key))
             write_whole(self._folder / "latest" / entry.result.name, entry.key.encode())
+            (self._folder / "left" / entry.result.name).unlink()
 
     def _take(self, path: Path, digest: str) -> None:
         blob = self._blob(digest)
@@ -123,6 +169,10 @@ class FileStageCache:
     def _blob(self, digest: str) -> Path:
         name = digest.removeprefix("sha256:").removesuffix("+x")
         return self._folder / "blobs" / name[:2] / name[2:]
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def _copy(source: Path, target: Path, digest: str, *, staged_in: Path, mode: int = 0o644) -> None:
@@ -156,6 +206,7 @@ def _entry(document: Any) -> CacheEntry | None:
             return None
         result = StageResult.from_dict(document["result"])
         made = tuple(path for path in document["made"] if path in result.files)
-        return CacheEntry(document["key"], document["parts"], result, document["made_at_s"], made)
+        replaced = {str(path): str(digest) for path, digest in document["replaced"].items()}
+        return CacheEntry(document["key"], document["parts"], result, document["made_at_s"], made, replaced)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -31,7 +31,7 @@ def clean_cache(folder: Path, limit_bytes: int) -> int:
 
 def _blobs(entry: Path) -> set[str]:
     try:
-        files = json.loads(entry.read_bytes())["result"]["files"]
+        files = json.loads(entry.read_bytes().partition(b"\n")[0])["result"]["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return set()
     return {str(digest).removeprefix("sha256:").removesuffix("+x") for digest in files.values()}

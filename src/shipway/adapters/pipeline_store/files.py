@@ -12,6 +12,7 @@ from shipway.adapters.pipeline_store.stat_cache import StatCache
 from shipway.adapters.pipeline_store.writing import STAGED_PREFIX
 from shipway.core.errors import UsageError
 from shipway.pipeline.patterns import SKIPPED_FOLDERS, fixed_part, has_wildcard, matches_any
+from shipway.pipeline.ports import FileState
 
 _GIT_TIMEOUT_S = 60.0
 
@@ -27,6 +28,14 @@ class LocalProjectFiles:
         """Return the digests of all files that match, by path."""
         return await anyio.to_thread.run_sync(self.digests_now, patterns)
 
+    async def digests_of(self, paths: Collection[str]) -> dict[str, str]:
+        """Return the digests of those of these files that are there."""
+        return await anyio.to_thread.run_sync(self._digests_of, paths) if paths else {}
+
+    async def states(self, patterns: Sequence[str]) -> dict[str, FileState]:
+        """Return the states of all files that match, by path."""
+        return await anyio.to_thread.run_sync(self._states, patterns)
+
     async def watched(self, patterns: Sequence[str]) -> dict[str, str]:
         """Return what tells a changed file from an unchanged one."""
         return await anyio.to_thread.run_sync(self._watched, patterns)
@@ -38,12 +47,20 @@ class LocalProjectFiles:
 
     def digests_now(self, patterns: Sequence[str]) -> dict[str, str]:
         """Return the digests of all files that match, by path; blocks."""
-        found: dict[str, str] = {}
-        for path in self._matching(patterns):
-            digest = self._digests.digest(self._root / path)
-            if digest is not None:
-                found[path] = digest
-        return dict(sorted(found.items()))
+        return self._digests_of(sorted(self._matching(patterns)))
+
+    def _digests_of(self, paths: Collection[str]) -> dict[str, str]:
+        found = ((path, self._digests.digest(self._root / path)) for path in paths)
+        return {path: digest for path, digest in found if digest is not None}
+
+    def _states(self, patterns: Sequence[str]) -> dict[str, FileState]:
+        found: dict[str, FileState] = {}
+        for path, digest in self.digests_now(patterns).items():
+            with suppress(OSError):
+                there = (self._root / path).stat()
+                # Written again with the same content, a file has another change time, which cannot be set back.
+                found[path] = FileState(digest, f"{there.st_mtime_ns}:{there.st_ctime_ns}:{there.st_ino}")
+        return found
 
     def _matching(self, patterns: Sequence[str]) -> set[str]:
         found: set[str] = set()
@@ -57,11 +74,19 @@ class LocalProjectFiles:
         fixed = fixed_part(pattern)
         start = self._root / fixed
         if not start.resolve().is_relative_to(self._root.resolve()):
-            raise UsageError(f"{pattern!r} leads out of the project's folder through a link")
+            link = next((there for there in (*reversed(start.parents), start) if self._leads_out(there)), start)
+            raise UsageError(
+                f"{pattern!r} leads out of the project's folder through the link"
+                f" {link.relative_to(self._root).as_posix()}; remove the link and put a file or a folder there"
+            )
         if start.is_dir():
             yield from _walk(start, f"{fixed}/" if fixed else "")
         elif not has_wildcard(pattern) and start.is_file():
             yield fixed
+
+    def _leads_out(self, path: Path) -> bool:
+        inside = path != self._root and path.is_relative_to(self._root)
+        return inside and path.is_symlink() and not path.resolve().is_relative_to(self._root.resolve())
 
     def _watched(self, patterns: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -89,8 +114,10 @@ class LocalProjectFiles:
 
     def _remove(self, paths: Collection[str]) -> None:
         for path in paths:
+            place = self._root / path
             with suppress(OSError):
-                (self._root / path).unlink()
+                if place.parent.resolve().is_relative_to(self._root.resolve()):
+                    place.unlink()
 
 
 def _walk(start: Path, prefix: str) -> Iterator[str]:

@@ -4,13 +4,15 @@ runs/RUN/plan.json          the plan, its digest, what was asked for and when
 runs/RUN/results.jsonl      one line a settled stage, appended with one write
 runs/RUN/report.json        the whole; its being there says that the run is finished
 runs/RUN/logs/STAGE.N.log   what attempt N printed
+runs/RUN/lock               locked by the process of the run while it is under way
 """
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from shipway.pipeline.ports import RunRecord
 from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.tail import OutputTail
 
-_PLAN, _RESULTS, _REPORT, _LOGS = "plan.json", "results.jsonl", "report.json", "logs"
+_PLAN, _RESULTS, _REPORT, _LOGS, _LOCK = "plan.json", "results.jsonl", "report.json", "logs", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,37 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return (self.path / _REPORT).is_file()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a process works on the run now."""
+        try:
+            descriptor = os.open(self.path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    @contextmanager
+    def worked_on(self) -> Iterator[None]:
+        """Let others see that the run is under way for as long as the body runs.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        with explained(self.path / _LOCK, "cannot be locked"):
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # The folder has one run at a time: whoever holds it only looks, and is gone at once.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def plan(self) -> dict[str, Any]:
         """Return what was planned; empty when that cannot be read."""

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from shipway.config.sections.cron import cron_fields
 from shipway.config.sections.pipeline import Event, Made, Tier
 from shipway.config.sections.section import Section
 
@@ -15,8 +16,8 @@ class Ci(Section):
 
     branches: tuple[Text, ...] = ("main",)
     """Patterns of branches whose pushes start the pipeline; those that stages name in `when` are added."""
-    schedule: str = ""
-    """When the pipeline starts by itself: five cron fields in UTC, such as 0 3 * * *."""
+    schedule: Annotated[str, AfterValidator(cron_fields)] = ""
+    """When the pipeline starts by itself: five cron fields in UTC, such as 0 3 * * MON-FRI."""
     tiers: dict[Event, Tier] = Field(default_factory=dict)
     """The tier that an event runs; an event that is not named runs every stage."""
     python: Text = "3.12"

@@ -15,6 +15,13 @@ Part = Literal["code", "prompt", "model", "data", "policy"]
 RetryReason = Literal["error", "fail", "timeout", "signal"]
 
 _ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST_SHOWN = 60
+# What `adapters/local_stage` and `pipeline/visible` give every stage; a value from outside would be lost.
+_OWN_VARIABLES = frozenset(
+    f"SHIPWAY_{name}" for name in ("ATTEMPT", "KEEPER", "OUTPUT", "RESULTS", "RUN", "SHARD", "STAGE", "WITH")
+)
+_OF_OTHER_STAGES = "SHIPWAY_STAGE_"
 _BUILTIN = r"^[a-z][a-z0-9-]{0,62}$"
 
 
@@ -28,12 +35,28 @@ def _inside(path: str) -> str:
         raise ValueError(f"{path!r} leaves the project's folder; give a path relative to it, without ..")
     if parts[:1] == (".shipway",):
         raise ValueError(f"{path!r} is in the folder where Shipway keeps its own state")
+    _check_classes(path)
     return path
+
+
+def _check_classes(path: str) -> None:
+    """Refuse a `[` that opens no class of characters: it would match nothing that anybody means."""
+    for part in path.split("/"):
+        position = part.find("[")
+        while position >= 0:
+            end = part.find("]", position + 2)
+            inside = part[position + 1 : end].removeprefix("!")
+            ranges = re.findall("(.)-(.)", inside, re.DOTALL)
+            if end < 0 or any(first > last for first, last in ranges):
+                raise ValueError(f"{path!r}: the [ is not closed or its range is empty; [[] stands for a [")
+            position = part.find("[", end)
 
 
 def _made(path: str) -> str:
     if path.startswith("!"):
         raise ValueError(f"{path!r}: only inputs can take files out with '!'")
+    if ".git" in (part.lower() for part in PurePosixPath(path).parts):
+        raise ValueError(f"{path!r} is in git's own folder, which no stage makes")
     return _inside(path)
 
 
@@ -43,8 +66,20 @@ def _entry(text: str) -> str:
     return text
 
 
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        # Of NAME=value the value is not repeated: it may be a secret.
+        shown = name.partition("=")[0][:_LONGEST_SHOWN]
+        given = f"{shown}=…" if "=" in name else shown
+        raise ValueError(f"{given!r} is not the name of a variable; env lists names, values come from the environment")
+    if name in _OWN_VARIABLES or name.startswith(_OF_OTHER_STAGES):
+        raise ValueError(f"{name} is set by the pipeline itself for every stage; take it out")
+    return name
+
+
 Pattern = Annotated[str, AfterValidator(_inside)]
 Made = Annotated[str, AfterValidator(_made)]
+Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class Code(Section):
@@ -136,7 +171,7 @@ class Stage(Section):
     """Which failures are tried again: error, fail, timeout, signal or exit codes."""
     allow_failure: bool = False
     """A failure of this stage does not fail the run."""
-    env: tuple[str, ...] = ()
+    env: tuple[Variable, ...] = ()
     """Names of environment variables that the command may see beside PATH, HOME, LANG and TMPDIR."""
     resources: StageResources = StageResources()
     """What the stage needs of a machine while it runs."""
@@ -165,6 +200,8 @@ class Stage(Section):
     def _honest(self) -> Self:
         if self.cache and not self.inputs and self.uses is None:
             raise ValueError("cache: true says nothing without inputs; name the files that decide the result in inputs")
+        if self.inputs and all(pattern.startswith("!") for pattern in self.inputs):
+            raise ValueError("inputs: these only take files out; name those that decide the result too, such as src")
         if self.uses is not None and "fail" in self.retry_on:
             raise ValueError("retry_on: fail would repeat the verdict of a built-in until it suits")
         if self.retry_on and not self.retries:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from shipway import __version__
-from shipway.core.errors import ShipwayError
+from shipway.core.errors import NotFoundError, ShipwayError
 from shipway.entrypoints.failures import (
     CLOSED_PIPE_EXIT_CODE,
     INTERRUPTED_EXIT_CODE,
@@ -165,7 +166,7 @@ def _run(arguments: list[str]) -> int:
     try:
         code = _called(arguments)
     except typer.TyperException as error:
-        message = error.format_message()
+        message = error.format_message().replace(": Value error, ", ": ", 1)
         if message.startswith("Usage:") and not as_json:
             typer.echo(message, err=True)  # a group without a command: its help is the message
             return USAGE_EXIT_CODE
@@ -182,10 +183,26 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        text = f"unexpected {type(error).__name__}: {error}\n  run again with --debug to see where"
-        _report(text, type(error).__name__, UNEXPECTED_EXIT_CODE, as_json=as_json)
-        return UNEXPECTED_EXIT_CODE
+        return _unexpected(error, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _unexpected(error: Exception, *, as_json: bool) -> int:
+    if isinstance(error, FileNotFoundError) and not _has_folder():
+        text = "the folder that this was called in was removed\n  change to one that is there"
+        _report(text, NotFoundError.__name__, USAGE_EXIT_CODE, as_json=as_json)
+        return USAGE_EXIT_CODE
+    text = f"unexpected {type(error).__name__}: {error}\n  run again with --debug to see where"
+    _report(text, type(error).__name__, UNEXPECTED_EXIT_CODE, as_json=as_json)
+    return UNEXPECTED_EXIT_CODE
+
+
+def _has_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _called(arguments: list[str]) -> Any:

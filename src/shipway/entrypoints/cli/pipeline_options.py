@@ -1,5 +1,6 @@
 """The options of the commands of `shipway pipeline`."""
 
+from dataclasses import dataclass
 from typing import Annotated, get_args
 
 import anyio
@@ -9,8 +10,10 @@ from shipway.adapters.git.changes import changed_files
 from shipway.config.loading import LoadedProject
 from shipway.config.sections.pipeline import Event, Part, Tier
 from shipway.core.errors import UsageError
+from shipway.entrypoints.wiring import opened
 from shipway.pipeline.selection import Asked, Circumstance
 from shipway.services.pipeline_compile import changed_parts
+from shipway.services.released_commit import RELEASED, released_commit
 
 _EVENTS, _PARTS, _TIERS = get_args(Event), get_args(Part), get_args(Tier)
 
@@ -28,7 +31,11 @@ ChangedOption = Annotated[
 ]
 SinceOption = Annotated[
     str,
-    typer.Option("--since", metavar="COMMIT", help="Changed is what differs from this commit, such as origin/main."),
+    typer.Option(
+        "--since",
+        metavar="COMMIT",
+        help="Changed is what differs from this commit, such as origin/main; `released`: that of the stable release.",
+    ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Run stages although their result is known.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Processors to use; 0 for all.")]
@@ -63,7 +70,38 @@ def since(loaded: LoadedProject, commit: str, changed: str | None) -> str | None
         return changed
     if changed is not None:
         raise UsageError("--since and --changed contradict each other", hint="give one of them")
-    return ",".join(changed_parts(loaded.project, anyio.run(changed_files, loaded.root, commit)))
+    return ",".join(changes(loaded, commit).parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The parts of the release that differ from a commit; all of them where git does not know it."""
+
+    commit: str
+    parts: tuple[str, ...]
+    known: bool
+
+
+def changes(loaded: LoadedProject, since: str) -> Changes:
+    """Return what differs from a commit, or from that of the stable release.
+
+    Raises:
+        NotFoundError: no release is stable.
+        UsageError: no commit holds what that release was made of, or git does not know it here.
+    """
+    commit = anyio.run(_released, loaded) if since == RELEASED else since
+    files = anyio.run(changed_files, loaded.root, commit)
+    if files is None and since == RELEASED:
+        raise UsageError(
+            f"--since {RELEASED}: git does not know commit {commit} of the stable release here",
+            hint=f"fetch it: git fetch origin {commit}",
+        )
+    return Changes(commit, changed_parts(loaded.project, files), files is not None)
+
+
+async def _released(loaded: LoadedProject) -> str:
+    async with opened(None, loaded=loaded) as app:
+        return await released_commit(app)
 
 
 def _check(option: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:

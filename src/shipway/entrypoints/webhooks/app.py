@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from shipway import __version__
 from shipway.pipeline.webhooks.deliveries import FORM, JSON
@@ -19,6 +20,7 @@ from shipway.services.webhooks.queue import RunQueue
 from shipway.services.webhooks.receiving import Answer, Receiver
 
 _BODY_S = 10.0
+_SHOWN = 100
 _RETRY = {"Retry-After": "30"}
 _READ_ONCE = (
     *("content-type", "content-encoding", "content-length", "x-github-event", "x-github-delivery"),
@@ -57,6 +59,17 @@ def receiver_app(intake: Intake) -> FastAPI:
         told = {"status": "ending" if ending else "ok", "queued": waiting, "running": running}
         return JSONResponse(told, 503 if ending else 200)
 
+    async def elsewhere(request: Request, error: Exception) -> JSONResponse:
+        # A webhook with a wrong address in its settings is found by this line.
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        told = {404: f"there is no {_shown(request.url.path)}", 405: f"{request.method[:_SHOWN]} is not taken there"}
+        answer = Answer(status, {"error": told.get(status, "it is not taken")})
+        if request.method == "POST":
+            intake.receiver.refused("", answer)
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return JSONResponse(dict(answer.document), status, headers)
+
+    api.add_exception_handler(HTTPException, elsewhere)
     api.post("/github")(_hook(intake, "github"))
     api.post("/gitlab")(_hook(intake, "gitlab"))
     return api
@@ -64,25 +77,28 @@ def receiver_app(intake: Intake) -> FastAPI:
 
 def _hook(intake: Intake, provider: Provider) -> Callable[[Request], Awaitable[JSONResponse]]:
     async def hook(request: Request) -> JSONResponse:
-        answer = _refused(intake, provider, request)
-        if answer is None:
-            try:
-                with anyio.fail_after(intake.body_s):
-                    body = await _body(request, intake.max_body_bytes)
-            except TimeoutError:
-                answer = Answer(408, {"error": f"the body did not come within {intake.body_s:g} s"})
-            except _BrokenOffError:
-                answer = Answer(400, {"error": "the body did not come to its end"})
-            else:
-                answer = await _taken(intake, provider, request, body)
+        body = _refused(intake, provider, request) or await _read(intake, request)
+        if isinstance(body, Answer):
+            answer = intake.receiver.refused(provider, body)
+        else:
+            answer = await _taken(intake, provider, request, body)
         return JSONResponse(dict(answer.document), answer.status, dict(answer.headers))
 
     return hook
 
 
-async def _taken(intake: Intake, provider: Provider, request: Request, body: bytes | None) -> Answer:
-    if body is None:
-        return _too_long(intake)
+async def _read(intake: Intake, request: Request) -> bytes | Answer:
+    try:
+        with anyio.fail_after(intake.body_s):
+            body = await _body(request, intake.max_body_bytes)
+    except TimeoutError:
+        return Answer(408, {"error": f"the body did not come within {intake.body_s:g} s"})
+    except _BrokenOffError:
+        return Answer(400, {"error": "the body did not come to its end"})
+    return _too_long(intake) if body is None else body
+
+
+async def _taken(intake: Intake, provider: Provider, request: Request, body: bytes) -> Answer:
     headers = {name.lower(): value for name, value in request.headers.items()}
     return await intake.receiver.receive(provider, headers, body, _content_type(request))
 
@@ -121,6 +137,10 @@ async def _body(request: Request, limit: int) -> bytes | None:
         if len(found) > limit:
             return None
     return bytes(found)
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
 
 
 def _content_type(request: Request) -> str:

@@ -16,6 +16,10 @@ NIGHTLY = "17 3 * * *"
 """When the schedule starts a derived pipeline, unless `ci.schedule` says it: five cron fields, UTC."""
 _CODE: tuple[Part, ...] = ("code",)
 _RETRIEVAL: tuple[Part, ...] = ("data", "policy")
+_KEY = "SHIPWAY_TARGET_KEY"
+"""The variable with the key that what runs is asked with."""
+_BELOW = frozenset({"release", "rag-build", "evaluate"})
+"""Whoever needs the gate needs these."""
 _EVALUATION_TIMEOUT_S = 3600.0
 _ROLLOUT_TIMEOUT_S = 7200.0
 
@@ -91,13 +95,13 @@ def _judging(found: Repository, _before: Mapping[str, Stage]) -> Iterator[Found]
     common: dict[str, Any] = {"inputs": inputs, "timeout_s": _EVALUATION_TIMEOUT_S}
     yield "evaluate", _stage("evaluate", needs=("release",), when=judged, **common), where
     yield "gate", _stage("gate", needs=("evaluate",), when=judged), where
-    if found.corpus and found.recall_metric:
+    if found.corpus and found.recall_metric and found.terms:
         limits = {"recall_min": found.recall_min, "keyword_min": found.keyword_min}
         with_ = {"recall_metric": found.recall_metric} | {
             name: value for name, value in limits.items() if value is not None
         }
         when = Circumstances(changed=_RETRIEVAL, tiers=("pr", "full"))
-        why = f"{found.corpus}, {found.dataset} and the gate on {found.recall_metric}"
+        why = f"{found.corpus}, {found.terms} and the gate on {found.recall_metric}"
         # After the evaluation: both ask the same model.
         yield "rag-integration", _stage("rag-integration", needs=("evaluate",), with_=with_, when=when, **common), why
     update = Circumstances(events=("model_update",))
@@ -133,17 +137,20 @@ def _deployment(found: Repository, before: Mapping[str, Stage]) -> Iterator[Foun
     if "gate" not in before:
         return
     when = _deployed(found)
-    needs = tuple(name for name in before if name not in {"release", "rag-build", "evaluate"})
+    needs = tuple(name for name in before if name not in _BELOW)
     if found.staging:
         staging = {"environment": "staging", "concurrency": "staging", "timeout_s": _ROLLOUT_TIMEOUT_S}
-        yield "staging", _stage("staging", needs=needs, when=when, **staging), found.staging
+        # Where nobody asks, no traffic proves anything: healthy for a while is what can be shown there.
+        with_ = {"strategy": "" if found.strategy == "swap" else "blue-green"}
+        yield "staging", _stage("staging", needs=needs, when=when, with_=with_, **staging), found.staging
         needs = ("staging",)
         if found.smoke:
             yield "smoke", _smoke(found, "staging"), f"{found.smoke}, {found.staging}"
             needs = ("smoke",)
     # The approval of a person stands before the environment, so only the stage that changes it names it.
     production = {"environment": "production", "concurrency": "production"}
-    yield "canary", _stage("canary", needs=needs, when=when, **production), "gates"
+    with_ = {} if found.strategy == "canary" else {"strategy": ""}
+    yield "canary", _stage("canary", needs=needs, when=when, with_=with_, **production), "gates"
     needs = ("canary",)
     if found.smoke and not found.staging:
         yield "smoke", _smoke(found, "canary"), found.smoke
@@ -156,24 +163,30 @@ def _deployment(found: Repository, before: Mapping[str, Stage]) -> Iterator[Foun
 
 
 def _smoke(found: Repository, after: str) -> Stage:
-    with_ = {"file": found.smoke} | ({"key_env": found.smoke_key} if found.smoke_key else {})
-    env = (found.smoke_key,) if found.smoke_key else ()
-    return _stage("smoke", needs=(after,), when=_deployed(found), with_=with_, env=env)
+    with_ = {"file": found.smoke, "key_env": _KEY}
+    return _stage("smoke", needs=(after,), when=_deployed(found), with_=with_, env=(_KEY,))
 
 
-def _nightly(found: Repository, _before: Mapping[str, Stage]) -> Iterator[Found]:
-    """What takes long or breaks things; load and chaos ask what runs, so one after the other."""
+def _nightly(found: Repository, before: Mapping[str, Stage]) -> Iterator[Found]:
+    """What takes long or breaks things; load and chaos ask what runs, so last and one after the other."""
     when = Circumstances(events=("schedule",), tiers=("full",))
     if found.dataset:
         yield "data", _stage("data", when=when), found.dataset
-    env = ("SHIPWAY_TARGET_KEY",)
+    env = (_KEY,)
+    # What else runs then would be measured, too.
+    below = _BELOW if "gate" in before else {"rag-build"}
+    needs = tuple(name for name, stage in before.items() if name not in below and _is_nightly(stage))
     if found.load_plan:
         with_ = {"plan": found.load_plan}
-        yield "load", _stage("load", needs=("release",), when=when, with_=with_, env=env), found.load_plan
+        yield "load", _stage("load", needs=needs, when=when, with_=with_, env=env), found.load_plan
+        needs = ("load",)
     if found.chaos_plan:
-        needs = ("load",) if found.load_plan else ("release",)
         with_ = {"plan": found.chaos_plan}
         yield "chaos", _stage("chaos", needs=needs, when=when, with_=with_, env=env), found.chaos_plan
+
+
+def _is_nightly(stage: Stage) -> bool:
+    return not stage.when.events or "schedule" in stage.when.events
 
 
 def _missing(found: Repository) -> Iterator[str]:

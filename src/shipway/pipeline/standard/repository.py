@@ -28,6 +28,8 @@ class Repository:
     redis: bool = False
     dataset: str = ""
     """The file with the cases that the release is judged on."""
+    terms: str = ""
+    """The same file, where cases demand terms of answers."""
     gates: frozenset[str] = frozenset()
     """Kinds of gates: limit, regression, safety."""
     recall_metric: str = ""
@@ -43,12 +45,12 @@ class Repository:
     registry: bool = False
     """Whether `image` names a registry to push to."""
     smoke: str = ""
-    smoke_key: str = ""
-    """The variable with the key that the smoke checks ask with."""
     load_plan: str = ""
     chaos_plan: str = ""
     staging: str = ""
     """The settings of the environment staging."""
+    strategy: str = "canary"
+    """How the project's own plan rolls out."""
     contact: str = ""
     """The first contact that is a webhook: env:NAME or file:PATH."""
     branches: tuple[str, ...] = ("main",)

@@ -14,7 +14,7 @@ from shipway.evals.report_text import one_line
 from shipway.evals.suggestions import did_you_mean
 from shipway.pipeline.findings import RunFindings, StageFindings, as_document
 from shipway.pipeline.model import StageState
-from shipway.pipeline.render import duration
+from shipway.pipeline.render import duration, one_sentence
 from shipway.services.pipeline_reports.html import html
 from shipway.services.pipeline_reports.markdown import markdown
 
@@ -50,9 +50,8 @@ def told(stage: StageFindings) -> str:
     """Return in words what became of a stage: its verdict, how many findings of which kind, how long it took."""
     result = stage.result
     if result.state in {StageState.SKIPPED, StageState.CANCELLED}:
-        return (
-            f"{result.state.value} ({one_line(result.problem, _LINE_CHARS)})" if result.problem else result.state.value
-        )
+        said = one_line(one_sentence(result.problem), _LINE_CHARS)
+        return f"{result.state.value} ({said})" if said else result.state.value
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(stage.counts.items()) if kind != "PASS")
     took = f"from {result.known}" if result.known else duration(result.duration_s)
     may = "; may fail" if result.allowed else ""

@@ -16,6 +16,7 @@ from shipway.core.errors import UnavailableError, UpstreamError, UsageError
 from shipway.evals.ports import HttpCall, HttpReply, JsonCaller
 from shipway.evals.report_text import one_line
 from shipway.pipeline.findings import RunFindings, StageFindings
+from shipway.pipeline.render import one_sentence
 from shipway.services.pipeline_reports.forms import told
 from shipway.services.pipeline_reports.markdown import MARKER, markdown
 
@@ -207,5 +208,5 @@ def _stage(stage: StageFindings) -> dict[str, Any]:
         "counts": dict(stage.counts),
         "metrics": result.metrics,
         "duration_s": round(result.duration_s, 3),
-        "problem": one_line(result.problem, _LINE_CHARS),
+        "problem": one_line(one_sentence(result.problem), _LINE_CHARS),
     }

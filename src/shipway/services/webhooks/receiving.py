@@ -14,7 +14,7 @@ from shipway.config.secrets import resolve_secret
 from shipway.config.sections.secrets import SecretRef
 from shipway.config.sections.webhooks import Webhooks
 from shipway.core.clock import Clock
-from shipway.core.errors import StoreError, UsageError
+from shipway.core.errors import ConfigError, StoreError, UsageError
 from shipway.core.ids import ulid
 from shipway.pipeline.webhooks.deliveries import github_change, gitlab_change, payload_of
 from shipway.pipeline.webhooks.model import Change, Entry, Ignored, Provider
@@ -30,6 +30,7 @@ from shipway.pipeline.webhooks.signatures import (
 from shipway.services.webhooks.queue import RunQueue
 
 _RETRY_S = 60
+_SHORTEST_CHARS = 16
 _DELIVERY = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 Note = Callable[..., None]
 Headers = Mapping[str, str]
@@ -58,17 +59,25 @@ class HookSecrets:
         """Read the secrets.
 
         Raises:
-            ConfigError: one is missing, empty or not what it should be.
+            ConfigError: one is missing, empty, short or not what it should be.
         """
 
-        def read(reference: SecretRef) -> str:
-            return resolve_secret(reference, root=root, environ=environ).strip()
+        def read(reference: SecretRef, key: str = "") -> str:
+            value = resolve_secret(reference, root=root, environ=environ).strip()
+            if key and len(value) < _SHORTEST_CHARS:
+                where = f"environment variable {reference.env}" if reference.env else str(reference.file)
+                raise ConfigError(
+                    [f"webhooks.{key}: the secret of {where} has {len(value)} characters and can be guessed"],
+                    hint=f"give one of at least {_SHORTEST_CHARS}, such as `openssl rand -hex 32` prints",
+                )
+            return value
 
         hub, lab = settings.github, settings.gitlab
         return cls(
-            tuple(read(item) for item in (hub.secret, hub.previous_secret) if item) if hub else (),
+            # The one before may be short: a short one is to be replaced.
+            (read(hub.secret, "github.secret"), *((read(old),) if (old := hub.previous_secret) else ())) if hub else (),
             signing_key(read(lab.signing_token)) if lab and lab.signing_token else b"",
-            read(lab.token) if lab and lab.token else "",
+            read(lab.token, "gitlab.token") if lab and lab.token else "",
         )
 
 
@@ -90,19 +99,24 @@ class Receiver:
         """Take one request."""
         problem = self._problem(provider, headers, body)
         if problem:
-            self._note("webhook_refused", provider=provider, reason=problem, size_bytes=len(body))
-            return _error(401, problem)
+            return self.refused(provider, _error(401, problem), len(body))
         try:
             payload = payload_of(body, content_type)
             event = headers.get("x-github-event", "")
             change = github_change(event, payload) if provider == "github" else gitlab_change(payload)
         except UsageError as error:
-            return _error(400, error.message)
+            return self.refused(provider, _error(400, error.message), len(body))
         if isinstance(change, Change):
             change = self._other_repository(change) or change
         if isinstance(change, Ignored):
             return Answer(200, {"status": "ignored", "reason": change.reason})
         return await self._queued(change, self._marks(provider, headers, body))
+
+    def refused(self, provider: str, answer: Answer, size_bytes: int = 0) -> Answer:
+        """Note that a request is refused, of which so much was read, and return the answer."""
+        reason = str(answer.document.get("error", ""))
+        self._note("webhook_refused", provider=provider, status=answer.status, reason=reason, size_bytes=size_bytes)
+        return answer
 
     def _problem(self, provider: Provider, headers: Headers, body: bytes) -> str:
         """Return why a request is not to be believed; every proof that is configured must hold."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shipway.adapters.pipeline_store.cleaning import clean_cache
-from shipway.adapters.pipeline_store.lock import only_run
+from shipway.adapters.pipeline_store.lock import job_beside_no_run, only_run
 from shipway.adapters.pipeline_store.log_file import LoggedTail
 from shipway.adapters.pipeline_store.runs import RunFolders
 from shipway.core.errors import ConflictError, NotFoundError
@@ -135,3 +135,22 @@ def test_a_second_run_at_the_same_time_is_refused_and_a_later_one_is_not(tmp_pat
 
 def test_cleaning_where_nothing_is_frees_nothing(tmp_path: Path) -> None:
     assert clean_cache(tmp_path / "none", 0) == 0
+
+
+def test_jobs_run_beside_each_other_and_not_beside_a_run(tmp_path: Path) -> None:
+    lock = tmp_path / ".shipway" / "pipeline" / "lock"
+    refused = pytest.raises(ConflictError, match="another run of the pipeline is under way")
+    with job_beside_no_run(lock), job_beside_no_run(lock), refused, only_run(lock):
+        pass
+    with only_run(lock), refused, job_beside_no_run(lock):
+        pass
+    with job_beside_no_run(lock):
+        pass
+
+
+def test_a_run_is_under_way_while_it_is_worked_on(tmp_path: Path) -> None:
+    run = RunFolders(tmp_path).begin("r1", {})
+    assert not run.under_way
+    with run.worked_on():
+        assert run.under_way
+    assert not run.under_way

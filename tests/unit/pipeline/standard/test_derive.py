@@ -1,6 +1,6 @@
 """The derived pipeline holds what the repository has something for, whatever that is."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ FULL = Repository(
     integration="tests/integration",
     redis=True,
     dataset="evals/cases.jsonl",
+    terms="evals/cases.jsonl",
     gates=frozenset({"limit", "regression", "safety"}),
     recall_metric="recall_at_5",
     recall_min=0.8,
@@ -48,7 +49,6 @@ FULL = Repository(
     image="registry.example.com/shop",
     registry=True,
     smoke="evals/smoke.yaml",
-    smoke_key="SHIPWAY_TARGET_KEY",
     load_plan="load.yaml",
     chaos_plan="chaos.yaml",
     staging="configs/staging.yaml",
@@ -101,7 +101,7 @@ def test_every_derived_pipeline_can_be_run_and_has_nothing_that_the_repository_h
         "cost": judged,
         "regression": judged and "regression" in found.gates,
         "safety": judged and "safety" in found.gates,
-        "rag-integration": judged and bool(found.corpus and found.recall_metric),
+        "rag-integration": judged and bool(found.corpus and found.recall_metric and found.terms),
         "build": bool(found.dockerfile),
         "push": bool(found.dockerfile and found.registry),
         "staging": judged and bool(found.staging),
@@ -178,12 +178,33 @@ def test_the_canary_waits_for_everything_that_checks() -> None:
     assert graph.stages["chaos"].needs == ("load",)
 
 
+@given(repositories())
+def test_nothing_else_of_the_night_runs_while_load_and_chaos_do(found: Repository) -> None:
+    pipeline = derived(found)
+    graph, night = graph_of(pipeline), chosen(pipeline, "schedule", tier="full")
+    for name in {"load", "chaos"} & night:
+        later = {"load": {"chaos"}, "chaos": set()}[name]
+        assert night - {name, *graph.ancestors(name)} == later & night
+
+
 def test_without_staging_what_is_smoke_tested_is_the_canary() -> None:
     found = Repository("a", dataset="d", gates=frozenset({"limit"}), smoke="s.yaml")
     stages = derived(found).stages
     assert stages["smoke"].needs == ("canary",)
     assert stages["monitor"].needs == ("canary", "smoke")
-    assert stages["smoke"].env == ()
+    assert (stages["smoke"].with_["key_env"], stages["smoke"].env) == ("SHIPWAY_TARGET_KEY", ("SHIPWAY_TARGET_KEY",))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "staging", "production"),
+    [("canary", "blue-green", None), ("rolling", "blue-green", ""), ("swap", "", "")],
+)
+def test_staging_waits_for_no_traffic_and_production_keeps_the_strategy_of_the_project(
+    strategy: str, staging: str, production: str | None
+) -> None:
+    stages = derived(replace(FULL, strategy=strategy)).stages
+    assert stages["staging"].with_["strategy"] == staging
+    assert stages["canary"].with_.get("strategy") == production
 
 
 def test_black_formats_where_it_is_configured() -> None:

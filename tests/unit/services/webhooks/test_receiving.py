@@ -237,6 +237,21 @@ def test_a_missing_secret_is_an_error_that_names_where_it_should_be(tmp_path):
         HookSecrets.of(settings(), tmp_path, {"HOOK": " ", "LAB": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
 
 
+def test_a_secret_that_can_be_guessed_is_refused_without_being_repeated(tmp_path):
+    lab = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    with pytest.raises(ConfigError, match=r"github\.secret: .* variable HOOK has 7 char") as short:
+        HookSecrets.of(settings(), tmp_path, {"HOOK": "tooshor", "LAB": lab})
+    assert "tooshor" not in str(short.value)
+    by_token = settings(gitlab={"token": {"env": "LAB"}})
+    with pytest.raises(ConfigError, match=r"gitlab\.token: .* variable LAB has 15 char"):
+        HookSecrets.of(by_token, tmp_path, {"HOOK": SECRET, "LAB": "x" * 15})
+
+
+def test_a_short_secret_can_be_replaced(tmp_path):
+    rotated = settings(github={"secret": {"env": "HOOK"}, "previous_secret": {"env": "OLD"}}, gitlab=None)
+    assert HookSecrets.of(rotated, tmp_path, {"HOOK": "y" * 16, "OLD": "x"}).github == ("y" * 16, "x")
+
+
 def test_secrets_do_not_show_themselves(tmp_path):
     found = HookSecrets.of(settings(), tmp_path, {"HOOK": SECRET, "LAB": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
 

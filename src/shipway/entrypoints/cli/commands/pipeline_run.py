@@ -1,6 +1,7 @@
 """`shipway pipeline run`: run the stages from commit to production."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Annotated
 
 import anyio
@@ -75,7 +76,12 @@ async def _run(found: Pipelines, request: RunRequest, choices: RunChoices, shown
     parallel = machine(choices.jobs, found.graph).cpus
     with only_run(found.folder / "lock"), shown_run(found.graph, expected_s, parallel, shown=shown) as tell:
         async with found.run_parts(choices, tell) as parts:
-            report = await run_pipeline(found.graph, request, parts)
+            with ExitStack() as held:
+
+                def begun(run_id: str) -> None:
+                    held.enter_context(found.runs.get(run_id).worked_on())
+
+                report = await run_pipeline(found.graph, request, replace(parts, begun=begun))
     # The registry is a copy for the console: a store that is locked or full takes nothing from the run.
     with suppress(StoreError):
         async with opened(None, loaded=found.loaded) as app:

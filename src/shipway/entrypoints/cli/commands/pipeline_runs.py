@@ -1,5 +1,6 @@
 """`shipway pipeline runs|logs|clean`: what earlier runs came to, what their stages printed, and letting go of them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,16 +9,16 @@ import typer
 
 from shipway.adapters.pipeline_store.cleaning import clean_cache
 from shipway.adapters.pipeline_store.runs import RunFolder, RunFolders
-from shipway.core.errors import NotFoundError, UsageError
+from shipway.core.errors import NotFoundError
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
-from shipway.entrypoints.cli.output import emit, table
+from shipway.entrypoints.cli.output import emit, table, warn
 from shipway.entrypoints.wiring import load
 from shipway.pipeline.compare import compared
 from shipway.pipeline.render import duration, plain
 
 _SHOWN_LINES = 200
 _BYTES_PER_MB = 1_000_000
-_RUN_ID_CHARS = 8
+_UNREADABLE = "unreadable"
 
 
 def list_runs(
@@ -39,7 +40,11 @@ def list_runs(
         rows = [(row.stage, row.before, row.now, "; ".join(row.differences)) for row in found]
         emit([row.to_dict() for row in found], table(("stage", "before", "now", "differences"), rows), as_json=as_json)
         return
-    shown = [_summary(run) for run in runs.all()[:limit]]
+    listed = runs.all()[:limit]
+    shown = [_summary(run) for run in listed]
+    for run, row in zip(listed, shown, strict=True):
+        if row["verdict"] == _UNREADABLE:
+            warn(f"run {run.run_id} cannot be read; remove the folder {run.path}")
     emit(
         shown,
         table(
@@ -54,6 +59,7 @@ def logs(
     stage: Annotated[str, typer.Argument(help="The stage.")],
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="The run; by default the last one.")] = "",
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines from the end.")] = _SHOWN_LINES,
+    attempt: Annotated[int, typer.Option("--attempt", min=0, help="Which attempt; 0 for the last one.")] = 0,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -70,8 +76,13 @@ def logs(
             f"stage {stage!r} has printed nothing in {run or 'the runs that are kept'}",
             hint=f"stages there: {', '.join(known) or 'none'}",
         )
-    text = files[-1].read_bytes().decode(errors="replace").splitlines()[-lines:]
-    body = {"run": of.run_id, "stage": stage, "file": str(files[-1]), "lines": text}
+    wanted = f"{stage}.{attempt}.log"
+    file = next((file for file in files if file.name == wanted), None) if attempt else files[-1]
+    if file is None:
+        kept = ", ".join(file.name.removesuffix(".log").rpartition(".")[2] for file in files)
+        raise NotFoundError(f"attempt {attempt} of stage {stage!r} has printed nothing", hint=f"these have: {kept}")
+    text = file.read_bytes().decode(errors="replace").splitlines()[-lines:]
+    body = {"run": of.run_id, "stage": stage, "file": str(file), "lines": text}
     emit(body, [plain(line) for line in text], as_json=as_json)
 
 
@@ -86,7 +97,7 @@ def clean(
     """Let go of old runs, and of what the cache has not used for longest; stages run again where they must."""
     del debug
     runs = _runs(project)
-    old = runs.all()[keep:]
+    old = [run for run in runs.all()[keep:] if not run.under_way]
     for run in old:
         runs.remove(run)
     freed_bytes = clean_cache(runs.folder.parent / "cache", max_mb * _BYTES_PER_MB)
@@ -100,13 +111,25 @@ def _runs(project: Path | None) -> RunFolders:
 
 def _summary(run: RunFolder) -> dict[str, Any]:
     report, results = run.report(), run.results()
-    begun_s = run.plan().get("begun_at_s")
-    if not isinstance(begun_s, int | float):
-        raise UsageError(f"{run.path / 'plan.json'} cannot be read", hint="remove that folder")
+    begun = _time(run.plan().get("begun_at_s"))
+    took_s = report.get("duration_s")
     return {
         "run": run.run_id,
-        "begun": datetime.fromtimestamp(begun_s, UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        "verdict": report.get("verdict", "interrupted"),
-        "time": duration(report["duration_s"]) if "duration_s" in report else "-",
+        "begun": begun or "-",
+        "verdict": _became(run, report) if begun else _UNREADABLE,
+        "time": duration(took_s) if isinstance(took_s, int | float) else "-",
         "stages": f"{sum(r.attempts > 0 and not r.known for r in results.values())} run of {len(results)}",
     }
+
+
+def _became(run: RunFolder, report: Mapping[str, Any]) -> str:
+    if run.finished:
+        return str(report.get("verdict", _UNREADABLE))
+    return "running" if run.under_way else "interrupted"
+
+
+def _time(at_s: object) -> str:
+    try:
+        return datetime.fromtimestamp(float(at_s), UTC).strftime("%Y-%m-%d %H:%M:%S")  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return ""

@@ -1,7 +1,7 @@
 """`shipway pipeline list|graph|explain`: what the stages are, and what a run would do with them."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import typer
@@ -25,7 +25,7 @@ from shipway.services.pipeline_runs import RunRequest, settled_results
 _WORDS = {
     "runs": "would run",
     "known": "would not run, its result is in the cache",
-    "open": "may have to run",
+    "open": "depends on what runs before it",
     "left out": "would be left out",
     "given": "would not run, an earlier result is taken",
 }
@@ -92,7 +92,7 @@ def explain(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say whether a stage would run now, and which input, tool or variable decides it."""
+    """Say whether a stage would run now, and which input, tool, variable or stage before it decides that."""
     del debug
     found = Pipelines.of(load(project))
     if stage not in found.graph.stages:
@@ -102,8 +102,8 @@ def explain(
     forecasts = anyio.run(_forecast, found, RunRequest(Asked(until=stage), around), True)
     seen = next(item for item in forecasts if item.stage == stage)
     parts = dict(seen.parts or {})
-    body = {"stage": stage, "state": seen.state, "reasons": list(seen.reasons), "key": seen.key, "parts": parts}
-    lines = [f"{stage}: {_WORDS[seen.state]}", *(f"  {said}" for said in seen.reasons)]
+    body = _document(seen) | {"key": seen.key, "parts": parts}
+    lines = [f"{stage}: {_WORDS[seen.state]}", *(f"  {said}" for said in (*seen.reasons, *seen.notes))]
     if parts:
         lines += ["", "decided by", *(f"  {name}: {value}" for name, value in parts.items())]
     emit(body, lines, as_json=as_json)
@@ -112,9 +112,14 @@ def explain(
 def show_forecast(found: Pipelines, request: RunRequest, *, read_cache: bool, as_json: bool) -> None:
     """Print what a run would do."""
     seen = anyio.run(_forecast, found, request, read_cache)
-    body = [{"stage": item.stage, "state": item.state, "reasons": list(item.reasons)} for item in seen]
-    rows = [(item.stage, item.state, "; ".join(item.reasons)) for item in seen]
+    body = [_document(item) for item in seen]
+    rows = [(item.stage, item.state, "; ".join((*item.reasons, *item.notes))) for item in seen]
     emit(body, table(("stage", "would be", "because"), rows), as_json=as_json)
+
+
+def _document(seen: Forecast) -> dict[str, Any]:
+    said = {"reasons": list(seen.reasons), "waits_for": list(seen.waits_for), "notes": list(seen.notes)}
+    return {"stage": seen.stage, "state": seen.state, **said}
 
 
 async def _forecast(found: Pipelines, request: RunRequest, read_cache: bool) -> list[Forecast]:

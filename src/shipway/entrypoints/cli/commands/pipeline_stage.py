@@ -9,6 +9,7 @@ import anyio
 import typer
 
 from shipway import __version__
+from shipway.adapters.pipeline_store.lock import job_beside_no_run
 from shipway.entrypoints.cli import pipeline_options as options
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption
 from shipway.entrypoints.cli.output import emit
@@ -20,6 +21,7 @@ from shipway.pipeline.render import progress_line
 from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.tail import OutputTail
 from shipway.services.pipeline_jobs import JobResults, check_shard, job_plan
+from shipway.services.pipeline_runs import provide_files
 
 
 class _Streamed(OutputTail):
@@ -39,8 +41,8 @@ class _Streamed(OutputTail):
 def run_stage(
     name: Annotated[str, typer.Argument(help="The stage.")],
     plan_digest: Annotated[
-        str, typer.Option("--plan-digest", metavar="SHA", help="Refuse unless the plan has this digest.")
-    ] = "",
+        str | None, typer.Option("--plan-digest", metavar="SHA", help="Refuse unless the plan has this digest.")
+    ] = None,
     shard: Annotated[str, typer.Option("--shard", metavar="I/N", help="This job's part of the stage.")] = "1/1",
     *,
     no_cache: options.NoCache = False,
@@ -57,9 +59,11 @@ def run_stage(
     results = JobResults(found.folder / "results")
     check_shard(found.graph, name, shard)
     plan = job_plan(found.graph, name, plan_digest, results, __version__)
-    report = anyio.run(_run, found, plan, RunChoices(not no_cache, shard=shard), not as_json)
-    result = next(item for item in report.results if item.name == name)
-    results.write(result)
+    # Jobs of one folder may run beside one another, and none beside a whole run.
+    with job_beside_no_run(found.folder / "lock"):
+        report = anyio.run(_run, found, plan, RunChoices(not no_cache, shard=shard), not as_json)
+        result = next(item for item in report.results if item.name == name)
+        results.write(result)
     emit(result.to_dict(), [progress_line(StageEvent(name, result.state, result=result))], as_json=as_json)
     raise typer.Exit(VERDICT_EXIT_CODES[report.verdict])
 
@@ -73,5 +77,9 @@ async def _run(found: Pipelines, plan: Mapping[str, StageResult], choices: RunCh
             typer.echo(progress_line(event), err=True)
 
     async with found.run_parts(choices, tell) as parts:
-        runner = replace(parts.runner, progress=tell, output=output, memory=parts.memory({}))
+        memory = parts.memory({})
+        # Of a divided stage only the result of one job is there.
+        whole = {name: result for name, result in plan.items() if found.graph.stages[name].shards == 1}
+        await provide_files(found.graph, whole, memory)
+        runner = replace(parts.runner, progress=tell, output=output, memory=memory)
         return await runner.run(found.graph, plan)
