@@ -119,7 +119,7 @@ def test_a_metric_of_an_event_that_nothing_records_is_warned_about(project):
     ("event", "meant"),
     [
         ("unsave", "did you mean 'unsafe'?"),
-        ("unsupport", "did you mean 'unsupported'?"),
+        ("not_supported", "did you mean 'unsupported'?"),
         ("leak", "known: abstained, client_gone, context_trimmed, error,"),
     ],
 )
