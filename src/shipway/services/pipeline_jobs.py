@@ -6,12 +6,13 @@ Jobs hand results on as files of a folder, one for each stage, which the CI syst
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shipway.core.disk import explained
 from shipway.core.errors import IntegrityError, NotFoundError, UsageError
 from shipway.pipeline.graph import StageGraph
+from shipway.pipeline.keys import lineage_of
 from shipway.pipeline.model import StageResult, StageState
 from shipway.pipeline.plan import plan_digest
 
@@ -20,25 +21,32 @@ _SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
 @dataclass(frozen=True, slots=True)
 class JobResults:
-    """The results that jobs hand on."""
+    """The results that jobs hand on; with a `plan`, those of another plan are refused."""
 
     folder: Path
+    plan: str = ""
 
     def read(self, stage: str) -> StageResult | None:
         """Return what the job of a stage left, None when nothing.
 
         Raises:
-            IntegrityError: what is there is no result of this stage.
+            IntegrityError: what is there is no result of this stage, or of another plan.
         """
         path = self.folder / f"{stage}.json"
         try:
-            result = StageResult.from_dict(json.loads(path.read_bytes()))
+            document = json.loads(path.read_bytes())
+            result, plan = StageResult.from_dict(document), document.get("plan")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{path} is no result of a stage: {error}") from error
         if result.name != stage:
             raise IntegrityError(f"{path} is the result of stage {result.name!r}")
+        if self.plan and plan != self.plan:
+            raise IntegrityError(
+                f"{path} is of plan {plan or 'without a digest'}, and this job has {self.plan}",
+                hint=f"remove it, and run stage {stage} again",
+            )
         return result
 
     def write(self, result: StageResult) -> None:
@@ -50,7 +58,7 @@ class JobResults:
         path = self.folder / f"{result.name}.json"
         with explained(path, "cannot be written"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(result.to_dict()), encoding="utf-8")
+            path.write_text(json.dumps(result.to_dict() | {"plan": self.plan}), encoding="utf-8")
 
 
 def job_plan(
@@ -64,7 +72,7 @@ def job_plan(
     Raises:
         NotFoundError: there is no such stage, or a stage that it builds on left no result.
         UsageError: the plan is not the one that was compiled.
-        IntegrityError: what a job left is no result.
+        IntegrityError: what a job left is no result, one of another plan, or not as it was left.
     """
     if name not in graph.stages:
         raise NotFoundError(f"there is no stage {name!r}", hint=f"the pipeline has {', '.join(graph.stages)}")
@@ -84,6 +92,13 @@ def job_plan(
     found = {other: StageResult(other, StageState.SKIPPED, allowed=True) for other in graph.stages if other != name}
     for need in graph.ancestors(name):
         result = results.read(need)
+        lineage = lineage_of(result or found[need], {each: found[each].lineage for each in graph.stages[need].needs})
+        if result is not None and result.lineage != lineage:
+            raise IntegrityError(
+                f"the result of stage {need!r} in {results.folder} is not as its job left it, or what that built on is"
+                " another",
+                hint="fetch the files that the job kept, all of one run, or run the stage again",
+            )
         if result is not None:
             found[need] = result
         elif graph.stages[need].when.always:
@@ -91,6 +106,8 @@ def job_plan(
                 f"stage {need!r}, which {name!r} builds on, left no result in {results.folder}",
                 hint="let the job of that stage keep this folder, and this job fetch it",
             )
+        else:
+            found[need] = replace(found[need], lineage=lineage)
     return found
 
 

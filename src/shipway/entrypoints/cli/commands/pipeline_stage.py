@@ -17,6 +17,7 @@ from shipway.entrypoints.failures import VERDICT_EXIT_CODES
 from shipway.entrypoints.pipeline_parts import Pipelines, RunChoices
 from shipway.entrypoints.wiring import load
 from shipway.pipeline.model import RunReport, StageEvent, StageResult
+from shipway.pipeline.plan import plan_digest as digest_of_plan
 from shipway.pipeline.render import progress_line
 from shipway.pipeline.spec import StageSpec
 from shipway.pipeline.tail import OutputTail
@@ -56,7 +57,7 @@ def run_stage(
     """
     del debug
     found = Pipelines.of(load(project))
-    results = JobResults(found.folder / "results")
+    results = JobResults(found.folder / "results", digest_of_plan(found.graph, __version__))
     check_shard(found.graph, name, shard)
     plan = job_plan(found.graph, name, plan_digest, results, __version__)
     # Jobs of one folder may run beside one another, and none beside a whole run.
