@@ -81,7 +81,7 @@ def test_a_result_that_was_changed_or_is_of_another_plan_is_refused(tmp_path: Pa
 
 def test_results_of_two_runs_are_not_mixed(tmp_path: Path) -> None:
     app = App(tmp_path / "app")
-    app.write("shipway.yaml", HANDING.replace('1}\' > m.json"', '\'$(cat n)\'}\' > m.json"').replace("= 1", "-ge 1"))
+    app.write("shipway.yaml", HANDING.replace("1}' > m.json\"", "'$(cat n)'}' > m.json\"").replace("= 1", "-ge 1"))
     app.write("n", "1")
     assert [app.run("pipeline", "run-stage", name).code for name in ("a", "b")] == [0, 0]
     app.write("n", "2")
