@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.integration.gateway.conftest import QUICK, Bench, running, warm
+from tests.integration.gateway.conftest import QUICK, Bench, Script, running, warm
 from tests.integration.gateway.test_short_way import PLACES, REPLY, Client, book, flights, left, settled
 
 from shipway.gateway.model import ModelPrice
@@ -176,15 +176,33 @@ class Side:
         self.bench = bench
         self.quotas = quotas
 
-    async def outcome(self, asked: list[Asked], told: list[Told], cuts: list[int]) -> dict[str, Any]:
-        """Send requests on one connection, each cut alike, and return all that came of them."""
+    async def begin(self, *scripts: Script) -> tuple[Client, tuple[int, ...]]:
+        """Let the engine play scripts; return a client, and how much had come before."""
         bench = self.bench
         marks = len(bench.sink.records), len(bench.logged), len(bench.metrics.seen), len(bench.upstream.heard)
         # An engine that asks for a pause gets it, on either way, until the example is over.
         bench.gateway._api.dispatch._pauses._pauses.clear()
-        bench.upstream.play(*(one.play for one in told))
+        bench.upstream.play(*scripts)
         await warm(bench.gateway._parts.engines, bench.upstream, 2)
-        client = await Client.of(bench)
+        return await Client.of(bench), marks
+
+    async def since(self, marks: tuple[int, ...], replies: list[Any]) -> dict[str, Any]:
+        """Return all that came since, when everything is given back."""
+        bench = self.bench
+        await settled(bench)
+        return {
+            "replies": replies,
+            "records": [recorded(record) for record in bench.sink.records[marks[0] :]],
+            "logged": [recorded(record) for record in bench.logged[marks[1] :]],
+            "counted": [recorded(record) for record in bench.metrics.seen[marks[2] :]],
+            "heard": [_heard(heard) for heard in bench.upstream.heard[marks[3] :]],
+            "left": await left(self.quotas),
+            "open": bench.gateway.calls.streams_open,
+        }
+
+    async def outcome(self, asked: list[Asked], told: list[Told], cuts: list[int]) -> dict[str, Any]:
+        """Send requests on one connection, each cut alike, and return all that came of them."""
+        client, marks = await self.begin(*(one.play for one in told))
         replies = []
         try:
             for one in asked:
@@ -194,7 +212,7 @@ class Side:
                     client.send(raw[start:end])
                     await asyncio.sleep(0.0005 if places else 0)
                 status, headers, body = await client.reply()
-                replies.append((status, _plain_headers(headers), _plain(body)))
+                replies.append((status, plain_headers(headers), _plain(body)))
                 if headers.get("connection") == "close":
                     break
             else:
@@ -202,15 +220,7 @@ class Side:
                 replies.append(("last", (await client.reply())[0], await client.rest()))
         finally:
             client.leave()
-        await settled(bench)
-        return {
-            "replies": replies,
-            "records": [_record(record) for record in bench.sink.records[marks[0] :]],
-            "logged": [_record(record) for record in bench.logged[marks[1] :]],
-            "counted": [_record(record) for record in bench.metrics.seen[marks[2] :]],
-            "heard": [_heard(heard) for heard in bench.upstream.heard[marks[3] :]],
-            "left": await left(self.quotas),
-        }
+        return await self.since(marks, replies)
 
 
 def _heard(heard: Any) -> tuple[str, Any, int, dict[str, str]]:
@@ -218,7 +228,7 @@ def _heard(heard: Any) -> tuple[str, Any, int, dict[str, str]]:
     return heard.target, orjson.loads(heard.body), len(heard.body), _asked(heard.headers)
 
 
-def _plain_headers(headers: dict[str, str]) -> dict[str, str]:
+def plain_headers(headers: dict[str, str]) -> dict[str, str]:
     assert headers.pop("x-request-id", "").startswith("req_")
     assert headers.pop("date")
     headers.pop("content-length")
@@ -234,8 +244,10 @@ def _plain(body: Any) -> Any:
     return {name: value for name, value in body.items() if name not in {"request_id", *own}}
 
 
-def _record(record: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(record).items() if name not in {"id", "at_s", "latency_ms"}}
+def recorded(record: Any) -> dict[str, Any]:
+    """Return what of a record is the same each time; of the time to the first token, whether it was taken."""
+    kept = {name: value for name, value in asdict(record).items() if name not in {"id", "at_s", "latency_ms"}}
+    return {**kept, "ttft_ms": record.ttft_ms is not None}
 
 
 def _asked(headers: dict[str, str]) -> dict[str, str]:
@@ -266,9 +278,13 @@ NONE = settings(
 async def same(sides: tuple[Side, Side], asked: list[Asked], told: list[Told], cuts: list[int]) -> None:
     short = await sides[0].outcome(asked, told, cuts)
     long = await sides[1].outcome(asked, told, cuts)
+    assert_equal(short, long)
+
+
+def assert_equal(short: dict[str, Any], long: dict[str, Any]) -> None:
     for name, value in long.items():
         assert short[name] == value, name
-    assert short["left"][PLACES] == 50
+    assert (short["left"][PLACES], short["open"]) == (50, 0)
 
 
 @given(asked=st.lists(asks(), min_size=1, max_size=3), told=st.lists(tells(), min_size=1, max_size=3))

@@ -2,15 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.integration.gateway.conftest import Bench, running, warm
+from tests.integration.gateway.conftest import running, warm
 from tests.integration.gateway.test_short_way import (
     PLACES,
     Client,
@@ -23,14 +22,21 @@ from tests.integration.gateway.test_short_way import (
     settled,
     until,
 )
-from tests.integration.gateway.test_short_way_equal import PATIENT, _heard, _plain_headers, _record
+from tests.integration.gateway.test_short_way_equal import (
+    NONE,
+    PATIENT,
+    Side,
+    assert_equal,
+    plain_headers,
+    recorded,
+    sides,
+)
 
-from shipway.gateway.quota_book import QuotaBook
 from shipway.gateway.routing import Rule
 
 pytestmark = pytest.mark.anyio
 
-__all__ = ["dial"]
+__all__ = ["dial", "sides"]
 
 BODY: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 BODIES = [
@@ -127,69 +133,28 @@ async def heard_by(client: Client) -> tuple[int, dict[str, str], bytes]:
             except asyncio.IncompleteReadError:
                 parts.append(b"cut")
             body = b"".join(parts)
-    return int(status.split(" ")[1]), _plain_headers(headers), re.sub(rb"req_\w+", b"req", body)
+    return int(status.split(" ")[1]), plain_headers(headers), re.sub(rb"req_\w+", b"req", body)
 
 
-def recorded(record: Any) -> dict[str, Any]:
-    return {**_record(record), "ttft_ms": record.ttft_ms is not None}
-
-
-class Side:
-    """One of the two gateways."""
-
-    def __init__(self, bench: Bench, quotas: QuotaBook) -> None:
-        self.bench = bench
-        self.quotas = quotas
-
-    async def outcome(self, bodies: list[dict[str, Any]], streams: list[Stream]) -> dict[str, Any]:
-        bench = self.bench
-        marks = len(bench.sink.records), len(bench.logged), len(bench.metrics.seen), len(bench.upstream.heard)
-        bench.gateway._api.dispatch._pauses._pauses.clear()
-        bench.upstream.play(*(stream.play for stream in streams))
-        await warm(bench.gateway._parts.engines, bench.upstream, 2)
-        client = await Client.of(bench)
-        replies = []
-        try:
-            for body in bodies:
-                client.send(asking(body))
-                replies.append(await heard_by(client))
-                if replies[-1][2].endswith(b"cut"):
-                    break
-        finally:
-            client.leave()
-        await settled(bench)
-        return {
-            "replies": replies,
-            "records": [recorded(record) for record in bench.sink.records[marks[0] :]],
-            "logged": [recorded(record) for record in bench.logged[marks[1] :]],
-            "counted": [recorded(record) for record in bench.metrics.seen[marks[2] :]],
-            "heard": [_heard(heard) for heard in bench.upstream.heard[marks[3] :]],
-            "left": await left(self.quotas),
-            "open": bench.gateway.calls.streams_open,
-        }
-
-
-@pytest.fixture
-async def sides() -> AsyncIterator[tuple[Side, Side]]:
-    books = book(), book()
-    async with (
-        running(PATIENT, short_way=True, quotas=books[0]) as short,
-        running(PATIENT, short_way=False, quotas=books[1]) as long,
-    ):
-        yield Side(short, books[0]), Side(long, books[1])
+async def outcome(side: Side, bodies: list[dict[str, Any]], streams: list[Stream]) -> dict[str, Any]:
+    client, marks = await side.begin(*(stream.play for stream in streams))
+    replies = []
+    try:
+        for body in bodies:
+            client.send(asking(body))
+            replies.append(await heard_by(client))
+            if replies[-1][2].endswith(b"cut"):
+                break
+    finally:
+        client.leave()
+    return await side.since(marks, replies)
 
 
 async def same(sides: tuple[Side, Side], bodies: list[dict[str, Any]], streams: list[Stream]) -> None:
-    short, long = await sides[0].outcome(bodies, streams), await sides[1].outcome(bodies, streams)
-    for name, value in long.items():
-        assert short[name] == value, name
-    assert (short["left"][PLACES], short["open"]) == (50, 0)
+    assert_equal(await outcome(sides[0], bodies, streams), await outcome(sides[1], bodies, streams))
 
 
 GOOD = Stream((event("a"), event("b"), event("c")))
-FEW = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=120
-)
 
 
 @given(
@@ -199,7 +164,7 @@ FEW = settings(
 @example(bodies=[BODY, BODY], streams=[replace(GOOD, tail="later")])
 @example(bodies=[BODY], streams=[replace(GOOD, tail="cut", end=b"")])
 @example(bodies=[BODY], streams=[replace(GOOD, cuts=tuple(range(1, 700, 11)))])
-@FEW
+@settings(NONE, max_examples=120)
 async def test_whatever_an_engine_streams_both_ways_come_to_the_same(sides, bodies, streams):
     await same(sides, bodies, streams)
 
