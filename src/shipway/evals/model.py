@@ -3,9 +3,10 @@
 Services build them, `metrics` and `gates` read them, `report` renders them. Nothing here does I/O.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from math import nextafter
 from typing import Any, Literal
 
 from shipway.core.canonical import canonical_json
@@ -80,6 +81,19 @@ class Dataset:
     def only(self, split: Split) -> "Dataset":
         """Return the dataset of one split, which has a digest of its own."""
         return Dataset(self.name, tuple(case for case in self.cases if case.split == split))
+
+    def part(self, tags: Collection[str], share: float) -> "Dataset":
+        """Return the cases that have one of the tags, all without tags, and of those a share.
+
+        The share, in (0, 1], is of clusters, drawn by their names alone: the same ones each time, and those of a
+        smaller share are among those of a larger one. At least one stays.
+        """
+        cases = [case for case in self.cases if not tags or not set(tags).isdisjoint(case.tags)]
+        drawn = {case.cluster or case.id: 0.0 for case in cases}
+        for name in drawn:
+            drawn[name] = int.from_bytes(sha256(name.encode()).digest()[:6]) / 2.0**48
+        limit = max(share, nextafter(min(drawn.values(), default=0.0), 1.0))
+        return Dataset(self.name, tuple(case for case in cases if drawn[case.cluster or case.id] < limit))
 
 
 def _digest_of(cases: Iterable[Case]) -> Digest:

@@ -50,8 +50,8 @@ class EvaluationRequest:
     with the newest run of the same plan that is not finished, or with the one at `out`. `yes` begins although the
     estimate is over the budget; the run ends before the call that would exceed it. Without `gates` nothing is judged or
     stored: the answers are for whoever reads them. `target` is asked in place of a release; what is found of it is in
-    the run directory alone. `made_s` is when answers that are judged again were given: what has happened since decides
-    nothing.
+    the run directory alone. With `tags` or a `share` below 1 a part of the cases is asked, see `Dataset.part`. `made_s`
+    is when answers that are judged again were given: what has happened since decides nothing.
     """
 
     release: str = ""
@@ -72,6 +72,13 @@ class EvaluationRequest:
     target: Target | None = None
     alone: bool = False
     made_s: float = math.inf
+    tags: tuple[str, ...] = ()
+    share: float = 1.0
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """Return which part of the cases is asked, as the run directory keeps it; empty for all of them."""
+        return {"tags": list(self.tags), "share": self.share} if self.tags or self.share < 1.0 else {}
 
 
 class EvaluationTargets(Protocol):
@@ -180,7 +187,7 @@ async def prepare(app: Application, request: EvaluationRequest, targets: Evaluat
         GateRefusedError: a gate compares, and a later release has no baseline.
     """
     settings = app.project.evals
-    dataset = await split_dataset(app, request.dataset)
+    dataset = await asked_dataset(app, request)
     candidate, baseline = await _subjects(app, request, targets, dataset)
     plan, looks = _plan(app, request), request.looks or settings.looks
     if request.gates:
@@ -224,6 +231,7 @@ def run_file(app: Application, request: EvaluationRequest, prepared: Prepared, o
             "extra_repeats": prepared.extra_repeats,
             "split": app.project.evals.split,
             "dataset": request.dataset,
+            **({"part": request.part} if request.part else {}),
             "gates": request.gates,
             "routes": {item.name: item.route for item in prepared.subjects},
         },
@@ -349,11 +357,29 @@ async def _baseline(app: Application, release: Release, request: EvaluationReque
     return await app.releases.get(stable) if stable is not None and stable != release.id else None
 
 
-async def split_dataset(app: Application, named: str) -> Dataset:
-    """Return the cases of the project's split; the project's dataset when none is named."""
+async def asked_dataset(app: Application, request: EvaluationRequest) -> Dataset:
+    """Return the cases of the project's split, or the part that is asked; the project's dataset when none is named.
+
+    Raises:
+        UsageError: gates would judge a part, or no case has one of the tags.
+    """
     settings = app.project.evals
-    dataset = await load_project_dataset(app.loaded, named)
-    return dataset if settings.split == "all" else dataset.only(settings.split)
+    dataset = await load_project_dataset(app.loaded, request.dataset)
+    whole = dataset if settings.split == "all" else dataset.only(settings.split)
+    if not request.part:
+        return whole
+    if request.gates:
+        raise UsageError(
+            "gates judge all cases, not a part of them",
+            hint="look at a part with --no-gates; for gates on a part, write `tags` into the gate",
+        )
+    if not 0 < request.share <= 1:
+        raise UsageError(f"the share is {request.share:g}; give more than 0, and 1 at most")
+    part = whole.part(request.tags, request.share)
+    if whole.cases and not part.cases:
+        known = ", ".join(sorted({tag for case in whole.cases for tag in case.tags})) or "none"
+        raise UsageError(f"no case has the tag {' or '.join(request.tags)}", hint=f"tags of {whole.name}: {known}")
+    return part
 
 
 def _samples(release: Release, route: str) -> bool:

@@ -3,16 +3,18 @@
 `services.evaluations` calls this with everything opened; the answers are in a run directory when it returns or raises.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from shipway.core.errors import GateRefusedError
 from shipway.core.verdicts import Verdict
 from shipway.evals.budget import Meter, Spent
 from shipway.evals.gate_report import GateReport
+from shipway.evals.gate_spec import GateSpec
 from shipway.evals.gates import GateOptions, LookPlan, evaluate_gates, locked_rows, next_look
 from shipway.evals.metric_context import DocumentAccess
-from shipway.evals.model import Attempt, RunReport
+from shipway.evals.metrics import Metric
+from shipway.evals.model import Attempt, CaseResult, RunReport
 from shipway.evals.ports import Target
 from shipway.evals.quarantine import Quarantine
 from shipway.evals.run_directory import RunDirectory, StoredResults
@@ -119,12 +121,7 @@ async def score_runs(running: Running, repeats: int) -> tuple[dict[str, RunRepor
 def fails_case(prepared: Prepared) -> Callable[[str, Attempt], bool]:
     """Return what counts failed cases for `fail_fast`: no answer, or one that a gate's metric calls wrong."""
     scoring = prepared.scoring
-    names = {spec.metric for spec in prepared.specs}
-    metrics = {
-        name: metric
-        for name, metric in scoring.metrics.items()
-        if name in names and metric.kind == "proportion" and metric.task is None and metric.over_repeats is None
-    }
+    metrics = deciding_metrics(prepared.specs, scoring.metrics)
     cases = {case.id: case for case in prepared.cases}
     context = scoring.context(None)
 
@@ -132,10 +129,27 @@ def fails_case(prepared: Prepared) -> Callable[[str, Attempt], bool]:
         if target != prepared.candidate.name:
             return False
         result = score_attempt(attempt, cases[attempt.case_id], context, metrics)
-        wrong = (score == (0.0 if metrics[name].sign > 0 else 1.0) for name, score in result.scores.items())
-        return attempt.output.error is not None or any(wrong)
+        return bool(wrong_by(result, metrics))
 
     return failed
+
+
+def deciding_metrics(specs: Collection[GateSpec], metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics of gates that call a single answer right or wrong."""
+    names = {spec.metric for spec in specs}
+    return {
+        name: metric
+        for name, metric in metrics.items()
+        if name in names and metric.kind == "proportion" and metric.task is None and metric.over_repeats is None
+    }
+
+
+def wrong_by(result: CaseResult, metrics: Mapping[str, Metric]) -> str:
+    """Return why an answer counts as wrong: it is missing, or the metric that says so; empty when it is not wrong."""
+    if result.output.error is not None:
+        return result.output.error
+    scores = ((name, result.scores.get(name)) for name in metrics)
+    return next((name for name, score in scores if score == (0.0 if metrics[name].sign > 0 else 1.0)), "")
 
 
 def too_many_errors(running: Running) -> str:

@@ -14,7 +14,7 @@ from shipway.evals.run_directory import JUDGEMENTS_FILE, RunDirectory, read_plan
 from shipway.evals.run_plan import RunFile, differing_keys
 from shipway.evals.shards import missing_shards, parse_shard
 from shipway.services.application import Application
-from shipway.services.evaluation_plan import EvaluationRequest, EvaluationTargets, split_dataset
+from shipway.services.evaluation_plan import EvaluationRequest, EvaluationTargets, asked_dataset
 from shipway.services.evaluations import Evaluation, EvaluationParts, judged_directory
 from shipway.services.judges.purse import SPENT_FILE
 from shipway.services.run_directories import find_run, new_run_id, runs_folder
@@ -54,7 +54,7 @@ async def merge_runs(
     plans = [read_plan(folder) for folder in folders]
     _demand_whole(folders, plans)
     request = _request(plans[0])
-    dataset = await split_dataset(app, request.dataset)
+    dataset = await asked_dataset(app, request)
     _demand_cases(folders[0], plans[0], str(dataset.digest))
     whole = RunFile(new_run_id(app), plans[0].identity, "", plans[0].provenance)
     path = out or runs_folder(app) / whole.run
@@ -87,7 +87,7 @@ async def rescore_run(
     if plan.shard and gates:
         raise UsageError(f"{path} is shard {plan.shard} of a run", hint="judge the whole: `shipway eval merge`")
     request = _request(plan, gates=gates)
-    dataset = await split_dataset(app, request.dataset)
+    dataset = await asked_dataset(app, request)
     _demand_cases(path, plan, str(dataset.digest))
     directory = await anyio.to_thread.run_sync(RunDirectory, path, plan, dataset.cases)
     try:
@@ -106,6 +106,7 @@ def _request(plan: RunFile, *, gates: bool = True) -> EvaluationRequest:
         )
     candidate, *baseline = kept
     is_release = kept[candidate]["kind"] == "release"
+    part = plan.identity["settings"].get("part", {})
     return EvaluationRequest(
         release=candidate if is_release else "",
         target=None if is_release else KeptTarget(candidate, kept[candidate]["digest"]),
@@ -117,6 +118,8 @@ def _request(plan: RunFile, *, gates: bool = True) -> EvaluationRequest:
         seed=plan.identity["seed"],
         gates=gates,
         made_s=_begun_s(plan.run),
+        tags=tuple(part.get("tags", ())),
+        share=part.get("share", 1.0),
     )
 
 

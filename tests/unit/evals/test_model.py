@@ -62,3 +62,30 @@ def test_a_digest_is_that_of_the_whole_list_of_cases_by_id():
     ):
         by_id = sorted(cases, key=lambda case: case.id)
         assert Dataset("d", tuple(cases)).digest == digest_json([case.to_dict() for case in by_id])
+
+
+@given(st.floats(0.001, 1.0), st.floats(0.001, 1.0))
+def test_a_part_is_whole_clusters_the_same_each_time_and_grows_with_its_share(one, other):
+    cases = tuple(Case(id=f"c{n}", question="?", cluster=f"k{n % 40}" if n % 3 else "") for n in range(200))
+    low, high = sorted((one, other))
+    dataset = Dataset("faq", cases)
+
+    small, large = dataset.part((), low), dataset.part((), high)
+
+    assert small.cases == Dataset("again", cases).part((), low).cases
+    assert set(small.cases) <= set(large.cases)
+    assert small.cases
+    clusters = {case.cluster for case in small.cases if case.cluster}
+    assert {case for case in cases if case.cluster in clusters} <= set(small.cases)
+    assert dataset.part((), 1.0).cases == cases
+
+
+def test_a_share_of_many_cases_is_about_that_share():
+    dataset = Dataset("faq", tuple(Case(id=f"c{n}", question="?") for n in range(20_000)))
+    assert 140 < len(dataset.part((), 0.01).cases) < 260
+
+
+def test_a_part_by_tags_has_the_cases_with_any_of_them():
+    cases = tuple(Case(id=f"c{n}", question="?", tags=("a",) if n % 2 else ("b", "c")) for n in range(6))
+    assert [case.id for case in Dataset("faq", cases).part(("c", "x"), 1.0).cases] == ["c0", "c2", "c4"]
+    assert Dataset("faq", cases).part(("x",), 1.0).cases == ()

@@ -15,6 +15,16 @@ Repeats = Annotated[int | None, typer.Option(min=1, max=100, help="How often eac
 Concurrency = Annotated[int | None, typer.Option(min=1, max=256, help="Cases asked at the same time.")]
 Looks = Annotated[int | None, typer.Option(min=1, max=5, help="How often gates may look; each adds repeats.")]
 Seed = Annotated[int | None, typer.Option(help="Decides the order of the cases.")]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="Ask the cases with this tag alone; again for one more. With --no-gates."),
+]
+Share = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Ask this share of the cases, the same ones each time, such as 0.01. With --no-gates."
+    ),
+]
 FailFast = Annotated[int | None, typer.Option(min=1, help="Stop after so many failed cases.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=1e-9, help="US dollars that it may cost.")]
 BudgetTokens = Annotated[int | None, typer.Option(min=1, help="Tokens that it may take, in and out.")]

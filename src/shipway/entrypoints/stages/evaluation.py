@@ -43,6 +43,19 @@ class Retrieval(Section):
     """The metric of retrieval."""
 
 
+class SpotCheck(Section):
+    """The options of `spot-check`."""
+
+    dataset: str = ""
+    """The cases; by default evals.dataset."""
+    tags: Words = ()
+    """Only cases with one of these tags; by default all."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Of those this share, the same ones each time, at least one."""
+    most_wrong: _Share = 0.0
+    """The largest share of wrong cases: without an answer, or wrong by a metric of a gate."""
+
+
 class Data(Section):
     """The options of `data`."""
 
@@ -81,6 +94,14 @@ STAGES = (
         "regression", f"{_WORK}:regression", "The release is no worse than what is stable.", Judging, asks="dataset"
     ),
     Builtin("safety", f"{_WORK}:safety", "The release violates no gate of zero tolerance.", Judging, asks="dataset"),
+    Builtin(
+        "spot-check",
+        f"{_WORK}:spot_check",
+        "A part of the cases is answered right: a quick look, no evidence for a gate.",
+        SpotCheck,
+        cacheable=True,
+        asks="always",
+    ),
     Builtin(
         "rag-integration",
         f"{_WORK}:rag_integration",

@@ -132,6 +132,8 @@ def run(
     shard: options.ShardOption = "",
     cases: options.Cases = _SHOWN_CASES,
     *,
+    tags: options.Tags = None,
+    share: options.Share = 1.0,
     estimate: options.EstimateOnly = False,
     yes: options.Yes = False,
     resume: options.Resume = False,
@@ -149,7 +151,7 @@ def run(
     reports = _report_files({"markdown": markdown, "html": html, "junit": junit, "sarif": sarif, "json": json_file})
     request = EvaluationRequest(release, baseline, dataset, repeats, concurrency, looks, seed, fail_fast)
     request = replace(request, budget_usd=budget_usd, budget_tokens=budget_tokens, yes=yes, resume=resume)
-    request = replace(request, out=out, shard=shard, gates=gates)
+    request = replace(request, out=out, shard=shard, gates=gates, tags=tuple(tags or ()), share=share)
     asked = _Asked(project, request, target, shown=not as_json)
     if estimate:
         found = anyio.run(asked.estimate)

@@ -1,6 +1,6 @@
 """The stages that judge; they call what `gate run`, `eval run`, `dataset check` and `eval run --estimate` call."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +19,7 @@ from shipway.entrypoints.stages.work.releases import release_of, released
 from shipway.entrypoints.stages.work.serving import served
 from shipway.entrypoints.wiring import opened
 from shipway.evals.gate_report import GateReport, GateRow
+from shipway.evals.metrics import Metric
 from shipway.evals.model import Case, CaseResult, RunReport
 from shipway.evals.report import gate_figures
 from shipway.evals.text import contains
@@ -27,8 +28,9 @@ from shipway.pipeline.ports import BuiltinStage, StageContext
 from shipway.pipeline.spec import StageSpec
 from shipway.services.application import Application
 from shipway.services.datasets import check, read_named
+from shipway.services.evaluation_runs import deciding_metrics, wrong_by
 from shipway.services.evaluations import EvaluationParts, EvaluationRequest, estimated, evaluate
-from shipway.services.gates import judged_again, judged_handed
+from shipway.services.gates import gate_specs, judged_again, judged_handed
 
 
 def gate(project: Path | None) -> BuiltinStage:
@@ -70,6 +72,26 @@ def rag_integration(project: Path | None) -> BuiltinStage:
         numbers = {item.metric: item.score for item in findings if item.metric and item.score is not None}
         report = FindingReport(stage.name, "", tuple(findings))
         return await finished(root, stage, context, report, {"documents": len(there), **numbers})
+
+    return run
+
+
+def spot_check(project: Path | None) -> BuiltinStage:
+    """Return the stage that asks a part of the cases."""
+    root = project or Path.cwd()
+
+    async def run(stage: StageSpec, context: StageContext) -> StageOutcome:
+        wanted = options.SpotCheck.model_validate(dict(stage.with_))
+        async with opened(root) as app:
+            name = await released(app, stage, context)
+            request = EvaluationRequest(name, dataset=wanted.dataset, repeats=1, gates=False, alone=True)
+            request = replace(request, tags=tuple(wanted.tags), share=wanted.share)
+            async with served(app, context), evaluation_targets(app) as targets:
+                done = await evaluate(app, request, targets, parts=EvaluationParts(judge=LocalJudgeParts(app)))
+            metrics = deciding_metrics(gate_specs(app.project), done.metrics)
+        findings = list(_spotted(done.run, metrics, wanted.most_wrong))
+        numbers = {"cases": len(done.run.results), "wrong": len(findings) - 1}
+        return await finished(root, stage, context, FindingReport(stage.name, "", tuple(findings)), numbers)
 
     return run
 
@@ -190,6 +212,22 @@ def _visible(cases: Collection[Case], there: Collection[str]) -> Iterator[Findin
         message = "" if seen else "was not ingested: it is not in the corpus that was built"
         verdict = Verdict.PASS if seen else Verdict.FAIL
         yield Finding("rag", source, verdict, message=message, location=source, rule="rag/visible")
+
+
+def _spotted(run: RunReport, metrics: Mapping[str, Metric], most: float) -> Iterator[Finding]:
+    """Yield how many answers are wrong, and each of them; those that may be are told and decide nothing."""
+    found = [(result, wrong_by(result, metrics)) for result in run.results]
+    wrong = [(result, why) for result, why in found if why]
+    share = len(wrong) / len(found)
+    verdict = Verdict.PASS if share <= most else Verdict.FAIL
+    message = f"{len(wrong)} of {len(found)} cases are wrong, {most:.0%} may be"
+    yield Finding("spot-check", "wrong", verdict, "wrong", share, message, rule="spot-check/wrong")
+    details = {"open": f"{most:.0%} of the cases may be wrong"} if verdict is Verdict.PASS else {}
+    for result, why in wrong:
+        case = result.case_id
+        yield Finding(
+            "spot-check", case, Verdict.FAIL, message=why, case_id=case, rule="spot-check/case", details=details
+        )
 
 
 def _scored(run: RunReport, wanted: options.Retrieval) -> Iterator[Finding]:
