@@ -5,7 +5,10 @@
  * closed  each connection asks again as soon as it has its answer: how many requests a second are possible.
  * open    RATE requests a second whatever the answers do; a request's time counts from when it was due, so a stall
  *         counts for all requests that it held up (no coordinated omission).
- * stream  each connection reads one stream after the other; they start spread over RATE milliseconds.
+ * stream  each connection reads one stream after the other, with up to 20 ms between them; they start spread over RATE
+ *         milliseconds. These times are drawn (always the same), for users do not keep step: evenly spread streams get
+ *         their tokens in the same instants where their distance divides the time between two tokens (64 at a time, of
+ *         512 over 1,280 ms), and those that one stall held up would stay together for good.
  *
  * Prints one JSON object. Processor time is that of PIDS ("12,13") over the measured window alone.
  */
@@ -24,7 +27,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { BUFFER = 1 << 17, BATCH = 256, STAMP_DIGITS = 19, GRACE_MS = 2000 };
+enum { BUFFER = 1 << 17, BATCH = 256, STAMP_DIGITS = 19, GRACE_MS = 2000, PAUSE_MS = 20 };
 enum mode { CLOSED, OPEN, STREAM };
 
 struct client {
@@ -33,6 +36,8 @@ struct client {
     size_t size, scanned;    /* bytes in data; of them, without the rest of an event */
     struct message message;
     int said_done, got_token;
+    int64_t due_ns;          /* stream: when the next one begins */
+    struct client *next;     /* in the order of due_ns */
     char data[BUFFER + 1];
 };
 
@@ -56,7 +61,9 @@ static struct {
 static int poll_fd, timer_fd;
 static struct client *clients;
 static int *idle, idle_count;      /* open loop: connections without a request, the last used on top */
-static int64_t begun_ns, asked;    /* open loop: requests sent so far; stream: connections started so far */
+static int64_t begun_ns, asked;    /* open loop: requests sent so far */
+static struct client *waiting;     /* stream: those between two streams, the next one first */
+static unsigned short draws[] = {20, 3, 5};
 
 static void join(struct client *client) {
     client->fd = connect_to(options.port);
@@ -87,6 +94,21 @@ static void ask(struct client *client, int64_t asked_ns) {
     seen.errors++;
 }
 
+static void set_timer(int64_t at_ns) {
+    struct itimerspec at = {.it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000}};
+    timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+/* Has a connection begin its next stream after a drawn time. */
+static void begin_within(struct client *client, int64_t from_ns, double longest_ms) {
+    client->due_ns = from_ns + (int64_t)(erand48(draws) * longest_ms * 1e6);
+    struct client **link = &waiting;
+    while (*link != NULL && (*link)->due_ns <= client->due_ns) link = &(*link)->next;
+    client->next = *link;
+    *link = client;
+    if (waiting == client) set_timer(client->due_ns);
+}
+
 static void answered(struct client *client, int64_t now, int good) {
     client->busy = 0;
     if (seen.measuring) {
@@ -96,7 +118,8 @@ static void answered(struct client *client, int64_t now, int good) {
         if (options.mode != STREAM && client->asked_ns >= seen.start_ns) add_sample(&seen.latency, now - client->asked_ns);
     }
     if (options.mode == OPEN) idle[idle_count++] = (int)(client - clients);
-    else ask(client, options.mode == STREAM ? now_ns() : now);
+    else if (options.mode == STREAM) begin_within(client, now, PAUSE_MS);
+    else ask(client, now);
 }
 
 /* Takes the times out of all events that have arrived whole; chunk heads between them do no harm. */
@@ -146,23 +169,21 @@ static void on_readable(struct client *client) {
     answered(client, now, good);
 }
 
-static void set_timer(int64_t at_ns) {
-    struct itimerspec at = {.it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000}};
-    timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
-}
-
 static int64_t due_ns(int64_t number) {
-    double gap_ns = options.mode == OPEN ? 1e9 / options.rate : options.rate * 1e6 / options.connections;
-    return begun_ns + (int64_t)((double)number * gap_ns);
+    return begun_ns + (int64_t)((double)number * 1e9 / options.rate);
 }
 
-/* Sends what is due: the next requests of the open loop, the next connections' first streams. */
+/* Sends what is due: the next requests of the open loop, the next streams. */
 static void send_due(int64_t until_ns) {
     int64_t now = now_ns();
     if (options.mode == CLOSED) return;
     if (options.mode == STREAM) {
-        while (asked < options.connections && due_ns(asked) <= now) ask(&clients[asked++], now_ns());
-        if (asked < options.connections) set_timer(due_ns(asked));
+        struct client *next;
+        while ((next = waiting) != NULL && next->due_ns <= now) {
+            waiting = next->next;
+            ask(next, now_ns());
+        }
+        if (waiting != NULL) set_timer(waiting->due_ns);
         return;
     }
     while (idle_count > 0 && due_ns(asked) <= now && due_ns(asked) < until_ns) {
@@ -217,6 +238,8 @@ static void run(void) {
     int64_t warm_ns = begun_ns + options.warmup_ns, until_ns = warm_ns + options.measure_ns;
     if (options.mode == CLOSED)
         for (int i = 0; i < options.connections; i++) ask(&clients[i], now_ns());
+    if (options.mode == STREAM)
+        for (int i = 0; i < options.connections; i++) begin_within(&clients[i], begun_ns, options.rate);
     send_due(until_ns);
     int64_t now;
     while ((now = now_ns()) < until_ns) {
