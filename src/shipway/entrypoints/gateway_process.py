@@ -92,7 +92,8 @@ async def _serve(project: Path | None, host: str | None, port: int | None, worke
             note=note,
         )
         place = Place.of(process_environment(), lambda: serving.current is not None or serving.unwritten)
-        options = ServerOptions(app.project.server.workers, app.project.server.drain_s, place=place)
+        told = app.project.server
+        options = ServerOptions(told.workers, told.drain_s, place=place, outbox=engines.outbox)
         board = ConfigBoard(app.workspace, LocalHost())
         gateway = Gateway(table.parts, serving, table.settings)
         tables = Tables(table, parts, gateway, watcher, board, reporting)

@@ -77,6 +77,8 @@ class CircuitBreaker:
 
     def succeeded(self, generation: int) -> None:
         """Close: the engine works."""
+        if not self._recent and self._known == _RECENT and not self._failed and self._opened_at_s is None:
+            return  # closed, and nothing but successes is known: nothing changes
         self._note(failed=False)
         if generation == self.generation:
             for each in self._together:

@@ -2,10 +2,11 @@ cdef class Outbox:
     cdef public object _loop
     cdef public list _letters
     cdef public list _work
+    cdef public bint _works
     cpdef put(self, transport, data)
     cpdef first(self, work)
     cpdef flush(self)
-    cpdef bint is_empty(self)
+    cpdef put_now(self, transport, data)
 
 cdef class OutboxTransport:
     cdef public object _transport

@@ -7,7 +7,8 @@ What has to happen before anything of a turn leaves is done first, once for the 
 Each send to a peer that sleeps wakes it, which costs the kernel more than the sending. A gateway that sends between two
 requests' work finds both peers asleep again each time; one that sends all at once wakes them once. With 32 requests at
 a time that is a quarter of the processor time (docs/performance.md). A single write waits for one turn of the loop,
-some microseconds.
+some microseconds. Where streams pass, a turn may be long (dozens of chunks), and who sends a chunk at once wakes
+somebody anyway: a chunk takes along what waits, a request or the beginning of another stream.
 """
 
 import asyncio
@@ -18,9 +19,10 @@ from typing import Any
 class Outbox:
     """The letters of one loop; they leave in the order in which they were written."""
 
-    __slots__ = ("_letters", "_loop", "_work")
+    __slots__ = ("_letters", "_loop", "_work", "_works")
 
     def __init__(self) -> None:
+        self._works = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._letters: list[tuple[asyncio.Transport, bytes]] = []
         self._work: list[Callable[[], None]] = []
@@ -37,9 +39,15 @@ class Outbox:
             self._soon()
         self._work.append(work)
 
-    def is_empty(self) -> bool:
-        """Return whether nothing waits."""
-        return not self._letters and not self._work
+    def put_now(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send bytes at once, behind what waits."""
+        if self._works:
+            self._letters.append((transport, data))
+            return
+        if self._letters or self._work:
+            self.flush()
+        if not transport.is_closing():
+            transport.write(data)
 
     def _soon(self) -> None:
         loop = self._loop
@@ -51,12 +59,14 @@ class Outbox:
         """Send everything now."""
         if self._work:
             # They stay on the list while they run, so that what they put needs no turn of its own.
+            self._works = True
             for work in self._work:
                 try:
                     work()
                 except Exception as error:  # noqa: BLE001 - what one cannot do must not keep the letters back
                     _complain("work before sending that failed", error)
             self._work.clear()
+            self._works = False
         letters, self._letters = self._letters, []
         for transport, data in letters:
             # Who is gone by now has no use for it; the transport would raise.
@@ -85,12 +95,8 @@ class OutboxTransport:
         self._outbox.put(self._transport, data)
 
     def write_now(self, data: bytes) -> None:
-        """Send bytes after those that wait; nothing has to happen before they leave."""
-        if self._outbox.is_empty():
-            if not self._transport.is_closing():
-                self._transport.write(data)
-        else:
-            self._outbox.put(self._transport, data)
+        """Send bytes at once, behind those that wait."""
+        self._outbox.put_now(self._transport, data)
 
     def write_eof(self) -> None:
         """Send nothing more."""

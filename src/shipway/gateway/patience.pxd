@@ -1,5 +1,6 @@
 cdef class Watch:
     cdef public set _calls
+    cdef public object _rounds
     cdef public object _timer
     cpdef add(self, call)
     cpdef discard(self, call)

@@ -420,7 +420,12 @@ async def running(settings: GatewaySettings = QUICK, **options: Any) -> AsyncIte
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
     served = asyncio.ensure_future(
-        serve_on(listener, gateway, stop, options=ServerOptions(**{"drain_s": 2.0, "idle_grace_s": 0.0, **options}))
+        serve_on(
+            listener,
+            gateway,
+            stop,
+            options=ServerOptions(**{"drain_s": 2.0, "idle_grace_s": 0.0, "outbox": engines.outbox, **options}),
+        )
     )
     async with aiohttp.ClientSession() as client:
         bench = Bench(

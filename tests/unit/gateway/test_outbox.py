@@ -158,3 +158,35 @@ async def test_work_that_fails_keeps_no_letter_back(told):
     await asyncio.sleep(0)
     assert told == [("", "worked"), ("", b"sent")]
     assert complaints == ["work before sending that failed"]
+
+
+async def test_what_leaves_at_once_takes_along_what_waits_in_order(told):
+    outbox = Outbox()
+    a, b = through(outbox, Line(told, "a")), through(outbox, Line(told, "b"))
+    b.write(b"waits")
+    outbox.first(lambda: told.append(("", "worked")))
+    a.write_now(b"chunk")
+    assert told == [("", "worked"), ("b", b"waits"), ("a", b"chunk")]
+    b.write(b"another")
+    await asyncio.sleep(0)
+    assert told[3:] == [("b", b"another")]
+
+
+async def test_work_that_sends_at_once_is_not_begun_again(told):
+    outbox = Outbox()
+    wire = through(outbox, Line(told))
+
+    def work() -> None:
+        told.append(("", "worked"))
+        wire.write_now(b"last")
+
+    wire.write(b"first")
+    outbox.first(work)
+    await asyncio.sleep(0)
+    assert told == [("", "worked"), ("", b"first"), ("", b"last")]
+
+
+async def test_nothing_leaves_at_once_to_one_who_has_left(told, line):
+    line.closing = True
+    through(Outbox(), line).write_now(b"too late")
+    assert told == []

@@ -47,3 +47,16 @@ async def test_a_call_that_has_ended_is_not_ended_again():
     async with asyncio.timeout(5):
         await other.over.wait()
     assert not call.over.is_set()
+
+
+async def test_each_of_many_calls_is_ended_and_those_with_time_left_are_not():
+    watch = Watch()
+    over = [Call() for _ in range(1000)]
+    left = [Call(in_s=60) for _ in range(1000)]
+    for pair in zip(over, left, strict=True):
+        for call in pair:
+            watch.add(call)
+    async with asyncio.timeout(5):
+        for call in over:
+            await call.over.wait()
+    assert not any(call.over.is_set() for call in left)

@@ -19,8 +19,10 @@ from shipway.adapters.httptools_client.pool import ConnectionPool
 from shipway.core.errors import UsageError
 from shipway.gateway.outbox import Outbox
 from shipway.gateway.ports import EngineAbsentError, EngineConnectError, EngineRequest
+from shipway.gateway.rounds import Rounds
 
 _SWEEP_S = 1.0
+_PARTS = 16
 _BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _PORTS = {"http": 80, "https": 443}
 
@@ -47,11 +49,12 @@ class HttptoolsEngineClient:
         self._max_idle = max_idle
         self._pools: dict[tuple[str, int, bool], ConnectionPool] = {}
         self._open: set[EngineConnection] = set()
+        self._rounds = Rounds(self._open, _PARTS)
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._heads = KnownReplies()
-        self._outbox = Outbox()
+        self.outbox = Outbox()
 
     async def send(self, request: EngineRequest) -> EngineConnection:
         """Send once; see the port."""
@@ -99,7 +102,7 @@ class HttptoolsEngineClient:
         try:
             async with asyncio.timeout(timeout_s):
                 opened = await loop.create_connection(
-                    lambda: cast("Any", EngineConnection(pool.keep, self._heads, self._outbox)),
+                    lambda: cast("Any", EngineConnection(pool.keep, self._heads, self.outbox)),
                     target.host,
                     target.port,
                     ssl=self._tls_context() if target.tls else None,
@@ -118,11 +121,12 @@ class HttptoolsEngineClient:
         return connection
 
     def _sweep(self) -> None:
-        """Close what has been idle for too long and forget what is closed; one timer for all connections."""
+        """Close what has been idle for too long and forget what is closed; one timer, a part of them at a time."""
         for pool in self._pools.values():
             pool.sweep()
-        self._open = {connection for connection in self._open if connection.usable}
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+        self._open.difference_update([connection for connection in self._rounds.part() if not connection.usable])
+        wait_s = _SWEEP_S if self._rounds.is_over else _SWEEP_S / _PARTS
+        self._sweeper = asyncio.get_running_loop().call_later(wait_s, self._sweep)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

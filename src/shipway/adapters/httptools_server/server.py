@@ -14,8 +14,10 @@ from shipway.gateway.flight import Flight
 from shipway.gateway.lane import Lane
 from shipway.gateway.outbox import Outbox
 from shipway.gateway.replies import RefusedError, Reply
+from shipway.gateway.rounds import Rounds
 
 _SWEEP_S = 1.0
+_PARTS = 16
 _LOOK_S = 0.05
 """Who waits longer than this for another worker is taken by this one: it died, or it is busier."""
 _BACKLOG = 2048
@@ -51,17 +53,25 @@ class HttpServer:
     """A listening socket and its connections.
 
     `idle_grace_s` is how long a stop leaves connections open that wait for a request. One that is on its way then is
-    answered, and told that it was the connection's last; closing at once would cut it.
+    answered, and told that it was the connection's last; closing at once would cut it. `outbox` is what its connections
+    write through: that of the engines' client where a stream's chunks shall take along what waits for an engine.
     """
 
     def __init__(
-        self, app: Application, *, max_connections: int, patience: Patience, idle_grace_s: float = 0.0
+        self,
+        app: Application,
+        *,
+        max_connections: int,
+        patience: Patience,
+        idle_grace_s: float = 0.0,
+        outbox: Outbox | None = None,
     ) -> None:
         self._app = app
         self._idle_grace_s = idle_grace_s
         self._max_connections = max_connections
         self._patience = patience
         self._connections: set[ClientConnection] = set()
+        self._rounds = Rounds(self._connections, _PARTS)
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         self._listener: socket.socket | None = None
@@ -73,7 +83,7 @@ class HttpServer:
         self._looker: asyncio.TimerHandle | None = None
         self.stopping = False
         self.heads = KnownHeads()
-        self.outbox = Outbox()
+        self.outbox = outbox or Outbox()
 
     async def start(
         self, listener: socket.socket, others: Sequence[socket.socket] = (), succession: Succession | None = None
@@ -254,9 +264,10 @@ class HttpServer:
             self._all_closed.set()
 
     def _sweep(self) -> None:
-        """End waits that are too long; one timer for all connections."""
+        """End waits that are too long; one timer for all connections, a part of them at a time."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        for connection in list(self._connections):
-            connection.mind_time(now_s, self._patience)
-        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
+        for connection in self._rounds.part():
+            if connection in self._connections:
+                connection.mind_time(now_s, self._patience)
+        self._sweeper = loop.call_later(_SWEEP_S if self._rounds.is_over else _SWEEP_S / _PARTS, self._sweep)

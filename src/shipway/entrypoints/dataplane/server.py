@@ -5,6 +5,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +18,13 @@ from shipway.adapters.httptools_server.server import HttpServer
 from shipway.adapters.local_process.inheritance import listening
 from shipway.entrypoints.dataplane.place import Place
 from shipway.gateway.app import Gateway
+from shipway.gateway.outbox import Outbox
 
 _BACKLOG = 2048
 _LAST_RECORDS_S = 2.0
 _LAST_ANSWERS_S = 2.0
 _GC_THRESHOLDS = (20_000, 20, 100)
+_SWITCH_S = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class ServerOptions:
     `workers` above 1 means that this process is one of several on the port (SO_REUSEPORT). After SIGTERM `/ready` says
     503 for `lame_duck_s` while requests are still taken; then nothing is accepted and running ones have `drain_s`.
     Those that wait for a parked route are refused with 503, at once or, where a successor serves, before the time ends.
-    Connections that wait for a request are closed after `idle_grace_s`. `place` is what a supervisor gave this process.
+    Connections that wait for a request are closed after `idle_grace_s`. `place` is what a supervisor gave this process,
+    `outbox` what the engines' client writes through.
     """
 
     workers: int = 1
@@ -42,6 +46,7 @@ class ServerOptions:
     head_s: float = 10.0
     idle_grace_s: float = 1.0
     place: Place | None = None
+    outbox: Outbox | None = None
 
 
 async def serve(
@@ -64,6 +69,8 @@ async def serve(
     options = options or ServerOptions()
     stop = asyncio.Event()
     _settle_garbage_collector()
+    # Other threads of this process (the store's, the counts') hold up the event loop no longer than that.
+    sys.setswitchinterval(_SWITCH_S)
     with _signals_set(stop, options.place):
         # Last: who sees it listening may tell it to stop.
         listener = options.place.own if options.place else bind(host, port, shared=options.workers > 1)
@@ -83,7 +90,11 @@ async def serve_on(
     options = options or ServerOptions()
     patience = Patience(keep_alive_s=options.keep_alive_s, head_s=options.head_s)
     server = HttpServer(
-        app, max_connections=options.max_connections, patience=patience, idle_grace_s=options.idle_grace_s
+        app,
+        max_connections=options.max_connections,
+        patience=patience,
+        idle_grace_s=options.idle_grace_s,
+        outbox=options.outbox,
     )
     async with _running(beside):
         if options.place is None:
