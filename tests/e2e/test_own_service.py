@@ -119,7 +119,10 @@ def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(ser
         see_rolled_back(service, clients, until, failing, second)
     assert stable_of(service) == {second}
 
-    assert service.json("rollback", "-m", "the old words were better")["release"] == first
+    just_after = service.json("rollback", expect=2)
+    assert f"`shipway rollback --to {first}`" in just_after["error"]["message"]
+    assert stable_of(service) == {second}
+    assert service.json("rollback", "--to", first, "-m", "the old words were better")["release"] == first
     assert stable_of(service) == {first}
     with load(service, PATH, TEXT) as clients:
         until(lambda: len(clients.replies) > 5, "requests after going back")

@@ -29,6 +29,7 @@ _TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"})
 _PLAIN = frozenset({f"{_TAG}{name}" for name in ("null", "bool", "int", "float")})
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.$-]+")
 _LONGEST_SHOWN_KEY = 60
+_OF_SHELLS = frozenset({("/", "dev"), ("/", "proc")})
 _QUOTES = "correct that line or the one above it; nothing else was looked at, because the file could not be read"
 
 
@@ -59,6 +60,9 @@ def read_yaml(path: Path, shown_as: str, *, hint: str = "check the path") -> Yam
         ConfigError: not readable, not UTF-8, not YAML, a duplicate key, or not a mapping.
     """
     try:
+        if path.is_fifo() and path.parts[:2] not in _OF_SHELLS:
+            # Nobody may ever write into it; those that a shell makes for `<(command)` have a writer.
+            raise ConfigError([f"{shown_as}: is a pipe; give a file"])
         data = path.read_bytes()
     except FileNotFoundError:
         raise NotFoundError(f"{shown_as}: no such file", hint=hint) from None

@@ -14,6 +14,7 @@ from shipway.operations.supervision import Seat
 from shipway.services.http_processes import HttpProcesses
 from shipway.services.local import Local
 from shipway.services.running import Endpoints
+from shipway.services.start_failures import StartFailures, StartWatch
 from shipway.services.supervise import supervise
 
 
@@ -30,7 +31,8 @@ async def _run(local: Local, project: Path | None, stop: anyio.Event) -> None:
         await supervise(local, LocalSpawner(), None, stop, reserve)
         return
     async with opened(project, as_actor="supervisor") as app:
-        await supervise(local, LocalSpawner(), HttpProcesses(app, local.host, local.probe), stop, reserve)
+        starts = StartWatch(StartFailures(app.state.documents, app.environment), app.clock)
+        await supervise(local, LocalSpawner(), HttpProcesses(app, local.host, local.probe, starts), stop, reserve)
 
 
 def gateway_seats(local: Local) -> list[Seat]:

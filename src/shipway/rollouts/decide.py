@@ -73,7 +73,7 @@ def decide(rollout: Rollout, judgement: Judgement, observed: Observed) -> Action
 def _disturbance(rollout: Rollout, observed: Observed) -> Action | None:
     """Return the answer to what the data plane did or cannot do; None when it is as the row says."""
     if observed.candidate_problem:
-        # Whoever waited for that worker would wait for ever.
+        # Whoever waited for that worker, or for the process that ends at each start, would wait in vain.
         return RollBack(Code.CANNOT_LOAD, observed.candidate_problem, Verdict.ERROR)
     if is_foreign(observed.snapshot, rollout):
         return DetectForeign(fingerprint(observed.snapshot, rollout))

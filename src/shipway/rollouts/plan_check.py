@@ -27,6 +27,7 @@ MAX_STEPS = 20
 _TIMES = ("drain_s", "dead_man_s", "start_timeout_s", "deadline_s", "keep_s", "unhealthy_s")
 # One error in a million rollouts; evidence of that strength takes three times as long as usual.
 _SMALLEST_ALPHA = 1e-6
+_LEAST_SHARE = 1e-6
 _MAY_BE_ZERO = frozenset({"drain_s", "keep_s", "unhealthy_s"})
 
 
@@ -66,6 +67,8 @@ def warnings(plan: Plan) -> list[str]:
         for number, step in enumerate(plan.steps)
         if step.min_pairs and step.weights() != {0.0}
     ]
+    if plan.smoke_file and not any(step.smoke for step in plan.steps):
+        told.append(f"smoke_file: no step asks {plan.smoke_file}; add `smoke: true` to the plan or to a step")
     if len(plan.steps) == 1 and plan.steps[0].weight == 1.0:
         return [*told, "steps: one step of weight 1 switches everybody at once; there is no stable arm to compare with"]
     return [*told, *_evidence_warnings(plan)]
@@ -80,6 +83,9 @@ def _strategy_problems(plan: Plan) -> Iterator[str]:
         yield f"on_harm: {plan.on_harm!r} is unknown; use one of {', '.join(ON_HARM)}"
     if not plan.events:
         yield "events: the list is empty, so nothing could ever count against the candidate; name at least one"
+    elif not any(name in EVENTS for name in plan.events):
+        named = ", ".join(map(repr, plan.events))
+        yield f"events: {named}: nothing records them, so nothing could ever count; known are {', '.join(EVENTS)}"
     if plan.segments and plan.strategy != "flag":
         yield f"segments: only the strategy flag has segments, not {plan.strategy}"
     for number, segment in enumerate(plan.segments):
@@ -115,17 +121,27 @@ def _steps_problems(plan: Plan) -> Iterator[str]:
         yield f"steps[{len(plan.steps) - 1}].weight: the last step must be 1, not {shown!r}"
 
 
+def _share_problem(weight: float, allowed: str) -> str:
+    if not 0.0 <= weight <= 1.0:
+        return f"is not in {allowed}; a share of conversations is meant, 0.1 for 10 %"
+    if 0.0 < weight < _LEAST_SHARE:
+        return "is less than one conversation in a million; 0.01 is 1 %"
+    return ""
+
+
 def _weight_problems(key: str, step: Step, previous: Step | None) -> Iterator[str]:
     quiet = step.shadow > 0.0 or not step.traffic
-    if not (0.0 < step.weight <= 1.0 or (step.weight == 0.0 and quiet)):
-        yield f"{key}.weight: {step.weight!r} is not in (0, 1]; a share of conversations is meant, 0.1 for 10 %"
+    if step.weight == 0.0 and not quiet:
+        yield f"{key}.weight: 0 is nobody; such a step needs `shadow` (copies), or begin with a share, 0.1 for 10 %"
+    elif problem := _share_problem(step.weight, "(0, 1]"):
+        yield f"{key}.weight: {step.weight!r} {problem}"
     elif previous is not None and step.weight <= previous.weight and not (step.weight == 0.0 or _rises(step, previous)):
         yield f"{key}.weight: {step.weight!r} does not rise above {previous.weight!r}; order the steps by weight"
     before = {} if previous is None else dict(previous.routes)
     floor = 0.0 if previous is None else previous.weight
     for route, weight in step.routes:
-        if not 0.0 <= weight <= 1.0:
-            yield f"{key}.routes.{route}: {weight!r} is not in [0, 1]; a share of conversations is meant, 0.1 for 10 %"
+        if problem := _share_problem(weight, "[0, 1]"):
+            yield f"{key}.routes.{route}: {weight!r} {problem}"
         elif weight < before.get(route, floor):
             yield f"{key}.routes.{route}: {weight!r} goes down from {before.get(route, floor)!r}; shares may only rise"
     for route, weight in before.items():

@@ -63,7 +63,10 @@ class Target(Protocol):
         ...
 
     async def problem(self, release: ReleaseId, *, since_s: float) -> str:
-        """Return what the data plane said since `since_s` about why it cannot serve a release; empty when nothing."""
+        """Return why a release cannot be served, as far as it was found out since `since_s`; empty when nothing was.
+
+        The data plane cannot load it, or what serves it ends whenever it is started and never was healthy.
+        """
         ...
 
     async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:

@@ -31,7 +31,7 @@ from shipway.services.deployment_rows import note_confirmed, note_moved
 from shipway.services.evaluations import latest_evaluation
 from shipway.services.gates import judge_since
 from shipway.services.judges.building import JudgeParts
-from shipway.services.rollout_faults import plan_notes, require_possible, segment_notes
+from shipway.services.rollout_faults import park_notes, plan_notes, require_possible, segment_notes
 from shipway.services.rollout_plans import PlanChoice, chosen_plan, plan_of, project_plan
 from shipway.services.rollouts import is_at_rest, list_rollouts
 
@@ -131,7 +131,8 @@ async def plan_deploy(
     printed = printable(
         plan, conversations_per_s=day.conversations_per_s or 0.0, bad_rate=day.bad_rate or 0.0, now_s=now_s
     )
-    notes = [*plan_notes(chosen, plan, release), *await segment_notes(app.loaded, plan, app.state.keys)]
+    notes = [*plan_notes(chosen, plan, release), *park_notes(app.loaded, plan, release)]
+    notes += await segment_notes(app.loaded, plan, app.state.keys)
     what = f"{stable} -> {release.id} on {_routes(release)}"
     lines = (gate, what, *printed, *notes, *_refusal_lines(refused))
     return DeployPlan(release, "rollout", stable, plan, gate, override_reason, lines, baseline, refused)

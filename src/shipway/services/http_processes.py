@@ -5,7 +5,7 @@ the supervisor makes it so and writes back what is healthy. Both sides are level
 at any time.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import anyio.to_thread
 from shipway.core.errors import ConflictError
 from shipway.core.ids import ReleaseId
 from shipway.core.ports import DocumentStore, Fence
-from shipway.operations.supervision import ProcessSpec
+from shipway.operations.supervision import ProcessSpec, ProcessState
 from shipway.registry.model import Release
 from shipway.registry.store import ReleaseRegistry
 from shipway.services.application import Application
@@ -24,6 +24,7 @@ from shipway.services.load_failures import LoadFailures
 from shipway.services.local import LOOPBACK
 from shipway.services.releases import verified_blob
 from shipway.services.running import Host, Probe
+from shipway.services.start_failures import StartFailures, StartWatch
 
 _KIND = "process"
 _OK = 200
@@ -48,6 +49,11 @@ class ProcessRow:
     def key(self) -> str:
         """Return the row's key."""
         return f"{self.environment}/{self.route}/{self.release}"
+
+    @property
+    def process(self) -> str:
+        """Return the name that the supervisor knows it by."""
+        return f"{self.route}-{self.release}"
 
     @property
     def url(self) -> str:
@@ -113,8 +119,9 @@ class ProcessTarget:
         return True
 
     async def problem(self, release: ReleaseId, *, since_s: float) -> str:
-        """Return why a gateway worker cannot load the release."""
-        return await LoadFailures(self.documents, self.environment).problem(release, since_s=since_s)
+        """Return why a gateway worker cannot load the release, or which process of it ends whenever it is started."""
+        unloaded = await LoadFailures(self.documents, self.environment).problem(release, since_s=since_s)
+        return unloaded or await StartFailures(self.documents, self.environment).problem(release, since_s=since_s)
 
     async def endpoints(self, release: ReleaseId) -> Mapping[str, str]:
         """Return where each http route of the release listens."""
@@ -150,6 +157,7 @@ class HttpProcesses:
     app: Application
     host: Host
     probe: Probe
+    starts: StartWatch
 
     async def specs(self) -> list[ProcessSpec]:
         """Return the processes that are wanted, with a port and their code laid out."""
@@ -170,6 +178,12 @@ class HttpProcesses:
             problem = "" if healthy else "does not answer" if answer is None else f"{row.health} answers {answer[0]}"
             if (healthy, problem) != (row.healthy, row.problem):
                 await self._store(replace(row, healthy=healthy, problem=problem))
+
+    async def note_starts(self, states: Iterable[ProcessState]) -> None:
+        """Write down which wanted process ends whenever the supervisor starts it."""
+        rows = [row for row in await self._rows() if row.wanted]
+        healthy = {row.process for row in rows if row.healthy}
+        await self.starts.look([(row.process, ReleaseId(row.release)) for row in rows], healthy, states)
 
     async def _rows(self) -> list[ProcessRow]:
         found = await self.app.state.documents.list(_KIND, prefix=f"{self.app.environment}/")
@@ -202,8 +216,8 @@ class HttpProcesses:
             "SHIPWAY_ROUTE": row.route,
             "SHIPWAY_ENVIRONMENT": row.environment,
         }
-        log_file = self.app.workspace.logs / f"{row.route}-{row.release}.log"
-        return ProcessSpec(f"{row.route}-{row.release}", argv, log_file, folder, environment, stop_order=_STOP_ORDER)
+        log_file = self.app.workspace.logs / f"{row.process}.log"
+        return ProcessSpec(row.process, argv, log_file, folder, environment, stop_order=_STOP_ORDER)
 
     async def _laid_out(self, release: ReleaseId) -> Path:
         folder = self.app.workspace.services / release

@@ -21,7 +21,7 @@ from shipway.telemetry.masking import mask_text
 
 HOW_TO_KEEP = (
     "keep masked texts: `quality: { sample: 0.05 }`, `shadow: { keep_answers: 500 }` or `logging: { question: mask }`"
-    " in shipway.yaml, then `shipway reload`, for the last one `shipway restart`"
+    " in shipway.yaml, then `shipway reload`, and for the last one `shipway restart` after it"
 )
 
 _ALL = 1_000_000

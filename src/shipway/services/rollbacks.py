@@ -23,6 +23,8 @@ from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts, require_c
 
 _UNDER_WAY = "rollback_under_way"
 _MOST_OFFERED = 5
+_JUST_S = 600.0
+"""Who rolls back again so soon after a rollout was taken back means that rollout, not what was stable before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
 
     Raises:
         NotFoundError: there is no release before, or no such release.
-        UsageError: the named release is stable already or never was, or the one before was itself left by a rollback.
+        UsageError: the named release is stable already or never was, the one before was itself left by a rollback, or a
+            rollout was taken back just now, so that stable is what it was before.
         ConflictError: a release was named while a rollout is in progress.
     """
     rollouts = await list_rollouts(app)
@@ -61,6 +64,8 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
     is_repeated = named is None or named.id == stable
     if is_repeated and await unconfirmed_row(app, stable, "rollback") is not None:
         return await _again(app, history)
+    if named is None and stable is not None:
+        _require_time_since_abort(app, stable, history, rollouts)
     release = named or await _before(app, history, rollouts)
     if release.id == stable:
         hint = "`shipway status` shows what is served; `shipway release list` shows the releases"
@@ -159,6 +164,23 @@ def _require_was_stable(app: Installation, release: ReleaseId, history: list[Lab
         f"{release} was never stable in {app.environment}, and a rollback asks no gate; {was}",
         hint="\n  ".join([f"a release that was not stable here takes the gate: `shipway deploy {release}`", *commands]),
     )
+
+
+def _require_time_since_abort(
+    app: Installation, stable: ReleaseId, history: list[LabelEntry], rollouts: list[Rollout]
+) -> None:
+    back = [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLED_BACK and rollout.stable == stable]
+    last = max(back, key=lambda rollout: rollout.times.decided_s or 0.0, default=None)
+    others = _others(history, {stable})
+    if last is None or last.times.decided_s is None or last.times.decided_s < history[-1].at_s or not others:
+        return
+    ago_s = app.clock.now_s() - last.times.decided_s
+    if 0.0 <= ago_s < _JUST_S:
+        raise UsageError(
+            f"rollout {last.id} was taken back {ago_s:.0f} s ago: {last.candidate} is left,"
+            f" {stable} is stable as before",
+            hint=f"if {stable} is bad as well: `shipway rollback --to {others[0]}`",
+        )
 
 
 def _others(history: list[LabelEntry], known: set[ReleaseId]) -> list[ReleaseId]:

@@ -70,6 +70,21 @@ def plan_notes(chosen: ChosenPlan, plan: Plan, release: Release) -> list[str]:
     return notes
 
 
+def park_notes(loaded: LoadedProject, plan: Plan, release: Release) -> list[str]:
+    """Return what callers get when an exchange in place may take longer than their requests wait."""
+    starts = any(route.get("command") for route in release.manifest["policy"]["routes"].values())
+    parked_s = loaded.project.server.park_s
+    if not (plan.exclusive and starts and plan.start_timeout_s > parked_s):
+        return []
+    return [
+        (
+            f"warning: rollout.start_timeout_s = {plan.start_timeout_s:g} exceeds server.park_s = {parked_s:g}: nothing"
+            f" serves while the candidate starts, and callers get 503 after {parked_s:g} s; raise park_s or lower"
+            " start_timeout_s"
+        )
+    ]
+
+
 async def segment_notes(loaded: LoadedProject, plan: Plan, keys: KeyStore) -> list[str]:
     """Return the tenants, groups and keys of a flag's segments that nobody has."""
     if not plan.segments:

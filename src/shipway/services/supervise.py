@@ -68,7 +68,7 @@ async def _keep_wanted(
 ) -> None:
     await supervisor.set_wanted(wanted.always, group)
     while not stop.is_set():
-        services = await wanted.services()
+        services = await wanted.services(supervisor.states())
         if services is not None:
             await supervisor.set_wanted([*wanted.always, *services], group)
         desk.look(group)
@@ -83,12 +83,13 @@ class _Wanted:
         self.always = local.specs(seats)
         self._http = http
 
-    async def services(self) -> Iterable[ProcessSpec] | None:
-        """Return the processes of services; None when they are not to be changed now."""
+    async def services(self, states: Iterable[ProcessState]) -> Iterable[ProcessSpec] | None:
+        """Return the processes of services, None when they are not to be changed now; `states` are what runs."""
         if self._http is None:
             return None
         try:
             await self._http.check_health()
+            await self._http.note_starts(states)
             return await self._http.specs()
         except ShipwayError:
             # The store may be locked or restored for a moment. What runs keeps running; the next tick asks again.

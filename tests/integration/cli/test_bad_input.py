@@ -295,6 +295,25 @@ def test_documents_that_changed_since_the_build_are_named(make_app):
     assert "shipway rag build" in message
 
 
+def test_options_that_a_shell_left_empty_are_refused(make_app):
+    app = make_app()
+    for option, command in {
+        "--to": ["rollback", "--to", ""],
+        "--strategy": ["deploy", "rel_1", "--strategy", ""],
+        "--plan": ["deploy", "rel_1", "--plan", ""],
+    }.items():
+        assert refused(app.run(*command), 2).startswith(f"{option}: the ")
+
+
+def test_a_plan_that_is_a_pipe_is_refused_and_not_waited_for(make_app, tmp_path):
+    app = make_app()
+    release = app.run("release", "create", "--json").json["release"]
+    os.mkfifo(tmp_path / "plan")
+    assert "plan: is a pipe; give a file" in refused(
+        app.run("deploy", release, "--override-gate", "test", "--dry-run", "--plan", str(tmp_path / "plan")), 2
+    )
+
+
 def test_an_unknown_release_cannot_be_deployed(make_app):
     app = make_app()
 

@@ -14,6 +14,7 @@ from shipway.core.observation import QUALITY, THUMBS, about
 from shipway.core.record import ServedRequest
 from shipway.gateway.feedback import KIND as FEEDBACK
 from shipway.gateway.sampling import AnswerSample, DocumentSamples
+from shipway.services.proposals.signals import CURSOR_KIND
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 QUESTIONS = {
@@ -96,7 +97,8 @@ def test_what_went_wrong_is_proposed_once_and_what_repeats_it_is_not(app):
         "req_blocked": ["blocked: guard_output"],
         "req_judged": ["judged 0.20"],
     }
-    assert first["gathered"] == {"proposed": 4, "duplicates": 1, "without_text": 0, "no_room": 0}
+    counts = {"proposed": 4, "duplicates": 1, "without_text": 0, "no_room": 0, "awaiting_text": 1}
+    assert first["gathered"] == counts
     again = app.run("dataset", "proposals", "list", "--json").json
     assert again["gathered"]["proposed"] == 0
     assert again["proposals"] == first["proposals"]
@@ -206,6 +208,17 @@ def test_what_is_learnt_later_is_added_to_the_proposal(app):
     found = listed(app)["req_failed"]
     assert found["reasons"] == ["candidate: abstained", "thumbs down"]
     assert found["correction"] == "At any shop."
+
+
+def test_requests_that_another_look_gave_up_are_counted_with_the_setting_that_keeps_their_text(app):
+    cursor = {"records": 0, "observations": 0, "textless": {"req_down": [1.0, ["candidate: error"]]}}
+    write(app, lambda store: store.documents.put(CURSOR_KIND, "local", cursor))
+    assert app.run("dataset", "proposals", "list", "--json").json["gathered"]["without_text"] == 1
+
+    shown = app.run("dataset", "proposals", "list", "--all").out
+
+    assert "1 requests of the last 7 days went wrong whose text was not kept" in shown
+    assert "of a request that got no answer only `logging: { question: mask }` keeps the question" in shown
 
 
 def test_the_text_of_a_request_that_failed_is_found_in_masked_log_lines(app):

@@ -50,7 +50,7 @@ def test_without_traffic_nothing_is_decided(study):
 
 
 def test_harm_goes_on_to_the_horizon_when_nobody_looks(study):
-    blind_plan = {"events": ("refused",), "rules": Rules.off(), "guardrails": Guardrails(max_error_rate=1.0)}
+    blind_plan = {"events": ("context_trimmed",), "rules": Rules.off(), "guardrails": Guardrails(max_error_rate=1.0)}
     seen, blind = ended(study, "errors x10"), ended(study, "errors x10", **blind_plan)
     assert blind.harmed > 50 * seen.harmed
 

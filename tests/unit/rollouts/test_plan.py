@@ -18,7 +18,9 @@ GOOD = Plan(steps=(Step(0.1, 30), Step(0.5, 60), Step(1.0)), deadline_s=3600.0)
         ({"steps": ()}, "steps: the list is empty"),
         ({"steps": (Step(0.5), Step(0.1), Step(1.0))}, "steps[1].weight: 0.1 does not rise above 0.5"),
         ({"steps": (Step(0.5), Step(0.5), Step(1.0))}, "steps[1].weight: 0.5 does not rise"),
-        ({"steps": (Step(0.0), Step(1.0))}, "steps[0].weight: 0.0 is not in (0, 1]"),
+        ({"steps": (Step(0.0), Step(1.0))}, "steps[0].weight: 0 is nobody; such a step needs `shadow`"),
+        ({"steps": (Step(1e-320), Step(1.0))}, "steps[0].weight: 1e-320 is less than one conversation in a million"),
+        ({"events": ("errr",)}, "events: 'errr': nothing records them, so nothing could ever count; known are error"),
         ({"steps": (Step(10), Step(1.0))}, "steps[0].weight: 10 is not in (0, 1]"),
         ({"steps": (Step(float("nan")), Step(1.0))}, "steps[0].weight: nan"),
         ({"steps": (Step(0.5),)}, "steps[0].weight: the last step must be 1, not 0.5"),
@@ -79,6 +81,13 @@ def test_a_step_shorter_than_its_evidence_is_warned_about_with_the_numbers():
 def test_a_wait_without_an_end_and_a_switch_without_a_stable_arm_are_warned_about():
     assert any("neither max_s nor deadline_s" in line for line in warnings(replace(GOOD, deadline_s=None)))
     assert any("no stable arm" in line for line in warnings(replace(GOOD, steps=(Step(1.0),))))
+
+
+def test_smoke_checks_that_no_step_asks_are_warned_about():
+    named = replace(GOOD, smoke_file="evals/smoke.yaml")
+    assert "smoke_file: no step asks evals/smoke.yaml" in warnings(named)[0]
+    asked = replace(named, steps=(replace(GOOD.steps[0], smoke=True), *GOOD.steps[1:]))
+    assert warnings(asked) == []
 
 
 def step_line(lines):

@@ -183,6 +183,25 @@ async def test_a_swap_whose_candidate_does_not_start_gives_stable_its_room_back(
     no_traffic_to_the_ill(world)
 
 
+@pytest.mark.parametrize("strategy", ["canary", "blue-green", "shadow", "rolling", "flag", "swap"])
+async def test_a_candidate_whose_process_only_ends_is_given_up_at_once(make_world, planned, strategy):
+    world = make_world(planned(strategy))
+    world.target.healthy_releases = {STABLE}
+    await world.start()
+    controller = world.controller()
+    while CANDIDATE not in world.target.running:
+        await world.round(controller)
+    world.target.problems[CANDIDATE] = "api ended 5 times and was never healthy"
+    given_up_s = world.clock.now_s()
+    row = await world.run(controller)
+    assert (row.state, row.code, row.verdict) == (RolloutState.ROLLED_BACK, Code.CANNOT_LOAD, Verdict.ERROR)
+    assert row.reason == "api ended 5 times and was never healthy"
+    assert row.times.decided_s - given_up_s < row.plan.start_timeout_s / 10
+    assert STABLE in world.target.running
+    assert not world.snapshots.now.route("ask").parked
+    no_traffic_to_the_ill(world)
+
+
 async def test_requests_wait_until_stable_is_healthy_again(make_world, planned):
     world = make_world(planned("swap"))
     await world.start()

@@ -283,7 +283,6 @@ async def test_a_rollout_in_progress_is_aborted_and_both_its_releases_are_named(
     a, b = await world.release("first"), await world.release("second")
     await world.promoted(a)
     rollout = await world.rollout(a, b, RolloutState.PAUSED)
-
     plan = await plan_roll_back(world.app)
     await world.led()
     done = await world.roll_back()
@@ -293,6 +292,17 @@ async def test_a_rollout_in_progress_is_aborted_and_both_its_releases_are_named(
     assert (await desk.load(world.app.state.documents, rollout))[0].command.kind is CommandKind.ABORT
     with pytest.raises(ConflictError, match="abort it first"):
         await plan_roll_back(world.app, to=a)
+
+
+async def test_just_after_a_rollout_was_taken_back_the_stable_release_is_not_left_too(world):
+    a, b, c = [await world.release(name) for name in ("first", "second", "third")]
+    await world.promoted(a)
+    await world.rolled_out(a, b)
+    await world.rollout(b, c, RolloutState.ROLLED_BACK)
+    with pytest.raises(UsageError, match=f"{c} is left, {b} is stable as before\n.* `shipway rollback --to {a}`"):
+        await world.roll_back()
+    world.clock.advance(600.0)
+    assert (await plan_roll_back(world.app)).release.id == a
 
 
 async def test_there_is_nothing_before_the_first_release(world):

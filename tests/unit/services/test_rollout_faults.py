@@ -9,7 +9,7 @@ from shipway.core.errors import ConfigError
 from shipway.core.snapshot import KeyEntry
 from shipway.registry.model import Provenance, Release, release_id
 from shipway.rollouts.plan_text import printable
-from shipway.services.rollout_faults import plan_notes, plan_problems, require_possible, segment_notes
+from shipway.services.rollout_faults import park_notes, plan_notes, plan_problems, require_possible, segment_notes
 from shipway.services.rollout_plans import PlanChoice, chosen_plan, plan_of, project_plan
 
 APP = """\
@@ -227,3 +227,28 @@ async def test_who_comes_with_a_token_of_another_issuer_is_not_taken_for_nobody(
     issuer = "auth: {issuers: [{issuer: 'https://id', audience: [a], tenant: acme}]}\n"
     loaded = project(issuer + SEGMENTS)
     assert await segment_notes(loaded, plan_of(loaded.project.rollout), Keys()) == []
+
+
+def service(command):
+    manifest = {"policy": {"routes": {"api": {"kind": "http", "command": command}}}}
+    return Release(release_id(manifest), manifest, Provenance("user:ada", 1.0))
+
+
+def parked(loaded, command=("serve",)):
+    return park_notes(loaded, plan_of(loaded.project.rollout), service(list(command)))
+
+
+def test_a_swap_that_may_take_longer_to_start_than_requests_wait_is_warned_about_with_both_numbers(project):
+    (note,) = parked(project("rollout: {strategy: swap}\n"))
+    assert note.startswith("warning: rollout.start_timeout_s = 120 exceeds server.park_s = 60: ")
+    assert "callers get 503 after 60 s" in note
+
+
+def test_a_swap_that_ends_its_start_while_requests_wait_is_not_warned_about(project):
+    assert parked(project("rollout: {strategy: swap, start_timeout_s: 60}\n")) == []
+    assert parked(project("rollout: {strategy: swap}\nserver: {park_s: 120}\n")) == []
+
+
+def test_a_rollout_that_starts_nothing_while_requests_wait_is_not_warned_about(project):
+    assert parked(project("rollout: {strategy: canary}\n")) == []
+    assert parked(project("rollout: {strategy: swap}\n"), command=()) == []

@@ -32,12 +32,16 @@ _ALL = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What one look has brought: new proposals, those that repeat another, and requests that could not be proposed."""
+    """What one look has brought: new proposals, those that repeat another, and requests that could not be proposed.
+
+    `without_text` is of the last `LOST_DAYS`, whoever looked; the text of those in `awaiting_text` may still come.
+    """
 
     proposed: int = 0
     duplicates: int = 0
     without_text: int = 0
     no_room: int = 0
+    awaiting_text: int = 0
 
 
 async def stored_proposals(app: Application) -> list[Proposal]:
@@ -70,8 +74,8 @@ async def gather(app: Application) -> Gathered:
             no_room += 1
         elif await _added(app, proposal):
             counts[proposal.status] += 1
-    given_up = await remember(app, signals, [name for name in wanted if name not in texts])
-    return Gathered(counts[Status.PROPOSED], counts[Status.DUPLICATE], given_up, no_room)
+    textless = await remember(app, signals, [name for name in wanted if name not in texts])
+    return Gathered(counts[Status.PROPOSED], counts[Status.DUPLICATE], textless.lost, no_room, textless.awaited)
 
 
 async def _texts(app: Application, wanted: Iterable[str]) -> dict[str, KeptText]:

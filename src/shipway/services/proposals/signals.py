@@ -20,21 +20,37 @@ _LOOK_BACK = 50_000
 _PATIENCE_S = 60.0
 _MOST_TEXTLESS = 1000
 _SHADOW_SUFFIX = f".{SHADOW}"
+LOST_DAYS = 7
+"""For so long a request that was given up without a text is counted."""
+_DAY_S = 86_400.0
 
 
 @dataclass(slots=True)
 class Signals:
-    """Why requests went wrong and since when that is known, by their ids, and up to where was read."""
+    """Why requests went wrong and since when that is known, by their ids, and up to where was read.
+
+    `lost` counts those that were given up without a text, by the day since the epoch: whoever looks first, most often
+    the control process, must not take the count from whoever looks next.
+    """
 
     reasons: dict[str, dict[str, None]] = field(default_factory=dict)
     known_s: dict[str, float] = field(default_factory=dict)
     records: int = 0
     observations: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
 
     def add(self, request_id: str, reason: str, at_s: float) -> None:
         """Add a reason once."""
         self.reasons.setdefault(request_id, {})[reason] = None
         self.known_s.setdefault(request_id, at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Textless:
+    """How many requests have no text: those whose text may still come, and those given up in the last `LOST_DAYS`."""
+
+    awaited: int
+    lost: int
 
 
 async def new_signals(app: Application) -> Signals:
@@ -44,8 +60,11 @@ async def new_signals(app: Application) -> Signals:
         last = await app.state.records.last_position()
         signals = Signals(records=max(0, last - _LOOK_BACK))
     else:
-        signals = Signals(records=int(found[0]["records"]), observations=int(found[0]["observations"]))
-        for request_id, (at_s, reasons) in found[0]["textless"].items():
+        body = found[0]
+        # A row of an older writer has no `lost`.
+        lost = dict(body.get("lost", {}))
+        signals = Signals(records=int(body["records"]), observations=int(body["observations"]), lost=lost)
+        for request_id, (at_s, reasons) in body["textless"].items():
             for reason in reasons:
                 signals.add(request_id, reason, at_s)
     events = frozenset(app.project.rollout.events)
@@ -66,17 +85,22 @@ async def new_signals(app: Application) -> Signals:
     return signals
 
 
-async def remember(app: Application, signals: Signals, textless: Collection[str]) -> int:
-    """Read on from here the next time; return how many of those without a text are given up."""
-    since_s = app.clock.now_s() - _PATIENCE_S
-    young = [request_id for request_id in textless if signals.known_s[request_id] > since_s][:_MOST_TEXTLESS]
+async def remember(app: Application, signals: Signals, textless: Collection[str]) -> Textless:
+    """Read on from here the next time; return how many requests have no text."""
+    now_s = app.clock.now_s()
+    young = [name for name in textless if signals.known_s[name] > now_s - _PATIENCE_S][:_MOST_TEXTLESS]
+    today = int(now_s // _DAY_S)
+    lost = {day: count for day, count in signals.lost.items() if int(day) > today - LOST_DAYS}
+    if len(textless) > len(young):
+        lost[str(today)] = lost.get(str(today), 0) + len(textless) - len(young)
     body: dict[str, Any] = {
         "records": signals.records,
         "observations": signals.observations,
         "textless": {name: [signals.known_s[name], list(signals.reasons[name])] for name in young},
+        "lost": lost,
     }
     await app.state.documents.put(CURSOR_KIND, app.environment, body)
-    return len(textless) - len(young)
+    return Textless(awaited=len(young), lost=sum(lost.values()))
 
 
 def reasons_of(record: ServedRequest, bad_events: Collection[str]) -> list[str]:

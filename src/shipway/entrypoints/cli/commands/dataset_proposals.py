@@ -17,6 +17,7 @@ from shipway.services.kept_texts import HOW_TO_KEEP
 from shipway.services.proposals.deciding import Expectation, accept, exported, find_proposal, reject
 from shipway.services.proposals.gathering import MOST_WAITING, Gathered, gather, stored_proposals
 from shipway.services.proposals.model import Proposal, Status
+from shipway.services.proposals.signals import LOST_DAYS
 
 group = command_group("Cases proposed from production: failed canary requests, thumbs down, blocked requests.")
 
@@ -174,7 +175,13 @@ def _gathered_lines(gathered: Gathered) -> list[str]:
     if gathered.no_room:
         lines.append(f"{gathered.no_room} were left out: {MOST_WAITING} wait for a decision already")
     if gathered.without_text:
-        lines.append(f"{gathered.without_text} requests went wrong whose text was not kept; {HOW_TO_KEEP}")
+        lines += [
+            f"{gathered.without_text} requests of the last {LOST_DAYS} days went wrong whose text was not kept",
+            HOW_TO_KEEP,
+            "of a request that got no answer only `logging: { question: mask }` keeps the question",
+        ]
+    if gathered.awaiting_text:
+        lines.append(f"{gathered.awaiting_text} have just gone wrong and have no text yet; look again in a minute")
     return lines
 
 

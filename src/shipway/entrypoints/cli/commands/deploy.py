@@ -36,7 +36,7 @@ def deploy(
     override_gate: Annotated[
         str | None, typer.Option(help="Deploy against the gate's verdict; the reason is audited.")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="Instead of rollout.strategy: canary, blue-green, shadow, ...")] = "",
+    strategy: Annotated[str | None, typer.Option(help="Instead of rollout.strategy: canary, shadow, ...")] = None,
     plan_file: Annotated[
         Path | None,
         typer.Option("--plan", help="A YAML file with keys of `rollout`, or that section; they hold for this deploy."),
@@ -63,10 +63,12 @@ def deploy(
     if override_gate is not None and not override_gate.strip():
         raise UsageError("--override-gate: the reason is empty; say why in words, it is audited")
     reason = (override_gate or "").strip()
+    _require_words(strategy, "--strategy")
+    _require_words(None if plan_file != Path() else "", "--plan")
 
     async def act() -> tuple[DeployPlan, Deployed | None, dict[str, Any] | None, int]:
         async with opened(project) as app:
-            choice = PlanChoice(plan_file, strategy)
+            choice = PlanChoice(plan_file, strategy or "")
             judge = LocalJudgeParts(app)
             plan = await plan_deploy(app, release, judge, override_reason=reason, choice=choice, at_once=at_once)
             if plan.refused is not None and not dry_run:
@@ -90,8 +92,14 @@ def deploy(
     raise typer.Exit(code)
 
 
+def _require_words(value: str | None, option: str) -> None:
+    """Refuse an option without a value, which a shell's unset variable leaves."""
+    if value is not None and not value.strip():
+        raise UsageError(f"{option}: the value is empty; name one, or leave the option out")
+
+
 def rollback(
-    to: Annotated[str, typer.Option(help="A release that was stable here, instead of the one before.")] = "",
+    to: Annotated[str | None, typer.Option(help="A release that was stable here, instead of the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the audit log.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Return when a rollout in progress has ended.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="With --wait: seconds at most.")] = 300.0,
@@ -106,11 +114,12 @@ def rollback(
     gateway worker has confirmed is repeated instead.
     """
     del debug
+    _require_words(to, "--to")
     where = site(project, warn)
 
     async def act() -> tuple[RollbackPlan, Deployed, dict[str, Any] | None]:
         async with operated(where) as app:
-            plan = await plan_roll_back(app, to=to)
+            plan = await plan_roll_back(app, to=to or "")
             if not as_json:
                 emit(None, plan.lines, as_json=False)
             if plan.rollout is None:
