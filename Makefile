@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PATH := $(abspath $(BIN)):$(PATH)
 # The one package that comes as source is llama-cpp-python; it takes three to four minutes on two cores.
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+# GCC 12, Debian's, keeps 8 of the 64 bytes that configure AMX's tiles: the model crashes on processors that have them.
+NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+WITHOUT_AMX = $(shell $(CC) $(NO_AMX) -x c -c -o /dev/null /dev/null 2>/dev/null && echo '$(NO_AMX)')
 
 .PHONY: help install install-dev demo test test-clients test-tools check checks lint format types imports unused spelling bench bench-start bench-gateway bench-gateway-soak study-retrieval study-answers bench-evals study-gates study-rollouts soak kills bench-pipeline reference lock clean
 
@@ -21,7 +24,8 @@ $(VENV)/.created:
 $(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml | $(VENV)/.created
 	@echo "Installing Shipway and the embedded model stack (the first time takes about five minutes)"
 	@$(PIP) install --quiet --require-hashes -r requirements/build.txt
-	@$(PIP) install --quiet --require-hashes --no-build-isolation -r requirements/runtime.txt
+	@CFLAGS="$$CFLAGS $(WITHOUT_AMX)" CXXFLAGS="$$CXXFLAGS $(WITHOUT_AMX)" \
+	  $(PIP) install --quiet --require-hashes --no-build-isolation -r requirements/runtime.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/shipway models install
 	@$(BIN)/python -m compileall -q src
