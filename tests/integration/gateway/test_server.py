@@ -72,6 +72,49 @@ async def test_what_the_drain_cuts_is_recorded_before_the_server_returns(run_gat
         await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.parametrize("short_way", [True, False])
+async def test_a_stream_that_began_before_the_stop_and_promised_its_connection_leaves_it_open(
+    run_gateway, quick, short_way
+):
+    body = orjson.dumps({**ASK, "stream": True})
+    began, release = asyncio.Event(), asyncio.Event()
+
+    async def half_then_rest(wire):
+        await wire.head()
+        await wire.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n')
+        if began.is_set():
+            await release.wait()
+        began.set()
+        await wire.chunk(b"data: [DONE]\n\n")
+        await wire.end()
+
+    async with run_gateway(quick, drain_s=5.0, idle_grace_s=1.0, short_way=short_way) as bench:
+        bench.upstream.play(half_then_rest)
+        where = urlsplit(bench.url)
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        ask = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer swk_invoke\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        ) + body
+        writer.write(ask)
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.write(ask)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"connection: close" not in head
+        await reader.readuntil(b'"a"')
+        bench.stop.set()
+        while await _accepts(bench.url):
+            await asyncio.sleep(0.005)
+        release.set()
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.write(ask)
+        again = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert again.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in again
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\n0\r\n\r\n")
+        writer.close()
+
+
 async def test_a_body_that_does_not_arrive_is_a_408(run_gateway, quick):
     async def never_ends():
         yield b"{"

@@ -367,13 +367,13 @@ class ClientConnection(asyncio.Protocol):
             self.since_s = self._loop.time()
             self.hold(on=False)
 
-    def landed(self) -> bool:
-        """Take note that a reply was written; returns whether more may come on this connection."""
+    def landed(self, *, keeps: bool) -> bool:
+        """Take note that a reply was written, which said whether it `keeps` the connection; returns whether it does."""
         self.since_s = self._loop.time()
-        if self._owner.stopping:
-            self._hang_up()
-        else:
+        if keeps:
             self.hold(on=False)
+        else:
+            self._hang_up()
         return not self._deaf
 
     def hold(self, *, on: bool) -> None:

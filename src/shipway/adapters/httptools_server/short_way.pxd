@@ -9,6 +9,7 @@ cdef class ShortWay:
     cdef public bytes _early
     cdef public Py_ssize_t _pieces
     cdef public double _since_s
+    cdef public bint _keeps
     cdef public object flight
     cpdef received(self, data)
     cpdef _declined(self, data)

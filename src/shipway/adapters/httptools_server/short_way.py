@@ -27,8 +27,8 @@ class LongWay(Protocol):
         """Parse what came; a request that a flight has begun goes on from there."""
         ...
 
-    def landed(self) -> bool:
-        """Take note that a reply was written; returns whether more may come on this connection."""
+    def landed(self, *, keeps: bool) -> bool:
+        """Take note that a reply was written, which said whether it `keeps` the connection; returns whether it does."""
         ...
 
     def hold(self, *, on: bool) -> None:
@@ -63,7 +63,7 @@ class Lanes(Protocol):
 class ShortWay:
     """One connection's."""
 
-    __slots__ = ("_early", "_find", "_lanes", "_long", "_pieces", "_raw", "_since_s", "_transport", "flight")
+    __slots__ = ("_early", "_find", "_keeps", "_lanes", "_long", "_pieces", "_raw", "_since_s", "_transport", "flight")
 
     def __init__(self, lanes: Lanes, long: LongWay, transport: OutboxTransport) -> None:
         self._lanes = lanes
@@ -74,6 +74,7 @@ class ShortWay:
         self._early = b""
         self._pieces = 0
         self._since_s = 0.0
+        self._keeps = True
         self.flight: Flight | None = None
 
     @property
@@ -128,22 +129,23 @@ class ShortWay:
 
     def answer(self, headers: bytes, body: bytes) -> None:
         """Send a whole 200 reply; `headers` are whole lines."""
-        last = b"connection: close\r\n" if self._lanes.stopping else b""
+        self._keeps = not self._lanes.stopping
+        last = b"" if self._keeps else b"connection: close\r\n"
         size = b"content-length: %d\r\n\r\n" % len(body)
         self._transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", headers, date_line(), last, size, body)))
         self.close()
 
     def open(self, headers: bytes) -> ReplyWire:
         """Return what a 200 stream is written to; `headers` are whole lines."""
-        keeps = not self._lanes.stopping
-        wire = ReplyWire(self._transport, asyncio.get_running_loop(), method="POST", old=False, keeps=keeps)
+        self._keeps = not self._lanes.stopping
+        wire = ReplyWire(self._transport, asyncio.get_running_loop(), method="POST", old=False, keeps=self._keeps)
         wire.stream(headers)
         return wire
 
     def close(self) -> None:
         """Take note that what was written to it is whole."""
         early = self._ended()
-        if self._long.landed() and early:
+        if self._long.landed(keeps=self._keeps) and early:
             self._long.feed(early)
 
     def slow(self) -> None:
