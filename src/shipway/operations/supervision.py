@@ -47,7 +47,8 @@ class ProcessSpec:
     """A process that should run.
 
     `stop_order`: lower ones are stopped first. `sockets`: descriptors of listening sockets that outlive it; a process
-    that has some says when it serves. `succession`: the descriptors of its seat's pair.
+    that has some says when it serves. `succession`: the descriptors of its seat's pair. `attempt`: with another one it
+    starts anew, without restarts and pauses behind it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ProcessSpec:
     stop_grace_s: float = STOP_GRACE_S
     sockets: tuple[int, ...] = ()
     succession: tuple[int, ...] = ()
+    attempt: int = 0
 
 
 class RunningProcess(Protocol):
@@ -116,6 +118,7 @@ class ProcessState:
     last_exit: int | None = None
     problem: str = ""
     leaving: tuple[int, ...] = ()
+    attempt: int = 0
 
 
 @dataclass(slots=True)
@@ -167,7 +170,7 @@ class Supervisor:
             del self._watched[name]
         for name, spec in wanted.items():
             if name not in self._watched:
-                watched = _Watched(spec, anyio.CancelScope(shield=True), ProcessState(name))
+                watched = _Watched(spec, anyio.CancelScope(shield=True), ProcessState(name, attempt=spec.attempt))
                 self._watched[name] = watched
                 group.start_soon(self._keep, watched, name=f"keep {name}")
         self._on_change(self.states())
@@ -185,7 +188,7 @@ class Supervisor:
         if self._watched.get(name) is not old:
             await _end(running)
             raise UnavailableError("it is no longer wanted")
-        state = ProcessState(name, running.pid, self._clock.now_s(), restarts=old.state.restarts)
+        state = ProcessState(name, running.pid, self._clock.now_s(), old.state.restarts, attempt=old.spec.attempt)
         new = self._watched[name] = _Watched(old.spec, anyio.CancelScope(shield=True), state)
         self._leaving.append(old)
         group.start_soon(self._keep, new, running, name=f"keep {name}")

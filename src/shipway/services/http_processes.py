@@ -33,7 +33,11 @@ _STOP_ORDER = 2
 
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
-    """One process of a release and route; `url` is empty until it has been given a port."""
+    """One process of a release and route; `url` is empty until it has been given a port.
+
+    `attempt` counts how often it was given up before it was healthy: wanted again, it starts anew, also when the
+    supervisor has not looked in between.
+    """
 
     environment: str
     route: str
@@ -44,6 +48,7 @@ class ProcessRow:
     healthy: bool = False
     port: int = 0
     problem: str = ""
+    attempt: int = 0
 
     @property
     def key(self) -> str:
@@ -59,6 +64,10 @@ class ProcessRow:
     def url(self) -> str:
         """Return where it listens."""
         return f"http://{LOOPBACK}:{self.port}" if self.port else ""
+
+    def idle(self) -> "ProcessRow":
+        """Return the row of the process when nobody wants it any more."""
+        return replace(self, wanted=False, healthy=False, problem="", attempt=self.attempt + (not self.healthy))
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> "ProcessRow":
@@ -82,8 +91,7 @@ async def stop_unneeded(documents: DocumentStore, environment: str, needed: Coll
     for key, body, version in await documents.list(_KIND, prefix=f"{environment}/"):
         row = ProcessRow.from_dict(body)
         if row.wanted and row.release not in needed:
-            idle = replace(row, wanted=False, healthy=False, problem="")
-            await documents.put(_KIND, key, asdict(idle), expected_version=version)
+            await documents.put(_KIND, key, asdict(row.idle()), expected_version=version)
             stopped.append(row.release)
     return stopped
 
@@ -146,7 +154,7 @@ class ProcessTarget:
             return
         known = ProcessRow.from_dict(found[0])
         if known.wanted != wanted:
-            body = asdict(replace(known, wanted=wanted, healthy=False, problem=""))
+            body = asdict(replace(known, wanted=True, healthy=False, problem="") if wanted else known.idle())
             await self.documents.put(_KIND, row.key, body, expected_version=found[1], fence=fence)
 
 
@@ -217,7 +225,9 @@ class HttpProcesses:
             "SHIPWAY_ENVIRONMENT": row.environment,
         }
         log_file = self.app.workspace.logs / f"{row.process}.log"
-        return ProcessSpec(row.process, argv, log_file, folder, environment, stop_order=_STOP_ORDER)
+        return ProcessSpec(
+            row.process, argv, log_file, folder, environment, stop_order=_STOP_ORDER, attempt=row.attempt
+        )
 
     async def _laid_out(self, release: ReleaseId) -> Path:
         folder = self.app.workspace.services / release

@@ -172,14 +172,15 @@ def _require_time_since_abort(
     back = [rollout for rollout in rollouts if rollout.state is RolloutState.ROLLED_BACK and rollout.stable == stable]
     last = max(back, key=lambda rollout: rollout.times.decided_s or 0.0, default=None)
     others = _others(history, {stable})
-    if last is None or last.times.decided_s is None or last.times.decided_s < history[-1].at_s or not others:
+    if last is None or last.times.decided_s is None or last.times.decided_s < history[-1].at_s:
         return
+    back_to = f"`shipway rollback --to {others[0]}`" if others else "no release was stable here before; deploy another"
     ago_s = app.clock.now_s() - last.times.decided_s
     if 0.0 <= ago_s < _JUST_S:
         raise UsageError(
             f"rollout {last.id} was taken back {ago_s:.0f} s ago: {last.candidate} is left,"
             f" {stable} is stable as before",
-            hint=f"if {stable} is bad as well: `shipway rollback --to {others[0]}`",
+            hint=f"if {stable} is bad as well: {back_to}",
         )
 
 

@@ -5,7 +5,7 @@ of the user's keys; here its words are put where the user wrote them.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from shipway.config.loading import LoadedProject
@@ -50,7 +50,9 @@ def require_possible(chosen: ChosenPlan, plan: Plan, release: Release, loaded: L
         lines += tried(loaded, ("evals", "smoke"), lambda: _parsed(loaded.root, suite))
     if plan.shadows and all(route["kind"] == "http" for route in routes.values()):
         no_route = "no route of this release can be copied to: a copy of a service's request may act twice"
-        lines.append(_line(chosen, ("steps",), "steps", no_route))
+        shadowed = [number for number, step in enumerate(chosen.section.steps or ()) if step.shadow]
+        key = "strategy" if chosen.section.strategy == "shadow" or not shadowed else f"steps[{shadowed[0]}].shadow"
+        lines.append(_line(chosen, _key_path(key), key, no_route))
     if lines:
         raise ConfigError(lines, hint="correct these lines; `shipway config schema` describes every key")
 
@@ -116,8 +118,8 @@ def _lines(chosen: ChosenPlan, plan: Plan, routes: Collection[str]) -> list[str]
         if named is None:
             continue
         key = _key_path(named)
-        # What the user's own key is wrong about is not wrong again in what was made of it.
-        if not any(known == key[: len(known)] for known in found):
+        # What the user's own key is wrong about is not wrong again in what was made of it, nor in the list around it.
+        if not any(known == key[: len(known)] or key == known[: len(key)] for known in found):
             found[(*key, told)] = _line(chosen, key, named, told)
     return list(found.values())
 
@@ -128,10 +130,11 @@ def _own(section: RolloutPlan) -> Iterator[tuple[str, str]]:
         problem = window_problem(window)
         if problem:
             yield f"windows[{number}]", problem
-    for number, event in enumerate(section.rules.safety_events or ()):
-        if event not in EVENTS and not _is_of_guards(event):
-            meant = did_you_mean(event, (*EVENTS, _UNSAFE))
-            yield f"rules.safety_events[{number}]", f"{event!r} is no event that can be counted; {meant}"
+    for key, named in _events(section):
+        for number, event in enumerate(named):
+            if event not in EVENTS and not _is_of_guards(event):
+                meant = did_you_mean(event, (*EVENTS, _UNSAFE))
+                yield f"{key}[{number}]", f"{event!r} is no event that can be counted; {meant}"
     known = [metric.name for metric in DEFAULT_METRICS]
     for name, change in section.metrics.items():
         if name in known:
@@ -140,6 +143,14 @@ def _own(section: RolloutPlan) -> Iterator[tuple[str, str]]:
             yield f"metrics.{name}", f"there is no such metric to switch off; {did_you_mean(name, known)}"
         elif change.kind is None:
             yield f"metrics.{name}", f"a metric of your own needs a kind; {did_you_mean(name, known)}"
+
+
+def _events(section: RolloutPlan) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield every list of events that a user wrote, with its key."""
+    yield "rules.safety_events", section.rules.safety_events or ()
+    yield "events", section.events or ()
+    for name, change in section.metrics.items():
+        yield f"metrics.{name}.events", (change.events if change is not None else None) or ()
 
 
 def _is_of_guards(event: str) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from shipway.core.errors import NotFoundError, UnavailableError
+from shipway.core.errors import NotFoundError, UnavailableError, UsageError
 from shipway.core.ids import ReleaseId, RolloutId
 from shipway.core.ports import Fence
 from shipway.core.verdicts import Verdict
@@ -54,13 +54,16 @@ async def list_rollouts(app: Installation) -> list[Rollout]:
     return [rollout for rollout in found if rollout.environment == app.environment]
 
 
-async def find_rollout(app: Installation, name: str = "") -> Rollout:
+async def find_rollout(app: Installation, name: str | None = None) -> Rollout:
     """Return a rollout by its id, or the newest one.
 
     Raises:
         NotFoundError: no such rollout, or none at all.
+        UsageError: an empty id, which a shell's unset variable leaves; the newest one is hardly meant.
     """
-    if name:
+    if name is not None and not name.strip():
+        raise UsageError("ROLLOUT: the value is empty; name a rollout, or leave it out for the newest")
+    if name is not None:
         return (await desk.load(app.state.documents, RolloutId(name)))[0]
     rollouts = await list_rollouts(app)
     if not rollouts:
@@ -89,7 +92,7 @@ async def require_controller(app: Installation, kind: CommandKind, rollout: Roll
 
 
 async def command_rollout(
-    app: Installation, name: str, kind: CommandKind, *, reason: str = "", actor: str | None = None
+    app: Installation, name: str | None, kind: CommandKind, *, reason: str = "", actor: str | None = None
 ) -> dict[str, Any]:
     """Leave a command for the controller and return the rollout's view."""
     rollout = await find_rollout(app, name)

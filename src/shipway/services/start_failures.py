@@ -68,8 +68,9 @@ class StartFailures:
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of a process since it is wanted."""
+    """What is known of a process since it is wanted; `attempt` is the supervisor's."""
 
+    attempt: int = 0
     served: bool = False
     first_s: float | None = None
     settled: bool = False
@@ -92,7 +93,10 @@ class StartWatch:
         # Who is wanted again gets as many starts as before.
         self._seen = {name: seen for name, seen in self._seen.items() if name in releases}
         for name, release in releases.items():
-            seen = self._seen.setdefault(name, _Seen())
+            attempt = known[name].attempt if name in known else 0
+            seen = self._seen.get(name)
+            if seen is None or seen.attempt != attempt:
+                seen = self._seen[name] = _Seen(attempt)
             if name in healthy and not seen.served:
                 await self._failures.clear(release, name)
                 seen.served = seen.settled = True

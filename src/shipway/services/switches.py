@@ -103,7 +103,10 @@ async def _made(app: Installation, request: SwitchRequest, snapshot: Snapshot, a
         raise ConflictError("nothing is deployed yet, so there is nothing to switch", hint="`shipway deploy RELEASE`")
     target = EVERYTHING if kind is SwitchKind.KILL_AGENTS else request.target
     if kind in _ON_ROUTES and target != EVERYTHING:
-        _known(target, "routes", sorted(route.route for route in snapshot.routes))
+        routes = sorted(str(route.route) for route in snapshot.routes)
+        if not target.strip():
+            raise UsageError(f"{kind.value} needs a route: {', '.join(routes)}, or '{EVERYTHING}' for all of them")
+        _known(target, "routes", routes)
     models = await _models(app, snapshot)
     if kind is SwitchKind.KILL_MODEL:
         _known(target, "the models of the releases in force", models)

@@ -305,6 +305,12 @@ def test_options_that_a_shell_left_empty_are_refused(make_app):
         assert refused(app.run(*command), 2).startswith(f"{option}: the ")
 
 
+@pytest.mark.parametrize("command", ["status", "history", "explain", "watch", "pause", "resume", "promote", "abort"])
+def test_a_rollout_that_a_shell_left_empty_is_not_the_newest(make_app, command):
+    message = refused(make_app().run("rollout", command, ""), 2)
+    assert message.startswith("ROLLOUT: the value is empty; name a rollout, or leave it out")
+
+
 def test_a_plan_that_is_a_pipe_is_refused_and_not_waited_for(make_app, tmp_path):
     app = make_app()
     release = app.run("release", "create", "--json").json["release"]

@@ -128,3 +128,42 @@ async def test_a_closed_lot_refuses_who_waits_and_who_comes_later_but_not_who_wa
     with pytest.raises(RefusedError, match="try again"):
         await lot.wait("chat", places, LONG_S)
     assert (len(lot), places.parked) == (0, 0)
+
+
+async def test_many_go_on_a_few_at_a_time_in_the_order_in_which_they_came():
+    lot, places = ParkingLot(), Places(active=1, queued=30)
+    order: list[int] = []
+    tasks = await parked(lot, places, 30)
+    for number, task in enumerate(tasks):
+        task.add_done_callback(lambda _task, number=number: order.append(number))
+
+    lot.look_again()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert order == [0, 1, 2, 3]
+    # A further change in between neither holds them up nor wakes them all.
+    lot.look_again()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(order) == 4
+    await asyncio.gather(*tasks)
+    assert order == list(range(30))
+    assert (len(lot), places.parked) == (0, 0)
+
+
+async def test_however_many_have_waited_the_last_of_them_goes_on_within_some_seconds():
+    lot, places = ParkingLot(), Places(active=1, queued=2_000)
+    tasks = await parked(lot, places, 2_000)
+    lot.look_again()
+    async with asyncio.timeout(30.0):
+        await asyncio.gather(*tasks)
+
+
+async def test_a_lot_that_closes_in_between_refuses_who_has_not_gone_on():
+    lot, places = ParkingLot(), Places(active=1, queued=10)
+    tasks = await parked(lot, places, 10)
+    lot.look_again()
+    lot.close()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(result, RefusedError) for result in results] == [False] * 4 + [True] * 6
+    assert (len(lot), places.parked) == (0, 0)

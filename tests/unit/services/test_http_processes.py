@@ -91,6 +91,24 @@ async def test_a_command_of_a_user_needs_no_leadership(world):
     assert await world.wanted(release) is False
 
 
+async def test_only_a_process_that_was_given_up_before_it_was_healthy_starts_anew(world):
+    release = await world.release("a")
+    key = f"local/api/{release}"
+    attempts = []
+    for healthy in (False, True, False):
+        await world.target.start(release)
+        row, version = await world.store.documents.get("process", key)
+        await world.store.documents.put("process", key, row | {"healthy": healthy}, expected_version=version)
+        await world.target.stop(release)
+        await world.target.start(release)
+        attempts.append((await world.store.documents.get("process", key))[0]["attempt"])
+        await world.store.documents.put(
+            "process", key, (await world.store.documents.get("process", key))[0] | {"healthy": True}
+        )
+        await world.target.stop(release)
+    assert attempts == [1, 1, 2]
+
+
 async def test_a_former_leader_does_not_say_which_release_is_stable(world):
     a, b = await world.release("a"), await world.release("b")
     labels = RegistryLabels(world.registry, lambda: 1.0)

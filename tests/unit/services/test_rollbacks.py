@@ -297,6 +297,9 @@ async def test_a_rollout_in_progress_is_aborted_and_both_its_releases_are_named(
 async def test_just_after_a_rollout_was_taken_back_the_stable_release_is_not_left_too(world):
     a, b, c = [await world.release(name) for name in ("first", "second", "third")]
     await world.promoted(a)
+    await world.rollout(a, b, RolloutState.ROLLED_BACK)
+    with pytest.raises(UsageError, match=f"{b} is left, {a} is stable as before\n.*no release was stable here before"):
+        await plan_roll_back(world.app)
     await world.rolled_out(a, b)
     await world.rollout(b, c, RolloutState.ROLLED_BACK)
     with pytest.raises(UsageError, match=f"{c} is left, {b} is stable as before\n.* `shipway rollback --to {a}`"):
@@ -316,7 +319,6 @@ async def test_there_is_nothing_before_the_first_release(world):
 async def test_what_is_stable_already_is_not_switched_to(world):
     a = await world.release("first")
     await world.promoted(a)
-
     with pytest.raises(UsageError, match=f"{a} is stable in local already"):
         await world.roll_back(to=a)
 
@@ -468,7 +470,6 @@ async def test_another_rollback_to_the_same_release_later_has_a_row_of_its_own(w
     await world.reports(99)
 
     await world.roll_back()
-
     assert await world.deployments() == [(a, "unconfirmed"), (a, "confirmed")]
 
 
@@ -478,7 +479,6 @@ async def test_rollbacks_of_a_version_before_count_as_confirmed(world):
     await world.promoted(a)
     row = {"release": a, "at_s": world.clock.now_s(), "actor": "user:ada", "kind": "rollback"}
     await world.app.state.documents.put("deployment", "local/1", row)
-
     with pytest.raises(UsageError, match="rolled back already"):
         await world.roll_back()
 

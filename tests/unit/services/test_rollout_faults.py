@@ -106,13 +106,35 @@ def test_a_metric_without_a_name_is_refused_with_its_line(tmp_path):
         load_project(tmp_path, {})
 
 
-def test_a_metric_of_an_event_that_nothing_records_is_warned_about(project):
-    loaded = project("rollout:\n  metrics:\n    ev: {kind: event, events: [eror], share: 0.05}\n")
+def test_a_mistyped_event_is_refused_with_its_line_beside_right_ones_and_in_a_metric(project):
+    told = "'eror' is no event that can be counted; did you mean 'error'?"
+    assert plan_problems(project("rollout:\n  events: [timeout, eror]\n")) == [
+        f"shipway.yaml:7: rollout.events[1]: {told}"
+    ]
+    assert plan_problems(project("rollout:\n  events: [eror]\n")) == [f"shipway.yaml:7: rollout.events[0]: {told}"]
+    assert plan_problems(project("rollout:\n  metrics:\n    ev: {kind: event, events: [eror], share: 0.05}\n")) == [
+        f"shipway.yaml:8: rollout.metrics.ev.events[0]: {told}"
+    ]
+
+
+def test_a_guards_event_beside_others_is_warned_about_for_no_guard_records_it(project):
+    loaded = project("rollout:\n  events: [error, unsafe]\n")
     assert plan_problems(loaded) == []
     assert any(
-        line.startswith("warning: metrics.ev.events: 'eror' is recorded by nothing")
+        line.startswith("warning: events: 'unsafe' is recorded by nothing")
         for line in printable(plan_of(loaded.project.rollout))
     )
+
+
+def test_copies_for_a_service_are_refused_at_the_key_that_asks_for_them(project, tmp_path):
+    for text, place in (
+        ("strategy: shadow\n", "1: rollout.strategy"),
+        ("steps:\n  - {weight: 0.5}\n  - {weight: 0.6, shadow: 0.1}\n  - {weight: 1}\n", "3: rollout.steps[1].shadow"),
+    ):
+        file = tmp_path / "plan.yaml"
+        file.write_text(text)
+        lines = refused(project(""), file, kind="http")
+        assert next(line for line in lines if "can be copied to" in line).startswith(f"{file}:{place}: ")
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ class World:
         self.failures = StartFailures(store.documents, "local")
         self.watch = StartWatch(self.failures, self.clock)
 
-    async def look(self, ends: int, *, healthy: bool = False, problem: str = "", last_exit: int | None = 3) -> None:
-        state = ProcessState(self.name, restarts=ends, last_exit=last_exit, problem=problem)
+    async def look(
+        self, ends: int, *, healthy: bool = False, problem: str = "", last_exit: int | None = 3, attempt: int = 0
+    ) -> None:
+        state = ProcessState(self.name, restarts=ends, last_exit=last_exit, problem=problem, attempt=attempt)
         await self.watch.look([(self.name, self.release)], {self.name} if healthy else set(), [state])
 
     async def told(self, since_s: float = 0.0) -> str:
@@ -89,6 +91,20 @@ async def test_a_process_that_is_wanted_again_has_its_starts_again(world):
     await world.look(4)
     assert await world.told(since_s=again_s) == ""
     await world.look(5)
+    assert "ended 5 times" in await world.told(since_s=again_s)
+
+
+async def test_a_process_that_was_given_up_and_is_wanted_again_before_anybody_looked_has_its_starts_again(world):
+    await world.look(5)
+    world.clock.advance(10.0)
+    again_s = world.clock.now_s()
+    # The supervisor has not obeyed yet.
+    await world.look(6)
+    assert await world.told(since_s=again_s) == ""
+    for ends in range(5):
+        await world.look(ends, attempt=1)
+    assert await world.told(since_s=again_s) == ""
+    await world.look(5, attempt=1)
     assert "ended 5 times" in await world.told(since_s=again_s)
 
 

@@ -52,6 +52,7 @@ async def test_setting_it_again_replaces_it_and_expired_ones_are_dropped(app):
     ("request_", "said"),
     [
         (SwitchRequest("kill-everything", "chat"), "no switch 'kill-everything'; there are kill-route"),
+        (SwitchRequest("kill-route", ""), "kill-route needs a route: chat, or '*' for all of them"),
         (SwitchRequest("kill-route", "nowhere"), "'nowhere' is not in routes (it has chat)"),
         (
             SwitchRequest("kill-model", "huge"),

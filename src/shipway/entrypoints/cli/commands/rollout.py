@@ -24,7 +24,7 @@ from shipway.services.rollouts import (
 )
 
 group = command_group("Watch and steer a rollout.")
-RolloutArgument = Annotated[str, typer.Argument(help="A rollout's id; by default the newest.")]
+RolloutArgument = Annotated[str | None, typer.Argument(help="A rollout's id; by default the newest.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the audit log.")]
 _WATCH_S = 0.5
 _ENDED = frozenset(state.value for state in TERMINAL)
@@ -32,7 +32,7 @@ _ENDED = frozenset(state.value for state in TERMINAL)
 
 @group.command()
 def status(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -46,7 +46,7 @@ def status(
 
 @group.command()
 def history(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -61,7 +61,7 @@ def history(
 
 @group.command()
 def explain(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     check_output: Annotated[
         bool, typer.Option("--check-output", help="Print all that smoke checks and replayed cases printed.")
     ] = False,
@@ -98,7 +98,7 @@ def list_rollouts(*, project: ProjectOption = None, as_json: JsonOption = False,
 
 @group.command()
 def watch(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     *,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -116,7 +116,7 @@ def watch(
 
 @group.command()
 def pause(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     reason: ReasonOption = "",
     *,
     project: ProjectOption = None,
@@ -130,7 +130,7 @@ def pause(
 
 @group.command()
 def resume(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     reason: ReasonOption = "",
     *,
     project: ProjectOption = None,
@@ -144,7 +144,7 @@ def resume(
 
 @group.command()
 def promote(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     reason: ReasonOption = "",
     *,
     project: ProjectOption = None,
@@ -158,7 +158,7 @@ def promote(
 
 @group.command()
 def approve(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     reason: ReasonOption = "",
     *,
     project: ProjectOption = None,
@@ -175,7 +175,7 @@ def approve(
 
 @group.command()
 def abort(
-    rollout: RolloutArgument = "",
+    rollout: RolloutArgument = None,
     reason: ReasonOption = "",
     *,
     project: ProjectOption = None,
@@ -305,12 +305,12 @@ def _silence_lines(found: dict[str, Any]) -> list[str]:
     return [f"  {who}: everybody gets stable, because control is silent; `shipway logs control` says why"]
 
 
-async def _read(project: Any, rollout: str) -> dict[str, Any]:
+async def _read(project: Any, rollout: str | None) -> dict[str, Any]:
     async with operated(site(project, warn)) as app:
         return await described(app, await find_rollout(app, rollout))
 
 
-async def _watch(project: Any, rollout: str, as_json: bool) -> dict[str, Any]:
+async def _watch(project: Any, rollout: str | None, as_json: bool) -> dict[str, Any]:
     async with operated(site(project, warn)) as app:
         name, shown, warned = (await find_rollout(app, rollout)).id, 0, False
         while True:
@@ -333,7 +333,7 @@ def waits_for_controller(environment: str) -> str:
     return f"no controller runs for {environment!r}, so the rollout stands still; waiting, start it with `shipway up`"
 
 
-def _command(project: Any, rollout: str, kind: CommandKind, reason: str, *, as_json: bool) -> None:
+def _command(project: Any, rollout: str | None, kind: CommandKind, reason: str, *, as_json: bool) -> None:
     async def act() -> dict[str, Any]:
         async with operated(site(project, warn)) as app:
             found = await command_rollout(app, rollout, kind, reason=reason)

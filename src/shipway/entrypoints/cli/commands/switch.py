@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import anyio
 import typer
 
-from shipway.core.switches import EVERYTHING, Switch, SwitchKind
+from shipway.core.switches import Switch, SwitchKind
 from shipway.entrypoints.cli.durations import duration_s, moment
 from shipway.entrypoints.cli.options import DebugOption, JsonOption, ProjectOption, command_group
 from shipway.entrypoints.cli.output import emit, table, warn
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 @group.command("set")
 def set_(
     kind: Annotated[SwitchKind, typer.Argument(help="What the switch does.")],
-    target: Annotated[str, typer.Argument(help="A route, model or tool; * for every route.")] = EVERYTHING,
+    target: Annotated[str, typer.Argument(help="A route, model or tool; '*' for every route.")] = "",
     value: Annotated[str, typer.Argument(help="lock-route: a model; others: a number.")] = "",
     expires: Annotated[str | None, typer.Option("--for", help="Ends by itself after, such as 90s, 30m or 12h.")] = None,
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why; callers of a killed route see it too.")] = "",
