@@ -235,6 +235,8 @@ async def test_parking_again_and_again_under_load_fails_nobody_and_lets_nobody_t
 
     clients = [asyncio.ensure_future(client()) for _ in range(6)]
     for turn in range(10):
+        # They go on a few at a time.
+        await until(lambda: len(bench.serving.parking) == 0)
         before, stable = served, "rel_b" if turn % 2 else "rel_a"
         await until(lambda before=before: served >= before + 12)
         bench.apply(parked(bench.snapshot(version=2 + 2 * turn), "chat"))
