@@ -50,6 +50,7 @@ def test_personal_data_is_found_where_it_stands(kind, text, around):
         "std::vector and a::b",
         "at @shipway, or a@b",
         "article 4006381333931000",
+        "at 1795338248218, to be exact at 1795338248208002",
         "https://example.org/a?b=c",
         "",
     ],

@@ -99,6 +99,7 @@ BROKEN: list[Case] = [
     ("MON-9", setting("quality: { sample: 0.05 }\n", ""), FAIL),
     ("SEC-1", file("deploy/shop.yaml", None), UNKNOWN),
     ("SEC-4", has(lines=(json.dumps({**REQUEST, "question": "mail me at ann@example.org"}),)), FAIL),
+    ("SEC-4", has(lines=(json.dumps({**REQUEST, "question": "my account is DE89 3704 0044 0532 0130 00"}),)), FAIL),
     (
         "SEC-5",
         edit("deploy/shop.yaml", "  tls: [{ hosts: [shop.example.com], secretName: shop }]", "  rules: []"),
