@@ -5,11 +5,11 @@ import re
 
 import pytest
 
+from shipway.core.personal_data import PII_KINDS
 from shipway.evals.assertion_types import TYPES
 from shipway.evals.assertions import parse_assertions
 from shipway.evals.generation import JUDGED
 from shipway.evals.metric_names import resolve_metrics
-from shipway.evals.personal_data import PII_KINDS
 
 _ASSERTIONS = "docs/reference/assertions.md"
 _BY_NAME = "docs/reference/evaluation-metrics.md"

@@ -4,7 +4,7 @@ from importlib import import_module
 
 from shipway.adapters.memory_rag.models import HashingEmbedder
 from shipway.core.errors import ShipwayError
-from shipway.evals.personal_data import RegexPii
+from shipway.core.personal_data import RegexPii
 from shipway.rag.ports import Embedder
 from shipway.services.application import Application
 from shipway.services.datasets import DatasetTools

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from shipway.core.errors import UsageError
-from shipway.evals.personal_data import PII_KINDS
+from shipway.core.personal_data import PII_KINDS
 from shipway.evals.suggestions import did_you_mean
 
 HOLDS_FROM = 0.5

@@ -13,6 +13,7 @@ NO_JUDGE = digest_json(None)
 """The judge digest of a run without one."""
 
 _METRIC_CODE = (
+    ("shipway.core", "personal_data.py"),
     ("shipway.evals", "metrics.py"),
     ("shipway.evals", "metric_context.py"),
     ("shipway.evals", "metric_names.py"),
@@ -24,7 +25,6 @@ _METRIC_CODE = (
     ("shipway.evals", "edit_distance.py"),
     ("shipway.evals", "json_schemas.py"),
     ("shipway.evals", "languages.py"),
-    ("shipway.evals", "personal_data.py"),
     ("shipway.evals", "scoring.py"),
     ("shipway.evals", "text.py"),
     ("shipway.stats", "agents.py"),

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from shipway.core.personal_data import RegexPii
 from shipway.evals.assertion_types import Assertion
 from shipway.evals.judgement import Judgement, Task
 from shipway.evals.model import Case, Output
-from shipway.evals.personal_data import RegexPii
 from shipway.evals.ports import PiiFinder
 
 Function = Callable[[Case, Output], object]

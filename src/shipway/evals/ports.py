@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shipway.core.ids import Digest
+from shipway.core.personal_data import PiiHit
 from shipway.evals.judgement import JudgeIdentity, Judgement, JudgeRequest
 from shipway.evals.model import Attempt, Case, Output
-from shipway.evals.personal_data import PiiHit
 
 
 class Target(Protocol):

@@ -32,6 +32,21 @@ def at_its_last_step(rollout: Rollout) -> str:
     )
 
 
+def passed_over(rollout: Rollout) -> list[str]:
+    """Return in words the steps that have not begun and what they ask for, which a promotion by hand does without."""
+    told = []
+    for number, step in enumerate(rollout.plan.steps):
+        asked = (
+            ("smoke checks", step.smoke),
+            ("a person's approval", step.approval and number not in rollout.approved),
+            ("a time of the week", bool(step.windows)),
+        )
+        names = ", ".join(name for name, is_asked in asked if is_asked)
+        if number > rollout.step:
+            told.append(f"step {number + 1} at {step.weight:.0%}" + (f" ({names})" if names else ""))
+    return told
+
+
 def makes_room(rollout: Rollout) -> bool:
     """Tell whether stable's users wait, or are about to, because the candidate needs stable's place."""
     parks = rollout.applied.parked or rollout.intent.parked or rollout.times.displaced_s is not None

@@ -148,6 +148,8 @@ def _together(plan: Plan, judgement: Judgement) -> Iterator[str]:
     if judgement.readings:
         together = combined_e(judgement.readings)
         yield f"  {'together':<12} {together:>10.3g} of {1.0 / plan.alpha:<8.3g} their mean by share"
+    else:
+        yield "  nothing has been counted so far"
 
 
 def _promotion(rollout: Rollout, judgement: Judgement) -> Iterator[str]:

@@ -36,6 +36,7 @@ from shipway.rollouts.actions import (
     TakeOver,
 )
 from shipway.rollouts.analysis import Judgement
+from shipway.rollouts.entering import passed_over
 from shipway.rollouts.model import CONTROLLER, Code, Division, Entry, Phase, Rollout, RolloutState, Times
 from shipway.rollouts.watch import start_watch
 
@@ -242,6 +243,8 @@ def _promoted(rollout: Rollout, action: Promote, judgement: Judgement, now_s: fl
         times=replace(rollout.times, promoting_s=now_s, decided_s=now_s),
     )
     details = {"reason": action.reason, **_figures(judgement)}
+    if action.verdict is None and (without := passed_over(rollout)):
+        details["without"] = without
     return recorded(promoted, now_s, "promoted", actor=action.actor, details=details)
 
 

@@ -29,6 +29,14 @@ from shipway.services.rollout_plans import SECTION, ChosenPlan, has_own_steps, p
 _STEP = re.compile(r"steps\[(\d+)\]")
 _STEP_WINDOW = re.compile(r"steps\[(\d+)\]\.windows\[")
 _UNSAFE = "unsafe"
+# Keys that not every strategy reads.
+_READ_BY = {
+    "bake_s": ("blue-green", "rolling", "shadow", "swap"),
+    "keep_s": ("blue-green",),
+    "batches": ("rolling",),
+    "sample": ("shadow",),
+    "min_pairs": ("shadow",),
+}
 
 
 def plan_problems(loaded: LoadedProject) -> list[str]:
@@ -64,6 +72,13 @@ def plan_notes(chosen: ChosenPlan, plan: Plan, release: Release) -> list[str]:
         notes.append("strategy shadow: step 1 is its step of copies (sample, min_pairs, bake_s); yours come after it")
     if section.strategy == "rolling" and has_own_steps(section):
         notes.append("strategy rolling: the steps are yours, so `batches` does not count and each waits as it says")
+    if section.strategy in {"blue-green", "swap"} and has_own_steps(section) and "bake_s" in section.model_fields_set:
+        notes.append(f"strategy {section.strategy}: the steps are yours, so `bake_s` does not count")
+    notes += [
+        f"strategy {section.strategy}: `{key}` does not count; it is for {' and '.join(strategies)}"
+        for key, strategies in _READ_BY.items()
+        if key in section.model_fields_set and section.strategy not in strategies
+    ]
     notes += _unrecorded(plan, section)
     services = [name for name, route in release.manifest["policy"]["routes"].items() if route["kind"] == "http"]
     if services and not plan.smoke_file and any(step.smoke for step in plan.steps):

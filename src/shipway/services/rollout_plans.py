@@ -168,7 +168,13 @@ def _step(step: CanaryStep) -> Step:
 def _over(project: ChosenPlan, file: Path) -> ChosenPlan:
     """Return the section with the keys of a plan file over its own."""
     found = _read(file)
-    wrapped = set(found.data) == {SECTION}
+    wrapped = SECTION in found.data
+    beside = [key for key in found.data if key != SECTION] if wrapped else []
+    if beside:
+        raise ConfigError(
+            [f"{found.places[key,]}: {key}: stands beside `{SECTION}`, which holds the plan" for key in beside],
+            hint=f"a plan file has keys of `{SECTION}` in shipway.yaml, or `{SECTION}` alone with the keys below it",
+        )
     keys = found.data[SECTION] if wrapped else found.data
     places = found.places if wrapped else {(SECTION, *path): place for path, place in found.places.items()}
     if not keys:

@@ -3,12 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipway.core.errors import UsageError
+from shipway.core.personal_data import PiiHit
 from shipway.evals.assertion_checks import REGEX_CHARS
 from shipway.evals.assertions import holds, parse_assertions
 from shipway.evals.judgement import Judgement
 from shipway.evals.metric_context import MetricContext
 from shipway.evals.model import Case, Output, ToolCall
-from shipway.evals.personal_data import PiiHit
 
 CASE = Case(id="c", question="How long?")
 

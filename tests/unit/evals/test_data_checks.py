@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from shipway.config.sections.datasets import DatasetChecks
+from shipway.core.personal_data import PiiHit
 from shipway.core.verdicts import Verdict
 from shipway.evals.data_checks import RULES, CheckParts, Previous, check_dataset, verdict_of, warnings_of
 from shipway.evals.data_leakage import CheckSources
 from shipway.evals.data_shift import Look
 from shipway.evals.dataset import read_dataset
-from shipway.evals.personal_data import PiiHit
 
 TOPICS = ["kettle", "grinder", "filter", "lantern", "stove", "mug", "teapot"]
 TOPICS += ["cable", "lid", "pump", "hose", "scale", "timer", "brush"]

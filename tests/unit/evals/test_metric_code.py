@@ -10,6 +10,7 @@ from shipway.evals.baseline import _METRIC_CODE
 _CARRIERS = {
     *("shipway.evals.judgement", "shipway.evals.model", "shipway.evals.ports", "shipway.evals.suggestions"),
     "shipway.stats.arguments",
+    *("shipway.core.canonical", "shipway.core.errors", "shipway.core.ids", "shipway.core.record"),
 }
 
 
@@ -30,7 +31,8 @@ def imported(module):
 
 def is_module(name):
     package, _, module = name.rpartition(".")
-    return package in {"shipway.evals", "shipway.stats"} and resources.files(package).joinpath(f"{module}.py").is_file()
+    packages = {"shipway.core", "shipway.evals", "shipway.stats"}
+    return package in packages and resources.files(package).joinpath(f"{module}.py").is_file()
 
 
 def test_all_code_that_scores_is_part_of_the_metric_digest():

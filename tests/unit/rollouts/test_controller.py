@@ -8,6 +8,7 @@ from shipway.core.errors import ConflictError
 from shipway.core.verdicts import Verdict
 from shipway.rollouts import desk
 from shipway.rollouts.model import Code, CommandKind, RolloutState
+from shipway.rollouts.plan import Step
 
 pytestmark = pytest.mark.anyio
 
@@ -159,6 +160,23 @@ async def test_a_user_promotes_a_waiting_rollout_to_everybody(make_world, make_p
     assert (done.state, done.verdict, done.reason) == (RolloutState.COMPLETED, None, "hotfix")
     promoted = next(event for event in world.events if event.action == "rollout.promoted")
     assert promoted.actor == "ada"
+
+
+async def test_a_promotion_by_hand_is_recorded_with_what_it_does_without(make_world, make_plan):
+    steps = (Step(0.1), Step(0.5, smoke=True, windows=("Mon-Sun 00:00-24:00",)), Step(1.0, approval=True))
+    world = make_world(replace(make_plan(), steps=steps))
+    await world.start()
+    controller = world.controller()
+    await world.round(controller)
+    await world.round(controller)
+    assert (await world.row()).step == 0
+    await world.command(CommandKind.PROMOTE, "hotfix")
+    assert (await world.run(controller)).state is RolloutState.COMPLETED
+    (promoted,) = [event for event in world.events if event.action == "rollout.promoted"]
+    assert promoted.details["without"] == [
+        "step 2 at 50% (smoke checks, a time of the week)",
+        "step 3 at 100% (a person's approval)",
+    ]
 
 
 async def test_abort_during_promotion_restores_stable_and_its_label(make_world, make_plan):

@@ -23,7 +23,9 @@ async def told(world):
 async def test_a_rollout_is_explained_from_before_its_first_step_to_its_end(make_world, make_plan):
     world = make_world(make_plan())
     await world.start()
-    assert "rel_candidate is about to be started" in await told(world)
+    before = await told(world)
+    assert "rel_candidate is about to be started" in before
+    assert "rolls back by itself):\n  nothing has been counted so far\n" in before
     controller = world.controller()
     for _ in range(6):
         await world.round(controller, conversations=30)

@@ -83,6 +83,22 @@ def test_the_step_that_a_strategy_puts_before_the_users_is_told_of(project):
     assert note.startswith("strategy shadow: step 1 is its step of copies")
 
 
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ("  keep_s: 5\n  bake_s: 3\n", ["canary: `bake_s` does", "canary: `keep_s` does"]),
+        ("  strategy: shadow\n  min_pairs: 5\n  sample: 0.5\n  bake_s: 3\n", []),
+        ("  strategy: swap\n  batches: 2\n  bake_s: 3\n", ["swap: `batches` does not count; it is for rolling"]),
+        ("  strategy: swap\n  steps: [{weight: 1}]\n  bake_s: 3\n", ["swap: the steps are yours, so `bake_s` does"]),
+    ],
+)
+def test_keys_that_the_strategy_does_not_read_are_told_of(project, section, told):
+    chosen = project_plan(project(f"rollout:\n{section}"))
+    notes = plan_notes(chosen, plan_of(chosen.section), release())
+    assert len(notes) == len(told)
+    assert all(note.startswith(f"strategy {begin}") for note, begin in zip(notes, told, strict=True)), notes
+
+
 def test_a_route_that_the_release_has_not_is_told_with_its_line(project):
     loaded = project("rollout:\n  steps:\n    - weight: 0.5\n      routes: {aks: 0.1}\n    - {weight: 1}\n")
     assert refused(loaded) == ["shipway.yaml:9: rollout.steps[0].routes.aks: no such route in the release; it has ask"]

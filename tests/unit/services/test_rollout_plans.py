@@ -63,6 +63,15 @@ def test_what_is_wrong_in_a_plan_file_is_told_with_its_line(tmp_path):
         chosen_section(RolloutPlan(), PlanChoice(tmp_path / "none.yaml"))
 
 
+def test_keys_beside_the_section_of_a_plan_file_are_refused_with_their_lines(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text("rollout:\n  alpha: 0.02\nkeep_s: 10\napp: chat\n")
+    with pytest.raises(ConfigError) as raised:
+        chosen_section(RolloutPlan(), PlanChoice(file))
+    told = "stands beside `rollout`, which holds the plan"
+    assert raised.value.problems == [f"{file}:3: keep_s: {told}", f"{file}:4: app: {told}"]
+
+
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="'magic' is unknown; use one of canary, blue-green"):
         chosen_section(RolloutPlan(), PlanChoice(strategy="magic"))

@@ -5,7 +5,7 @@ import re
 from shipway.config.credentials import is_credential
 from shipway.config.sections.secrets import SecretRef
 from shipway.config.yaml_source import KeyPath
-from shipway.evals.personal_data import RegexPii
+from shipway.core.personal_data import RegexPii
 from shipway.readiness.checks.application import catch_all
 from shipway.readiness.checks.monitoring import request_lines
 from shipway.readiness.documents import YamlDocument, manifests

@@ -284,6 +284,7 @@ def told_lines(found: dict[str, Any]) -> list[str]:
             *([f"step {details['step'] + 1}"] if "step" in details else []),
             *([f"{details['weight']:.0%}"] if "weight" in details else []),
             *[str(details[name]) for name in ("release", "found", "reason") if details.get(name)],
+            *([f"without {'; '.join(details['without'])}"] if details.get("without") else []),
             *_silent_details(details),
         ]
         lines.append(f"{line}  {', '.join(told)}".rstrip())

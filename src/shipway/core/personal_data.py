@@ -1,4 +1,4 @@
-"""Personal data in a text: where it stands. Assertions and dataset checks use it through `ports.PiiFinder`.
+"""Personal data in a text: where it stands. Assertions, dataset checks and readiness use it.
 
 Numbers with a check digit are only found when it is right, so that order numbers and prices are not mistaken for
 accounts and cards. All patterns run in time linear in the text.

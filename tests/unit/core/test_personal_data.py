@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shipway.evals.personal_data import PII_KINDS, RegexPii
+from shipway.core.personal_data import PII_KINDS, RegexPii
 
 
 def found(text):
