@@ -105,6 +105,7 @@ class Gateway:
         self._ids = UlidSource(random.Random(secrets.randbits(128)).randbytes)  # noqa: S311
         self.calls = EngineCalls(parts.engines, settings, parts.clock, uniform=parts.uniform)
         self.shadow: ShadowDesk | None = None
+        serving.on_gone.append(self.calls.forget)
         self._equip(None)
 
     def obey(self, parts: GatewayParts, settings: GatewaySettings) -> None:
@@ -184,9 +185,11 @@ class Gateway:
         if parts.shadow is None:
             return None
         before = self.shadow
-        calls = (
-            before.calls if before else EngineCalls(parts.engines, self._settings, parts.clock, uniform=parts.uniform)
-        )
+        if before is None:
+            calls = EngineCalls(parts.engines, self._settings, parts.clock, uniform=parts.uniform)
+            self._serving.on_gone.append(calls.forget)
+        else:
+            calls = before.calls
         desk = ShadowDesk(calls, self._serving, parts.records, self._settings, parts.shadow, parts.note)
         if before is not None:
             desk.queue.counts = before.queue.counts

@@ -82,6 +82,12 @@ class EngineCalls:
             self._peers[engine].append(self._breakers[key])
         return self._breakers[key]
 
+    def forget(self, release: str) -> None:
+        """Drop what is known of a release that is served no longer: what it is served by later is another process."""
+        for key in [key for key in self._breakers if key[1] == release]:
+            self._peers[key[0]].remove(self._breakers.pop(key))
+        self._budgets.pop(release, None)
+
     def _retries(self, release: str) -> ExtraBudget:
         budget = self._budgets.get(release)
         if budget is None:

@@ -5,7 +5,7 @@ left the snapshot is closed after its last request.
 """
 
 import asyncio
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,7 +82,8 @@ class Serving:
     """The holder of the present state.
 
     `draining` once the worker is told to stop; `unwritten` while the store has no snapshot at all; in `parking` the
-    requests of parked routes wait.
+    requests of parked routes wait. Each of `on_gone` is called with a release that has left the table, after its last
+    request.
     """
 
     def __init__(self, note: EventNote) -> None:
@@ -91,6 +92,7 @@ class Serving:
         self.store_reachable = False
         self.unwritten = False
         self.parking = ParkingLot()
+        self.on_gone: list[Callable[[ReleaseId], None]] = []
         self._note = note
         self._closing: set[asyncio.Task[None]] = set()
         self._told: Snapshot | None = None
@@ -188,6 +190,9 @@ class Serving:
             self._note("release_not_closed", release=loaded.release, error=str(error))
         else:
             self._note("release_closed", release=loaded.release)
+        if self.current is None or loaded.release not in self.current.releases:
+            for forget in self.on_gone:
+                forget(loaded.release)
 
 
 def _board(snapshot: Snapshot) -> SwitchBoard | None:

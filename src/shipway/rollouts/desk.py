@@ -103,6 +103,12 @@ async def start(documents: DocumentStore, rollout: Rollout, *, actor: str) -> Ro
     return started
 
 
+async def withdraw(documents: DocumentStore, rollout: Rollout) -> None:
+    """Take a rollout back that was stored a moment ago, as if it had never been."""
+    await documents.delete(KIND, rollout.id)
+    await forget_settled(documents, rollout.environment, rollout.id)
+
+
 async def submit(
     documents: DocumentStore, clock: Clock, rollout_id: RolloutId, kind: CommandKind, *, actor: str, reason: str = ""
 ) -> Rollout:

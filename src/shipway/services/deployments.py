@@ -34,6 +34,7 @@ from shipway.services.judges.building import JudgeParts
 from shipway.services.rollout_faults import park_notes, plan_notes, require_possible, segment_notes
 from shipway.services.rollout_plans import PlanChoice, chosen_plan, plan_of, project_plan
 from shipway.services.rollouts import is_at_rest, list_rollouts
+from shipway.services.under_way import rollback_under_way
 
 _WRITE_ATTEMPTS = 20
 _POLL_S = 0.05
@@ -49,8 +50,8 @@ class Target(Protocol):
         """Start it."""
         ...
 
-    async def stop(self, release: ReleaseId) -> None:
-        """Stop it."""
+    async def stop(self, release: ReleaseId, *, at_s: float | None = None) -> None:
+        """Stop it, at once or at a Unix time, unless it is started again until then."""
         ...
 
     async def healthy(self, release: ReleaseId) -> bool:
@@ -118,7 +119,11 @@ async def plan_deploy(
     if stable == release.id:
         known = (f"{release.id} is stable in {app.environment} already", *_refusal_lines(refused))
         return DeployPlan(release, "unchanged", stable, plan, "", "", known, refused=refused)
-    gate = await _gate(app, release, stable, judge, override_reason)
+    try:
+        gate = await _gate(app, release, stable, judge, override_reason)
+    except GateRefusedError as error:
+        # Evaluated again, it would still have to wait for the rollout; what is stable may be another release then.
+        raise refused or error from error
     if stable is None:
         first = (gate, f"first release of {app.environment}: {release.id} gets all traffic of {_routes(release)}")
         return DeployPlan(release, "first", None, plan, gate, override_reason, first, refused=refused)
@@ -143,7 +148,8 @@ async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> De
 
     Raises:
         UnavailableError: the release's process does not get healthy.
-        ConflictError: a rollout is in progress or was started meanwhile, or the release was rolled back a moment ago.
+        ConflictError: a rollout is in progress or was started meanwhile, the release was rolled back a moment ago, or
+            stable has changed since the plan was made.
     """
     if plan.refused is not None:
         raise plan.refused
@@ -175,8 +181,35 @@ async def apply_deploy(app: Application, plan: DeployPlan, target: Target) -> De
     observed = await app.state.observations.last_position()
     evidence = replace(rollout.evidence, cursor=cursor, observed=observed, baseline=plan.baseline)
     started = replace(rollout, override=plan.override, evidence=evidence)
-    await desk.start(app.state.documents, started, actor=app.actor)
+    await _start(app, started, target)
     return Deployed(release.id, "rollout", rollout.id)
+
+
+async def _start(app: Application, rollout: Rollout, target: Target) -> None:
+    """Store a rollout, unless what it compares with is stable no longer.
+
+    A rollback marks that it is under way before it looks for rollouts, and here the rollout is stored before the second
+    look for such a mark: of two at the same moment at least one sees the other.
+    """
+    await _require_stable(app, rollout.stable)
+    await desk.start(app.state.documents, rollout, actor=app.actor)
+    try:
+        await _require_stable(app, rollout.stable)
+    except ConflictError:
+        await desk.withdraw(app.state.documents, rollout)
+        await _stop_unneeded(app, rollout.candidate, target)
+        raise
+
+
+async def _require_stable(app: Installation, stable: ReleaseId) -> None:
+    """Check that a release is stable and stays so as far as anybody has said."""
+    again = "`shipway status` shows what is served; then deploy again"
+    mark = await rollback_under_way(app)
+    if mark is not None:
+        raise ConflictError(f"{mark.actor} is rolling {app.environment} back to {mark.release}", hint=again)
+    now = await app.releases.label(app.environment)
+    if now != stable:
+        raise ConflictError(f"{now} has become stable in {app.environment} meanwhile, not {stable}", hint=again)
 
 
 async def wait_rollout(app: Installation, rollout: str, *, timeout_s: float) -> Rollout:
@@ -203,19 +236,53 @@ async def switch(
 
     Raises:
         UnavailableError: the release's process does not get healthy, or a worker does not obey in time.
+        ConflictError: a rollout was started meanwhile, or somebody else gave the traffic to another release.
     """
     await _started(app, release.id, target)
+    refused = await _rollout_in_progress(app)
+    if refused is not None:
+        await _stop_unneeded(app, release.id, target)
+        raise refused
     endpoints = await target.endpoints(release.id)
     decided_s = app.clock.now_s()
     snapshot = await _write_stable(app, release, endpoints, dead_man_s)
     # Before anybody has confirmed it, and before the label: whoever repeats this finds what was done so far.
     row = await note_moved(app, release.id, kind, at_s=app.clock.now_s())
-    await app.releases.set_label(app.environment, release.id, at_s=row.at_s, actor=app.actor)
+    served = await _label(app, release.id, row.at_s)
+    if served != release.id:
+        await _stop_unneeded(app, release.id, target)
+        raise ConflictError(
+            f"{served} was made stable at the same moment, and it is what {app.environment} serves",
+            hint="`shipway rollout list` and `shipway audit list` say by whom; run this again if you mean it",
+        )
     confirmed_s = await _wait_applied(app, snapshot.version, decided_s)
     await note_confirmed(app, row, confirmed_s=confirmed_s)
     action = "deployment.completed" if kind == "first" else "rollback.completed"
     await app.audit(action, release.id, environment=app.environment, snapshot=snapshot.version, confirmed_s=confirmed_s)
     return Deployed(release.id, kind, None, confirmed_s)
+
+
+async def _label(app: Installation, release: ReleaseId, at_s: float) -> ReleaseId:
+    """Call a release stable; returns what is served.
+
+    Another command may have given the traffic to another release in between. Whoever comes last puts the label where
+    the traffic is: each looks at the traffic after its last word on the label.
+    """
+    await app.releases.set_label(app.environment, release, at_s=at_s, actor=app.actor)
+    for _ in range(_WRITE_ATTEMPTS):
+        served = (await app.state.snapshots.read(app.environment)).routes[0].stable
+        if served == await app.releases.label(app.environment):
+            return served
+        await app.releases.set_label(app.environment, served, at_s=app.clock.now_s(), actor=app.actor)
+    raise ConflictError("what is stable kept changing", hint="`shipway status` shows what is served")
+
+
+async def _stop_unneeded(app: Installation, release: ReleaseId, target: Target) -> None:
+    """Stop what was started for a release that serves nobody and takes part in no rollout."""
+    rollouts = [rollout for rollout in await list_rollouts(app) if not rollout.finished]
+    needed = {name for rollout in rollouts for name in (rollout.stable, rollout.candidate)}
+    if release not in needed | set((await app.state.snapshots.read(app.environment)).releases()):
+        await target.stop(release)
 
 
 async def _started(app: Installation, release: ReleaseId, target: Target) -> None:
@@ -230,8 +297,7 @@ async def _started(app: Installation, release: ReleaseId, target: Target) -> Non
     finally:
         if not healthy:
             with anyio.CancelScope(shield=True):
-                if release not in (await app.state.snapshots.read(app.environment)).releases():
-                    await target.stop(release)
+                await _stop_unneeded(app, release, target)
     if not healthy:
         raise UnavailableError(
             f"{release} did not get healthy within {START_TIMEOUT_S:g} s", hint="`shipway status`, `shipway logs`"
@@ -351,7 +417,7 @@ def _refusal_lines(refused: ConflictError | None) -> tuple[str, ...]:
     return () if refused is None else (f"deploying now would be refused: {refused.message}", f"  {refused.hint}")
 
 
-async def _rollout_in_progress(app: Application) -> ConflictError | None:
+async def _rollout_in_progress(app: Installation) -> ConflictError | None:
     """Return why no other rollout can begin; None when one can."""
     for rollout in await list_rollouts(app):
         if not rollout.finished:

@@ -5,8 +5,10 @@ the supervisor makes it so and writes back what is healthy. Both sides are level
 at any time.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from shipway.services.start_failures import StartFailures, StartWatch
 _KIND = "process"
 _OK = 200
 _STOP_ORDER = 2
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class ProcessRow:
     """One process of a release and route; `url` is empty until it has been given a port.
 
     `attempt` counts how often it was given up before it was healthy: wanted again, it starts anew, also when the
-    supervisor has not looked in between.
+    supervisor has not looked in between. With `stops_s` (Unix time) it is wanted until then.
     """
 
     environment: str
@@ -49,6 +52,7 @@ class ProcessRow:
     port: int = 0
     problem: str = ""
     attempt: int = 0
+    stops_s: float | None = None
 
     @property
     def key(self) -> str:
@@ -67,7 +71,14 @@ class ProcessRow:
 
     def idle(self) -> "ProcessRow":
         """Return the row of the process when nobody wants it any more."""
-        return replace(self, wanted=False, healthy=False, problem="", attempt=self.attempt + (not self.healthy))
+        attempt = self.attempt + (not self.healthy)
+        return replace(self, wanted=False, healthy=False, problem="", attempt=attempt, stops_s=None)
+
+    def needed(self) -> "ProcessRow":
+        """Return the row of the process when it is wanted for good."""
+        if self.wanted:
+            return replace(self, stops_s=None)
+        return replace(self, wanted=True, healthy=False, problem="", stops_s=None)
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> "ProcessRow":
@@ -96,6 +107,16 @@ async def stop_unneeded(documents: DocumentStore, environment: str, needed: Coll
     return stopped
 
 
+async def stop_due(documents: DocumentStore, row: ProcessRow, now_s: float) -> None:
+    """No longer want a process whose time has come, unless somebody wants it again just now."""
+    found = await documents.get(_KIND, row.key)
+    known = None if found is None else ProcessRow.from_dict(found[0])
+    if found is None or known is None or known.stops_s is None or known.stops_s > now_s:
+        return
+    with contextlib.suppress(ConflictError):  # the next round sees the other side's word
+        await documents.put(_KIND, row.key, asdict(known.idle()), expected_version=found[1])
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessTarget:
     """The rollout controller's `Target` on one machine."""
@@ -105,17 +126,16 @@ class ProcessTarget:
 
     async def start(self, release: ReleaseId, *, fence: Fence | None = None) -> None:
         """Want the release's processes; a command of a user leads nothing and has no `fence`."""
-        for name, route in (await self._routes(release)).items():
-            if route["command"]:
-                row = ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"])
-                await self._change(row, wanted=True, fence=fence)
+        for row in await self._own(release):
+            await self._change(row, ProcessRow.needed, fence)
 
-    async def stop(self, release: ReleaseId, *, fence: Fence | None = None) -> None:
-        """No longer want them."""
-        for name, route in (await self._routes(release)).items():
-            if route["command"]:
-                row = ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"])
-                await self._change(row, wanted=False, fence=fence)
+    async def stop(self, release: ReleaseId, *, fence: Fence | None = None, at_s: float | None = None) -> None:
+        """No longer want them, at once or from a Unix time on; a start until then keeps them."""
+        for row in await self._own(release):
+            if at_s is None:
+                await self._change(row, ProcessRow.idle, fence)
+            else:
+                await self._change(row, partial(replace, stops_s=at_s), fence)
 
     async def healthy(self, release: ReleaseId) -> bool:
         """Tell whether every process answers its health path."""
@@ -146,16 +166,30 @@ class ProcessTarget:
     async def _routes(self, release: ReleaseId) -> dict[str, dict[str, Any]]:
         return http_routes(await ReleaseRegistry(self.documents).get(release))
 
-    async def _change(self, row: ProcessRow, *, wanted: bool, fence: Fence | None) -> None:
-        found = await self.documents.get(_KIND, row.key)
-        if found is None:
-            if wanted:
-                await self.documents.put(_KIND, row.key, asdict(row), expected_version=0, fence=fence)
+    async def _own(self, release: ReleaseId) -> list[ProcessRow]:
+        """Return the rows of a release's processes as they are before the first start."""
+        return [
+            ProcessRow(self.environment, name, release, tuple(route["command"]), route["health"], wanted=False)
+            for name, route in (await self._routes(release)).items()
+            if route["command"]
+        ]
+
+    async def _change(self, row: ProcessRow, change: Callable[[ProcessRow], ProcessRow], fence: Fence | None) -> None:
+        """Change a row; what was not wanted before changes only when it is wanted from now on."""
+        for _ in range(_ATTEMPTS):
+            found = await self.documents.get(_KIND, row.key)
+            known, version = (row, 0) if found is None else (ProcessRow.from_dict(found[0]), found[1])
+            changed = change(known)
+            if changed == known or not (known.wanted or changed.wanted):
+                return
+            try:
+                await self.documents.put(_KIND, row.key, asdict(changed), expected_version=version, fence=fence)
+            except ConflictError:
+                continue  # the supervisor wrote what it saw meanwhile
             return
-        known = ProcessRow.from_dict(found[0])
-        if known.wanted != wanted:
-            body = asdict(replace(known, wanted=True, healthy=False, problem="") if wanted else known.idle())
-            await self.documents.put(_KIND, row.key, body, expected_version=found[1], fence=fence)
+        raise ConflictError(
+            f"the row of {row.process} changed {_ATTEMPTS} times while it was written", hint="try again"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +203,11 @@ class HttpProcesses:
 
     async def specs(self) -> list[ProcessSpec]:
         """Return the processes that are wanted, with a port and their code laid out."""
-        specs = []
+        specs, now_s = [], self.app.clock.now_s()
         for row in await self._rows():
-            if row.wanted:
+            if row.wanted and row.stops_s is not None and row.stops_s <= now_s:
+                await stop_due(self.app.state.documents, row, now_s)
+            elif row.wanted:
                 placed = await self._placed(row)
                 specs.append(await self._spec(placed))
         return specs

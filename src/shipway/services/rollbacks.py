@@ -20,22 +20,28 @@ from shipway.services.deployment_rows import deployment_rows, unconfirmed_row
 from shipway.services.deployments import Deployed, Target, switch
 from shipway.services.http_processes import needs_processes, stop_unneeded
 from shipway.services.rollouts import CONTROLLER_ACTOR, list_rollouts, require_controller
+from shipway.services.under_way import mark_rollback, marked_rollback, unmark_rollback
 
-_UNDER_WAY = "rollback_under_way"
 _MOST_OFFERED = 5
+_DRAIN_S = 30.0
+"""The default of `rollout.drain_s`, for a release that no rollout brought."""
 _JUST_S = 600.0
 """Who rolls back again so soon after a rollout was taken back means that rollout, not what was stable before."""
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """What a rollback will do; nothing has been changed yet. `rollout` is set when it aborts one."""
+    """What a rollback will do; nothing has been changed yet. `rollout` is set when it aborts one.
+
+    `drain_s` is how long the processes of the release that is left go on with the requests that they have.
+    """
 
     kind: Literal["abort", "switch"]
     leaves: ReleaseId | None
     release: Release
     rollout: RolloutId | None
     lines: tuple[str, ...]
+    drain_s: float = _DRAIN_S
 
 
 async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
@@ -71,7 +77,14 @@ async def plan_roll_back(app: Installation, *, to: str = "") -> RollbackPlan:
         hint = "`shipway status` shows what is served; `shipway release list` shows the releases"
         raise UsageError(f"{release.id} is stable in {app.environment} already", hint=hint)
     _require_was_stable(app, release.id, history)
-    return RollbackPlan("switch", stable, release, None, (f"rollback: {stable or 'nothing'} -> {release.id}",))
+    lines = (f"rollback: {stable or 'nothing'} -> {release.id}",)
+    return RollbackPlan("switch", stable, release, None, lines, _drain_s(rollouts, stable))
+
+
+def _drain_s(rollouts: list[Rollout], left: ReleaseId | None) -> float:
+    """Return how long the newest rollout of a release gave to requests under way."""
+    plans = [rollout.plan for rollout in rollouts if rollout.candidate == left]
+    return plans[-1].drain_s if plans else _DRAIN_S
 
 
 async def _again(app: Installation, history: list[LabelEntry]) -> RollbackPlan:
@@ -86,7 +99,8 @@ async def apply_roll_back(app: Installation, plan: RollbackPlan, target: Target,
     """Do what a plan says.
 
     Raises:
-        ConflictError: the rollout of the plan was changed too often meanwhile.
+        ConflictError: the rollout of the plan was changed too often meanwhile, another one was started, or another
+            rollback gave the traffic to another release.
         UnavailableError: the release's process does not get healthy, a worker does not obey in time, or no controller
             runs that would abort the rollout; it does so once one runs.
     """
@@ -97,16 +111,16 @@ async def apply_roll_back(app: Installation, plan: RollbackPlan, target: Target,
         return Deployed(plan.release.id, "abort", plan.rollout)
     await app.audit("rollback.started", plan.release.id, environment=environment, from_release=left, reason=reason)
     # Should this process be killed, the next `up` finds the row and says in the audit log what became of it.
-    await documents.put(_UNDER_WAY, environment, {"release": plan.release.id, "from_release": left, "actor": app.actor})
+    await mark_rollback(app, plan.release.id, left)
     try:
         done = await switch(app, plan.release, target, kind="rollback", dead_man_s=None)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await _ended_badly(app, plan, error)
         raise
-    await documents.delete(_UNDER_WAY, environment)
+    await unmark_rollback(app)
     if left is not None:
-        await target.stop(left)
+        await target.stop(left, at_s=app.clock.now_s() + plan.drain_s)
     return done
 
 
@@ -115,7 +129,7 @@ async def _ended_badly(app: Installation, plan: RollbackPlan, error: BaseExcepti
     why = str(error) if failed else "interrupted"
     action = "rollback.failed" if failed else "rollback.abandoned"
     await app.audit(action, plan.release.id, environment=app.environment, from_release=plan.leaves, reason=why)
-    await app.state.documents.delete(_UNDER_WAY, app.environment)
+    await unmark_rollback(app)
 
 
 async def clear_left_over(app: Installation) -> None:
@@ -124,12 +138,12 @@ async def clear_left_over(app: Installation) -> None:
     A rollback that never ended gets its line in the audit log, and processes that nobody needs are not started again.
     """
     documents, environment = app.state.documents, app.environment
-    found = await documents.get(_UNDER_WAY, environment)
-    if found is not None:
-        release, left, by = (str(found[0][name]) for name in ("release", "from_release", "actor"))
-        why = f"the command of {by} ended without saying so"
-        await app.audit("rollback.abandoned", release, environment=environment, from_release=left, reason=why)
-        await documents.delete(_UNDER_WAY, environment)
+    mark = await marked_rollback(app)
+    if mark is not None:
+        why = f"the command of {mark.actor} ended without saying so"
+        left = str(mark.from_release)
+        await app.audit("rollback.abandoned", mark.release, environment=environment, from_release=left, reason=why)
+        await unmark_rollback(app)
     rollouts = [rollout for rollout in await list_rollouts(app) if not rollout.finished]
     needed = set((await app.state.snapshots.read(environment)).releases())
     needed |= {release for rollout in rollouts for release in (rollout.stable, rollout.candidate)}

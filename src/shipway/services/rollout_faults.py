@@ -68,6 +68,9 @@ def require_possible(chosen: ChosenPlan, plan: Plan, release: Release, loaded: L
 def plan_notes(chosen: ChosenPlan, plan: Plan, release: Release) -> list[str]:
     """Return what a strategy makes of a user's steps, and what smoke checks will not see."""
     section, notes = chosen.section, []
+    if chosen.dropped_steps:
+        told = f"`steps` were written for {chosen.dropped_steps} and do not count"
+        notes.append(f"strategy {section.strategy}: {told}")
     if section.strategy == "shadow" and has_own_steps(section):
         notes.append("strategy shadow: step 1 is its step of copies (sample, min_pairs, bake_s); yours come after it")
     if section.strategy == "rolling" and has_own_steps(section):
@@ -75,7 +78,7 @@ def plan_notes(chosen: ChosenPlan, plan: Plan, release: Release) -> list[str]:
     if section.strategy in {"blue-green", "swap"} and has_own_steps(section) and "bake_s" in section.model_fields_set:
         notes.append(f"strategy {section.strategy}: the steps are yours, so `bake_s` does not count")
     notes += [
-        f"strategy {section.strategy}: `{key}` does not count; it is for {' and '.join(strategies)}"
+        f"strategy {section.strategy}: `{key}` does not count; it is for {', '.join(strategies)}"
         for key, strategies in _READ_BY.items()
         if key in section.model_fields_set and section.strategy not in strategies
     ]

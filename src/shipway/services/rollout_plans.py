@@ -44,10 +44,14 @@ class PlanChoice:
 
 @dataclass(frozen=True, slots=True)
 class ChosenPlan:
-    """The section that a deploy goes by, and where each of its keys was written."""
+    """The section that a deploy goes by, and where each of its keys was written.
+
+    `dropped_steps` is the strategy for which steps were written that do not count, because another one was chosen.
+    """
 
     section: RolloutPlan
     places: Mapping[KeyPath, Place]
+    dropped_steps: str = ""
 
     def place(self, key: KeyPath) -> Place:
         """Return where a person looks for a key of the section: its line or its mapping's."""
@@ -78,7 +82,8 @@ def chosen_plan(project: ChosenPlan, choice: PlanChoice) -> ChosenPlan:
         return chosen
     # Steps that were written for another strategy mean something else in this one.
     kept = {name: getattr(section, name) for name in section.model_fields_set - {"steps", "strategy"}}
-    return ChosenPlan(RolloutPlan(**kept, strategy=choice.strategy), chosen.places)
+    dropped = section.strategy if "steps" in section.model_fields_set else chosen.dropped_steps
+    return ChosenPlan(RolloutPlan(**kept, strategy=choice.strategy), chosen.places, dropped)
 
 
 def has_own_steps(section: RolloutPlan) -> bool:
@@ -181,8 +186,9 @@ def _over(project: ChosenPlan, file: Path) -> ChosenPlan:
         # The project's own plan would be carried out under the name of a file that says nothing.
         raise ConfigError([f"{file}: there is no key in it"], hint="a plan file has keys of `rollout` in shipway.yaml")
     own: dict[str, Any] = project.section.model_dump(exclude_unset=True)
+    dropped = ""
     if isinstance(keys, dict) and keys.get("strategy", project.section.strategy) != project.section.strategy:
-        own.pop("steps", None)
+        dropped = project.section.strategy if own.pop("steps", None) and "steps" not in keys else ""
     data = {SECTION: {**own, **keys} if isinstance(keys, dict) else keys}
     try:
         section = _PlanFile.model_validate(data).rollout
@@ -192,7 +198,7 @@ def _over(project: ChosenPlan, file: Path) -> ChosenPlan:
     # A key of the file replaces the project's with all that is below it.
     replaced = {(SECTION, key) for key in keys}
     kept = {path: place for path, place in project.places.items() if path[:2] not in replaced}
-    return ChosenPlan(section, {**kept, **places})
+    return ChosenPlan(section, {**kept, **places}, dropped)
 
 
 def _read(file: Path) -> YamlFile:

@@ -18,6 +18,7 @@ LONGEST_S = 30 * 86_400.0
 _ON_ROUTES = frozenset(
     {SwitchKind.KILL_ROUTE, SwitchKind.LOCK_ROUTE, SwitchKind.MAX_NEW, SwitchKind.BATCH_WINDOW, SwitchKind.DRAIN_LONG}
 )
+_OF_MODELS = _ON_ROUTES - {SwitchKind.KILL_ROUTE}
 _NUMBERS: Mapping[SwitchKind, tuple[str, int, int]] = {
     SwitchKind.MAX_NEW: ("tokens", 1, 1_000_000),
     SwitchKind.DRAIN_LONG: ("tokens", 1, 10_000_000),
@@ -107,6 +108,8 @@ async def _made(app: Installation, request: SwitchRequest, snapshot: Snapshot, a
         if not target.strip():
             raise UsageError(f"{kind.value} needs a route: {', '.join(routes)}, or '{EVERYTHING}' for all of them")
         _known(target, "routes", routes)
+        if kind in _OF_MODELS:
+            await _require_models(app, snapshot, kind, target)
     models = await _models(app, snapshot)
     if kind is SwitchKind.KILL_MODEL:
         _known(target, "the models of the releases in force", models)
@@ -152,6 +155,16 @@ def _value(kind: SwitchKind, text: str) -> str | int:
 def _known(name: str, title: str, known: list[str]) -> None:
     if name not in known:
         raise UsageError(f"{name[:100]!r} is not in {title} (it has {', '.join(known) or 'none'})")
+
+
+async def _require_models(app: Installation, snapshot: Snapshot, kind: SwitchKind, target: str) -> None:
+    """Refuse a route that is the user's own service: the gateway asks no model for it, so nothing would change."""
+    stable = next(route.stable for route in snapshot.routes if route.route == target)
+    if (await app.releases.get(stable)).manifest["policy"]["routes"][target].get("kind") == "http":
+        raise UsageError(
+            f"{kind.value}: route {target!r} is a service of its own, for which the gateway asks no model",
+            hint=f"`shipway switch set kill-route {target}` stops it; limits on its answers are the service's own",
+        )
 
 
 async def _models(app: Installation, snapshot: Snapshot) -> list[str]:

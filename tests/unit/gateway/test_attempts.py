@@ -130,6 +130,19 @@ async def test_replies_that_are_cut_when_their_process_ends_give_a_short_rest_to
     assert made.breaker("e").wait_s() == rest_s
 
 
+async def test_what_is_known_of_a_release_that_has_left_says_nothing_when_it_comes_back():
+    engine = Engine(EngineBrokenError("x"))
+    made, again, other = calls(engine), replace(REQUEST, release="rel_again"), replace(REQUEST, release="rel_other")
+    for request in (again, other):
+        with pytest.raises(EngineBrokenError):
+            await made.send("e", request)
+    made.forget("rel_again")
+    assert made.breaker("e", "rel_other").wait_s() > 0
+    engine.acts = [Reply(200)]
+    assert (await made.send("e", again)).status == 200
+    made.forget("rel_never")
+
+
 async def test_engines_have_breakers_of_their_own():
     made = calls(Engine(EngineBrokenError("x")))
     with pytest.raises(EngineBrokenError):

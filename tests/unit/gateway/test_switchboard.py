@@ -1,15 +1,17 @@
+import asyncio
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipway.core.ids import ReleaseId
 from shipway.core.snapshot import Snapshot
 from shipway.core.switches import Switch, SwitchKind
 from shipway.gateway.flags import FlagSet
 from shipway.gateway.route_plan import LOCK, RoutePlan
 from shipway.gateway.routing import Choice
-from shipway.gateway.serving import Serving
+from shipway.gateway.serving import LoadedRelease, Serving
 from shipway.gateway.switchboard import Orders, SwitchBoard, without_tools
 
 NOW_S = 1000.0
@@ -130,6 +132,28 @@ def test_flags_that_this_worker_cannot_read_leave_the_old_ones_in_force_and_are_
     found, notes = flags_after(GOOD, bad, bad)
     assert found.value("a", {}, now_s=NOW_S) is True
     assert notes == ["flags_refused"]
+
+
+@pytest.mark.anyio
+async def test_a_release_is_gone_after_its_last_request_and_not_while_the_table_names_it():
+    gone: list[str] = []
+    serving = Serving(lambda _event, **_fields: None)
+    serving.on_gone.append(gone.append)
+    loaded = {ReleaseId(name): LoadedRelease(ReleaseId(name), Runtime()) for name in ("old", "new")}
+    serving.apply(Snapshot("test", version=1), loaded, silent=False)
+    loaded["old"].enter()
+    serving.apply(Snapshot("test", version=2), {"new": loaded["new"]}, silent=False)
+    serving.reequip({"new": LoadedRelease("new", Runtime())})
+    await asyncio.sleep(0.01)
+    assert gone == []
+    loaded["old"].leave()
+    await asyncio.sleep(0.01)
+    assert gone == ["old"]
+
+
+class Runtime:
+    async def close(self) -> None:
+        pass
 
 
 def test_switches_are_obeyed_before_the_releases_of_their_snapshot_are_loaded():

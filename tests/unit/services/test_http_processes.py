@@ -6,7 +6,7 @@ from shipway.core.ids import ReleaseId
 from shipway.core.ports import Fence
 from shipway.registry.model import Provenance, Release, release_id
 from shipway.registry.store import ReleaseRegistry
-from shipway.services.http_processes import ProcessTarget
+from shipway.services.http_processes import ProcessRow, ProcessTarget, stop_due
 from shipway.services.rollouts import RegistryLabels
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +107,41 @@ async def test_only_a_process_that_was_given_up_before_it_was_healthy_starts_ane
         )
         await world.target.stop(release)
     assert attempts == [1, 1, 2]
+
+
+async def test_a_process_that_is_to_stop_later_is_wanted_until_then_and_a_start_keeps_it(world):
+    release = await world.release("a")
+    key = f"local/api/{release}"
+    await world.target.stop(release, at_s=200.0)
+    assert await world.wanted(release) is None
+    await world.target.start(release)
+    await world.target.stop(release, at_s=200.0)
+    row = ProcessRow.from_dict((await world.store.documents.get("process", key))[0])
+    await stop_due(world.store.documents, row, 199.0)
+    assert await world.wanted(release) is True
+    await world.target.start(release)
+    await stop_due(world.store.documents, row, 201.0)
+    assert await world.wanted(release) is True
+    await world.target.stop(release, at_s=200.0)
+    await stop_due(world.store.documents, row, 201.0)
+    assert await world.wanted(release) is False
+
+
+async def test_what_the_supervisor_writes_meanwhile_does_not_keep_a_process_from_being_stopped(world):
+    release = await world.release("a")
+    await world.target.start(release)
+    get, seen = world.store.documents.get, []
+
+    async def overtaken(kind, key):
+        found = await get(kind, key)
+        if kind == "process" and len(seen) < 3:
+            seen.append(key)
+            await world.store.documents.put(kind, key, found[0] | {"problem": f"{len(seen)}"})
+        return found
+
+    world.store.documents.get = overtaken
+    await world.target.stop(release)
+    assert (len(seen), await world.wanted(release)) == (3, False)
 
 
 async def test_a_former_leader_does_not_say_which_release_is_stable(world):

@@ -99,6 +99,18 @@ def test_keys_that_the_strategy_does_not_read_are_told_of(project, section, told
     assert all(note.startswith(f"strategy {begin}") for note, begin in zip(notes, told, strict=True)), notes
 
 
+def test_steps_that_were_written_for_another_strategy_are_told_of(project, tmp_path):
+    loaded, file = project("rollout:\n  steps: [{weight: 0.5}, {weight: 1}]\n"), tmp_path / "plan.yaml"
+    file.write_text("strategy: blue-green\n")
+    for choice in (PlanChoice(strategy="blue-green"), PlanChoice(file)):
+        chosen = chosen_plan(project_plan(loaded), choice)
+        notes = plan_notes(chosen, plan_of(chosen.section), release())
+        assert notes == ["strategy blue-green: `steps` were written for canary and do not count"]
+    file.write_text("strategy: blue-green\nsteps: [{weight: 1}]\n")
+    chosen = chosen_plan(project_plan(loaded), PlanChoice(file))
+    assert plan_notes(chosen, plan_of(chosen.section), release()) == []
+
+
 def test_a_route_that_the_release_has_not_is_told_with_its_line(project):
     loaded = project("rollout:\n  steps:\n    - weight: 0.5\n      routes: {aks: 0.1}\n    - {weight: 1}\n")
     assert refused(loaded) == ["shipway.yaml:9: rollout.steps[0].routes.aks: no such route in the release; it has ask"]

@@ -6,7 +6,7 @@ import pytest
 from shipway.adapters.memory.store import MemoryStore
 from shipway.core.clock import ManualClock
 from shipway.core.errors import ConflictError, NotFoundError, UsageError
-from shipway.core.ids import RouteName
+from shipway.core.ids import ReleaseId, RouteName
 from shipway.core.snapshot import RouteTraffic, Snapshot
 from shipway.registry.model import Provenance, Release, release_id
 from shipway.services.application import RunningInstallation, Workspace
@@ -46,6 +46,27 @@ async def test_setting_it_again_replaces_it_and_expired_ones_are_dropped(app):
     await set_switch(app, SwitchRequest("max-new", "chat", "32"))
     (switch,) = (await app.state.snapshots.read("local")).switches
     assert (switch.name, switch.value) == ("max-new:chat", 32)
+
+
+@pytest.mark.parametrize("kind", ["max-new", "batch-window", "drain-long", "lock-route"])
+async def test_what_holds_for_models_is_refused_for_a_service_of_the_users_own(app, kind):
+    release = await own_service(app)
+    value = "large" if kind == "lock-route" else "5"
+    with pytest.raises(UsageError, match=f"{kind}: route 'api' is a service of its own"):
+        await set_switch(app, SwitchRequest(kind, "api", value))
+    assert (await set_switch(app, SwitchRequest("kill-route", "api"))).name == "kill-route:api"
+    assert release in (await app.state.snapshots.read("local")).releases()
+
+
+async def own_service(app) -> ReleaseId:
+    """Serve a release whose route is a process of its own."""
+    manifest: dict[str, Any] = {"models": {"large": {}}, "policy": {"routes": {"api": {"kind": "http"}}}}
+    release = Release(release_id(manifest), manifest, Provenance("t", 0.0))
+    await app.releases.add(release)
+    now = await app.state.snapshots.read("local")
+    routes = (RouteTraffic(RouteName("api"), release.id),)
+    await app.state.snapshots.write(Snapshot("local", routes=routes), expected_version=now.version)
+    return release.id
 
 
 @pytest.mark.parametrize(
