@@ -138,7 +138,7 @@ class Lane:
         arm = self._routes.arm(route, call, conversation)
         if arm is None or call.input_chars > arm.max_chars:
             return None
-        body = arm.splice.of(raw, given) if canonical and arm.splice is not None else None
+        body = arm.splice.of(raw, given) if canonical else None
         if body is not None and arm.is_stream:
             body = asking_usage(body, given)
         if body is None:

@@ -80,7 +80,7 @@ class Arm:
     take: Callable[[], ReadyConnection | None]
     stamps: tuple[tuple[str, str], ...]
     stamped: bytes
-    splice: Splice | None
+    splice: Splice
     is_candidate: bool
 
     def stamp(self, request_id: str) -> bytes:

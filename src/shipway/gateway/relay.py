@@ -39,6 +39,7 @@ _UNSPLICED = _OURS | {"max_completion_tokens"}
 _NOT_THE_CALLERS = frozenset({401, 403, 407})
 _CHARS_PER_TOKEN = 4
 _WITH_USAGE = b'"stream_options":{"include_usage":true}'
+_MESSAGES = b'"messages":['
 _TAIL_WAIT_S = 0.1
 _SHORT_SHARE = 0.9
 _ERROR_BODY_BYTES = 1 << 20
@@ -257,13 +258,15 @@ def engine_body(call: ModelCall, route: ChatRoute) -> dict[str, Any]:
 class Splice:
     """What turns a caller's bytes into what an engine is asked, where nothing else changes than is named here.
 
-    `model` replaces `route`, both as JSON with their key; `defaults` are decoding settings that the caller may have
-    left out.
+    `model` replaces `route`, both as JSON with their key; `defaults` are settings that the caller may have left out,
+    `most` is what `max_tokens` may say at most, and `prefix` are messages, as JSON, that go before the caller's.
     """
 
     route: bytes
     model: bytes
     defaults: tuple[tuple[str, bytes], ...] = ()
+    most: int | None = None
+    prefix: bytes = b""
 
     def of(self, raw: bytes, body: Mapping[str, Any]) -> bytes | None:
         """Return what `engine_body` would give, encoded; None when that takes more than splicing.
@@ -278,27 +281,52 @@ class Splice:
             return None
         if None in body.values() or not _UNSPLICED.isdisjoint(body):
             return None
-        spliced = b"".join((raw[:at], self.model, raw[behind:]))
+        if self.most is not None:
+            asked = body.get("max_tokens")
+            if asked is not None and (asked.__class__ is not int or asked > self.most):
+                return None
+        start, end = raw[:at], raw[behind:]
+        if self.prefix:
+            start, end = self._prefixed(start), self._prefixed(end)
+            if len(start) + len(end) != len(raw) - len(self.route) + len(self.prefix):
+                return None
+        spliced = b"".join((start, self.model, end))
         for name, setting in self.defaults:
             if name not in body:
                 spliced = b"{%b,%b" % (setting, spliced[1:])
         return spliced
 
+    def _prefixed(self, part: bytes) -> bytes:
+        """Return a part of a body with the prefix wherever messages might begin: once, when they are the body's."""
+        return part.replace(_MESSAGES, _MESSAGES + self.prefix)
+
 
 def asking_usage(spliced: bytes, body: Mapping[str, Any]) -> bytes | None:
-    """Return a stream's spliced body with the wish for its usage, None where the caller has wishes of its own."""
-    return None if "stream_options" in body else b"%b,%b}" % (spliced[:-1], _WITH_USAGE)
+    """Return a stream's spliced body with the wish for its usage, None where the caller has other wishes."""
+    wishes = body.get("stream_options")
+    if wishes is None:
+        return b"%b,%b}" % (spliced[:-1], _WITH_USAGE)
+    return spliced if wishes.__class__ is dict and wishes.get("include_usage") is True else None
 
 
-def splice(route: ChatRoute, endpoint: Endpoint, name: str) -> Splice | None:
-    """Return how requests of a route are spliced; None where more than the model and the defaults changes."""
+def splice(route: ChatRoute, endpoint: Endpoint, name: str) -> Splice:
+    """Return how requests of a route are spliced."""
     is_chat = endpoint is Endpoint.CHAT
-    if route.limits.max_output_tokens is not None or (is_chat and route.prefix_messages):
-        return None
-    decoding = route.decoding if is_chat or endpoint is Endpoint.COMPLETIONS else {}
+    makes_text = is_chat or endpoint is Endpoint.COMPLETIONS
+    decoding = dict(route.decoding) if makes_text else {}
+    most = route.limits.max_output_tokens if makes_text else None
+    if most is not None:
+        _cap_output(decoding, most)
+    prefix = route.prefix_messages if is_chat else ()
     # Each goes before what stands there, so the last comes first.
-    defaults = tuple((key, encoded({key: value})[1:-1]) for key, value in reversed([*decoding.items()]))
-    return Splice(encoded({"model": name})[1:-1], encoded({"model": route.upstream_model})[1:-1], defaults)
+    defaults = tuple((key, _within({key: value})) for key, value in reversed([*decoding.items()]))
+    before = b"".join([encoded(message) + b"," for message in prefix])
+    return Splice(_within({"model": name}), _within({"model": route.upstream_model}), defaults, most, before)
+
+
+def _within(made: Mapping[str, Any]) -> bytes:
+    """Return an object's JSON without its braces."""
+    return encoded(made)[1:-1]
 
 
 def is_no_answer(reply: Mapping[str, Any]) -> bool:

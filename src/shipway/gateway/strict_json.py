@@ -57,8 +57,8 @@ def strict_body(raw: bytes) -> tuple[dict[str, Any], bool]:
             _refuse_twins(raw)
         if wide:
             _refuse_rounded(value, raw)
-    # JSON lets control characters in only escaped, all but the last one.
-    if (b"\\" in raw and _ESCAPED_CONTROL.search(raw)) or b"\x7f" in raw:
+    # JSON lets control characters in only escaped, all but the last one. `in` would try each first as a number.
+    if (raw.find(b"\\") >= 0 and _ESCAPED_CONTROL.search(raw)) or raw.find(b"\x7f") >= 0:
         _refuse_control(value, "")
     return value, canonical
 
@@ -68,12 +68,26 @@ def _is_canonical(value: Any, raw: bytes) -> bool:
 
     OpenAI's SDKs write like that, so most bodies are done here.
     """
-    if raw.count(b"{") + raw.count(b"[") > DEEPEST:
+    if not _is_flat(raw):
         return False
     try:
         return orjson.dumps(value) == raw
     except orjson.JSONEncodeError:
         return False
+
+
+def _is_flat(raw: bytes) -> bool:
+    """Return whether there are too few brackets for too many levels."""
+    left = DEEPEST
+    for bracket in (b"{", b"["):
+        # Counting looks at every byte by itself, looking for the next one at many at once.
+        at = raw.find(bracket)
+        while at >= 0:
+            left -= 1
+            if left < 0:
+                return False
+            at = raw.find(bracket, at + 1)
+    return True
 
 
 def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> RefusedError:
