@@ -146,14 +146,15 @@ def test_a_service_that_does_not_start_never_gets_traffic_and_its_rollout_can_be
     service.up()
     first = service.release("first")
     service.run("deploy", first, "--override-gate", "journey")
-    crashing = edit(service, "import os\n", "import os\nraise SystemExit(7)\n")
+    # One that ended instead would be taken back by itself after three seconds.
+    hanging = edit(service, "import os\n", "import os\nimport time\n\ntime.sleep(3600)\n")
 
     with load(service, PATH, TEXT) as clients:
         until(lambda: clients.answered, "the first release answers")
-        rollout = service.json("deploy", crashing, "--override-gate", "to see it wait")["rollout"]
-        until(lambda: service.pids().get(f"classify-{crashing}", 0) is None, "the candidate has crashed")
+        rollout = service.json("deploy", hanging, "--override-gate", "to see it wait")["rollout"]
+        until(lambda: service.pids().get(f"classify-{hanging}"), "the candidate's process runs")
         mark = len(clients.replies)
-        until(lambda: len(clients.replies) > mark + 20, "requests while the candidate crashes")
+        until(lambda: len(clients.replies) > mark + 20, "requests while the candidate starts")
         assert service.rollout(rollout)["step"] == -1
         service.run("rollback", "--wait")
 

@@ -105,7 +105,10 @@ def test_a_run_that_is_killed_leaves_no_process_and_goes_on_where_it_was(project
     done = run_program("pipeline", "run", "--resume", "--json", "--project", str(project), timeout_s=PATIENCE_S)
     assert done.code == 0, done.err + done.out
     assert done.json["run_id"] == run
-    assert set(starts(project) - before) == set(STAGES) - passed
+    # One that was killed between the cache and the run's results has been done, though the run does not know it.
+    cached = {stage["name"] for stage in done.json["stages"] if stage["known"] == "cache"}
+    assert cached <= {"a", "c"} - passed
+    assert set(starts(project) - before) == set(STAGES) - passed - cached
     assert {stage["name"]: stage["outputs"] for stage in done.json["stages"]} == {
         name: {"made": name} for name in STAGES
     }
