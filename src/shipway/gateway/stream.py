@@ -149,8 +149,8 @@ class ChatStream:
             text = data[start:end].decode("utf-8")
         except UnicodeDecodeError:
             return False
-        # Most texts need no pattern, which costs several times as much as all of this.
-        simple = text.isprintable() and '"' not in text and "\\" not in text
+        # Most texts need no pattern: compiled, it takes twice as long as all of this.
+        simple = "\\" not in text and '"' not in text and text.isprintable()
         if not simple and _PLAIN.fullmatch(data, start, end) is None:
             return False
         self._misses = 0
