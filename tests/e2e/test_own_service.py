@@ -142,6 +142,24 @@ def test_a_service_of_ones_own_is_released_rolled_out_stopped_and_taken_back(ser
     )
 
 
+def test_a_service_that_only_ends_never_gets_traffic_and_is_taken_back_by_itself(service, load, until):
+    service.up()
+    first = service.release("first")
+    service.run("deploy", first, "--override-gate", "journey")
+    crashing = edit(service, "import os\n", "import os\nraise SystemExit(7)\n")
+
+    with load(service, PATH, TEXT) as clients:
+        until(lambda: clients.answered, "the first release answers")
+        rollout = service.json("deploy", crashing, "--override-gate", "to see it end")["rollout"]
+        until(lambda: service.rollout(rollout)["state"] == "rolled_back", "the candidate is taken back")
+        mark = len(clients.replies)
+        until(lambda: len(clients.replies) > mark + 20, "requests after it")
+
+    assert clients.failed == []
+    assert {reply.release for reply in clients.replies} == {first}
+    assert stable_of(service) == {first}
+
+
 def test_a_service_that_does_not_start_never_gets_traffic_and_its_rollout_can_be_aborted(service, load, until):
     service.up()
     first = service.release("first")
